@@ -1,0 +1,166 @@
+"""What an agent is: a class whose decorated methods each handle one task type."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zora_core.errors import ConfigurationError, InvalidPayload, UnknownTaskType
+from zora_core.models import AgentId, Task, TaskResult
+
+if typing.TYPE_CHECKING:
+    from zora_core.agents.context import TaskContext
+
+
+class Payload(BaseModel):
+    """Base of every task type's payload. Unknown fields are refused, so that a typo cannot pass for a default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    extra_instructions: str = Field(default="", description="Free text for the agent; data, never commands.")
+
+
+@dataclass(frozen=True)
+class Snooze:
+    """Returned by a handler instead of a result: run the task again in `seconds`; the attempt does not count."""
+
+    seconds: float
+    reason: str = ""
+
+
+HandlerFunction = Callable[..., TaskResult | Snooze | Awaitable[TaskResult | Snooze]]
+_Function = TypeVar("_Function", bound=HandlerFunction)
+
+
+@dataclass(frozen=True)
+class TaskType:
+    """One task type of one agent: its payload model, its time limit and the function that does the work."""
+
+    agent_id: AgentId
+    name: str
+    description: str
+    payload: type[Payload]
+    timeout_seconds: int
+    function: HandlerFunction
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The payload's JSON Schema."""
+        return self.payload.model_json_schema()
+
+    def parse(self, payload: dict[str, Any]) -> Payload:
+        """Turn a raw payload into its model, or raise `InvalidPayload` naming each field that does not fit."""
+        try:
+            return self.payload.model_validate(payload)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, e['loc'])) or 'payload'}: {e['msg']}" for e in error.errors(include_url=False)
+            )
+            known = ", ".join(self.payload.model_fields)
+            raise InvalidPayload(
+                f"invalid payload for {self.agent_id} {self.name}: {problems} (fields: {known})"
+            ) from error
+
+
+def handler(task_type: str, *, timeout_seconds: int = 120) -> Callable[[_Function], _Function]:
+    """Declare a method as the handler of `task_type`.
+
+    The method takes `(self, task: Task, payload: P, ctx: TaskContext)`, where `P` is a subclass of `Payload`, and
+    returns a `TaskResult`; it may be `async`. A plain function runs on a thread of its own, so that it may be slow.
+    Its docstring's first line describes the task type. After `timeout_seconds` the run fails as `timeout`.
+    """
+
+    def mark(function: _Function) -> _Function:
+        function.__zora_handler__ = (task_type, timeout_seconds)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+class Agent:
+    """Base of the agents. A subclass names its `agent_id` and has handlers; it holds no state between tasks."""
+
+    agent_id: ClassVar[AgentId]
+
+    def task_types(self) -> Iterator[TaskType]:
+        """Every task type this class handles, in the order of its methods."""
+        for _, method in inspect.getmembers(type(self), inspect.isfunction):
+            if not hasattr(method, "__zora_handler__"):
+                continue
+            name, timeout_seconds = method.__zora_handler__
+            yield TaskType(
+                agent_id=AgentId(self.agent_id),
+                name=name,
+                description=(inspect.getdoc(method) or "").split("\n", 1)[0],
+                payload=_payload_model(method),
+                timeout_seconds=timeout_seconds,
+                function=method.__get__(self),
+            )
+
+    async def handle_task(self, task: Task, ctx: TaskContext) -> TaskResult | Snooze:
+        """Dispatch `task` to its handler.
+
+        Raises `UnknownTaskType` or `InvalidPayload` before any work is done.
+        """
+        return await run_handler(Registry([self]).find(task.agent_id, task.task_type), task, ctx)
+
+
+async def run_handler(task_type: TaskType, task: Task, ctx: TaskContext) -> TaskResult | Snooze:
+    """Run the handler of `task_type` with the task's payload as its model."""
+    payload = task_type.parse(task.payload)
+    if inspect.iscoroutinefunction(task_type.function):
+        result = await task_type.function(task, payload, ctx)
+    else:
+        result = await ctx.compute(task_type.function, task, payload, ctx)
+    if not isinstance(result, TaskResult | Snooze):
+        raise TypeError(
+            f"{task.agent_id} {task.task_type} returned {type(result).__name__}, not a TaskResult or Snooze"
+        )
+    return result
+
+
+class Registry:
+    """Which handler serves which agent and task type."""
+
+    def __init__(self, agents: Iterable[Agent]) -> None:
+        """Collect the task types of `agents`; two handlers for the same agent and type are an error."""
+        self._types: dict[tuple[str, str], TaskType] = {}
+        for agent in agents:
+            for task_type in agent.task_types():
+                key = (task_type.agent_id.value, task_type.name)
+                if key in self._types:
+                    raise ConfigurationError(
+                        f"two handlers for {key[0]} {key[1]}: {self._types[key].function} and {agent}"
+                    )
+                self._types[key] = task_type
+
+    def __iter__(self) -> Iterator[TaskType]:
+        """All task types, by agent and name."""
+        return iter(sorted(self._types.values(), key=lambda t: (list(AgentId).index(t.agent_id), t.name)))
+
+    def find(self, agent_id: str, task_type: str) -> TaskType:
+        """The task type, or `UnknownTaskType` naming those that the agent knows."""
+        found = self._types.get((agent_id, task_type))
+        if found is None:
+            known = ", ".join(t.name for t in self if t.agent_id == agent_id) or "none"
+            raise UnknownTaskType(f"unknown task type {task_type!r} for {agent_id} (known: {known})")
+        return found
+
+
+def _payload_model(method: Callable[..., Any]) -> type[Payload]:
+    """The payload model from the annotation of the handler's second argument after `self`."""
+    parameters = list(inspect.signature(method).parameters)
+    where = f"handler {method.__qualname__}"
+    if len(parameters) != 4:
+        raise ConfigurationError(f"{where} must take (self, task, payload, ctx), not {tuple(parameters)}")
+    annotation = inspect.get_annotations(method).get(parameters[2])
+    if isinstance(annotation, str):
+        annotation = eval(annotation, method.__globals__)
+    if not (isinstance(annotation, type) and issubclass(annotation, Payload)):
+        raise ConfigurationError(f"{where} must annotate its payload with a subclass of Payload, not {annotation!r}")
+    return annotation

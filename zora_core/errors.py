@@ -1,0 +1,44 @@
+"""Every error the runtime raises on purpose. The message names the thing, the value and what to do."""
+
+
+class ZoraError(Exception):
+    """Base of all errors raised on purpose; its text is fit for a person to read."""
+
+
+class ConfigurationError(ZoraError):
+    """The environment is incomplete or contradicts itself."""
+
+
+class DatabaseUnavailable(ZoraError):
+    """The database cannot be reached; trying again later may help."""
+
+
+class SchemaError(ZoraError):
+    """The database's schema does not fit this version of the program."""
+
+
+class InvalidPayload(ZoraError):
+    """A payload does not fit the model of its task type. Trying again cannot help."""
+
+
+class UnknownTaskType(ZoraError):
+    """No handler is registered for this agent and task type. Trying again cannot help."""
+
+
+class NotFound(ZoraError):
+    """The thing named does not exist for this tenant."""
+
+
+class InvalidState(ZoraError):
+    """The thing named is in a state that does not allow this."""
+
+
+class InvalidInput(ZoraError):
+    """What a task was asked to read or do is not possible as asked (unknown page, refused address, missing file).
+
+    A handler that raises it fails its task at once: trying again with the same input cannot help.
+    """
+
+
+class DataRejected(ZoraError):
+    """The database refuses a value (a NUL character, a number that is not one, a broken constraint)."""

@@ -1,0 +1,97 @@
+"""The environment, read in one place.
+
+| variable | meaning |
+|---|---|
+| `DATABASE_URL` | any PostgreSQL from version 14; without it, and without Supabase's pair, an embedded one is used |
+| `SUPABASE_URL`, `SUPABASE_SERVICE_KEY` | a Supabase project over HTTP |
+| `ZORA_TENANT_ID` | whose tasks; required with Supabase, otherwise the default tenant |
+| `ZORA_HOME` | where the embedded database lives (default: the user's data directory) |
+| `ZORA_FILE_ROOTS` | folders that agents may read, separated as in PATH (default: the current directory) |
+| `ZORA_ALLOW_PRIVATE_ADDRESSES` | `1` lets agents fetch from private and loopback addresses |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from zora_core.errors import ConfigurationError
+
+DEFAULT_TENANT_ID = UUID("00000000-0000-0000-0000-000000000001")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Typed settings; `database_url` is None for the embedded database."""
+
+    database_url: str | None = None
+    supabase_url: str | None = None
+    supabase_service_key: str | None = None
+    tenant_id: UUID = DEFAULT_TENANT_ID
+    home: Path
+    file_roots: tuple[Path, ...] = ()
+    allow_private_addresses: bool = False
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the database is the embedded one."""
+        return self.database_url is None and self.supabase_url is None
+
+    def __repr__(self) -> str:
+        """Without the password and the key."""
+        where = "embedded" if self.embedded else "supabase" if self.supabase_url else "DATABASE_URL"
+        return f"Settings({where}, tenant_id={self.tenant_id}, home={str(self.home)!r})"
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings; raises `ConfigurationError` naming the variable that is missing or wrong."""
+    env = os.environ if environment is None else environment
+
+    def value(name: str) -> str | None:
+        return env.get(name, "").strip() or None
+
+    url, key = value("SUPABASE_URL"), value("SUPABASE_SERVICE_KEY")
+    if bool(url) != bool(key):
+        missing, present = ("SUPABASE_SERVICE_KEY", "SUPABASE_URL") if url else ("SUPABASE_URL", "SUPABASE_SERVICE_KEY")
+        raise ConfigurationError(f"{present} is set but {missing} is not: set both, or neither")
+    tenant = value("ZORA_TENANT_ID")
+    if url and not tenant:
+        raise ConfigurationError("SUPABASE_URL is set but ZORA_TENANT_ID is not: set it to your tenant's UUID")
+    try:
+        tenant_id = UUID(tenant) if tenant else DEFAULT_TENANT_ID
+    except ValueError as error:
+        raise ConfigurationError(f"ZORA_TENANT_ID is {tenant!r}, which is not a UUID") from error
+    database_url = value("DATABASE_URL")
+    if database_url and not database_url.startswith(("postgres://", "postgresql://")):
+        raise ConfigurationError(
+            "DATABASE_URL must begin with postgresql:// (it begins with "
+            f"{database_url.split(':', 1)[0][:20]!r}): see the README for examples"
+        )
+    roots = value("ZORA_FILE_ROOTS")
+    return Settings(
+        database_url=database_url,
+        supabase_url=url,
+        supabase_service_key=key,
+        tenant_id=tenant_id,
+        home=_home(value("ZORA_HOME")),
+        file_roots=tuple(Path(r).resolve() for r in roots.split(os.pathsep) if r) if roots else (Path.cwd(),),
+        allow_private_addresses=value("ZORA_ALLOW_PRIVATE_ADDRESSES") in ("1", "true", "yes"),
+    )
+
+
+def examples() -> Path:
+    """The folder of the example site and tenant: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    packaged = package / "examples"
+    return packaged if packaged.is_dir() else package.parent / "examples"
+
+
+def _home(configured: str | None) -> Path:
+    if configured:
+        return Path(configured).expanduser().resolve()
+    import platformdirs
+
+    return platformdirs.user_data_path("zora")
