@@ -1,0 +1,136 @@
+"""The schema as one script, and whether a database has it.
+
+The script is safe to run twice: a migration that has been applied is passed over, functions are replaced. `zora
+migrate` runs it in one transaction under an advisory lock; `zora schema` prints it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from zora_core.errors import SchemaError
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+    import asyncpg
+
+# Any constant will do, as long as it is the same for everyone who migrates.
+_LOCK = "select pg_advisory_xact_lock(7206017351921)"
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A numbered change of the tables; applied once."""
+
+    version: int
+    name: str
+    sql: str
+
+
+def _sql() -> Traversable:
+    return resources.files("zora_core.database") / "sql"
+
+
+@cache
+def migrations() -> tuple[Migration, ...]:
+    """All migrations, in the order of their numbers."""
+    found = []
+    for file in (_sql() / "migrations").iterdir():
+        match = re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name)
+        if match:
+            found.append(Migration(int(match[1]), match[2], file.read_text(encoding="utf-8")))
+    return tuple(sorted(found, key=lambda m: m.version))
+
+
+@cache
+def functions() -> str:
+    """Every function and trigger, as one script of `create or replace`."""
+    files = sorted((_sql() / "functions").iterdir(), key=lambda file: file.name)
+    return "\n".join(f.read_text(encoding="utf-8") for f in files if f.name.endswith(".sql"))
+
+
+@cache
+def functions_digest() -> str:
+    """Tells whether a database's functions are ours (SHA-256, hexadecimal)."""
+    return hashlib.sha256(functions().encode()).hexdigest()
+
+
+def latest_version() -> int:
+    """The number of the last migration."""
+    return migrations()[-1].version
+
+
+def render_script(upto: int | None = None) -> str:
+    """The whole schema as one idempotent script; `upto` stops after that migration, for tests of upgrades."""
+    parts = [
+        f"-- The schema of ZORA's Agent Runtime, version {latest_version()}. Safe to run more than once.",
+        "begin;",
+        f"{_LOCK};",
+        (_sql() / "bootstrap.sql").read_text(encoding="utf-8"),
+    ]
+    parts += [
+        "do $migration$\nbegin\n"
+        f"if exists (select from zora_migrations where version = {migration.version}) then return; end if;\n"
+        f"{migration.sql}\n"
+        f"insert into zora_migrations (version, name) values ({migration.version}, '{migration.name}');\n"
+        "end\n$migration$;"
+        for migration in migrations()
+        if upto is None or migration.version <= upto
+    ]
+    parts += [
+        # Functions call one another; their bodies are checked when they run, so that files need no order.
+        "set local check_function_bodies = off;",
+        functions(),
+        "insert into zora_functions (digest) values "
+        f"('{functions_digest()}') on conflict (only_row) do update set digest = excluded.digest, applied_at = now();",
+        "commit;",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+async def installed(connection: asyncpg.Connection) -> tuple[int, str]:
+    """The database's schema version (0 when empty) and the digest of its functions ('' when none)."""
+    if await connection.fetchval("select to_regclass('zora_functions')") is None:
+        return 0, ""
+    row = await connection.fetchrow(
+        "select (select coalesce(max(version), 0) from zora_migrations) as version, "
+        "coalesce((select digest from zora_functions), '') as digest"
+    )
+    return row["version"], row["digest"]
+
+
+async def check(connection: asyncpg.Connection) -> None:
+    """Raise `SchemaError`, naming the remedy, unless the database's schema is the one this program works with."""
+    version, digest = await installed(connection)
+    if version > latest_version():
+        raise SchemaError(
+            f"the database has schema version {version}, this zora knows {latest_version()}: upgrade zora"
+        )
+    if version < latest_version():
+        raise SchemaError(
+            f"the database has schema version {version}, this zora needs {latest_version()}: run `zora migrate`"
+        )
+    if digest != functions_digest():
+        raise SchemaError("the database's functions are not those of this zora: run `zora migrate`")
+
+
+async def migrate(connection: asyncpg.Connection) -> bool:
+    """Bring the database to this program's schema; returns whether anything changed.
+
+    Raises `SchemaError` when the database is newer than the program.
+    """
+    version, digest = await installed(connection)
+    if version > latest_version():
+        raise SchemaError(
+            f"the database has schema version {version}, this zora knows {latest_version()}: upgrade zora"
+        )
+    if (version, digest) == (latest_version(), functions_digest()):
+        return False
+    await connection.execute(render_script())
+    return True

@@ -1,0 +1,29 @@
+-- Claim up to p_limit ready tasks of a tenant for a worker: highest priority first, then oldest. Every claim writes a
+-- fresh lease token; whoever holds it, and nobody else, may heartbeat and settle the task.
+--
+-- The CTE is materialized because a planner that inlined it could run the locking subquery once per row and claim
+-- more than p_limit. Rows locked by another claim are skipped, so claimers never wait for one another.
+create or replace function claim_agent_tasks(
+    p_tenant_id uuid, p_worker_id text, p_limit integer default 1, p_lease_seconds double precision default 30
+) returns table (
+    id uuid, tenant_id uuid, agent_id text, task_type text, title text, description text, payload jsonb,
+    priority integer, attempt integer, max_attempts integer, timeout_seconds integer, lease_token uuid,
+    created_at timestamptz, started_at timestamptz
+) language sql as $$
+    with next as materialized (
+        select t.id
+        from agent_tasks as t
+        where t.tenant_id = p_tenant_id and t.status = 'pending' and t.waiting_for is null
+        order by t.priority desc, t.created_at, t.id
+        limit p_limit
+        for update skip locked
+    )
+    update agent_tasks as t
+    set status = 'in_progress', attempt = t.attempt + 1, worker_id = p_worker_id, lease_token = gen_random_uuid(),
+        lease_expires_at = zora_now() + make_interval(secs => p_lease_seconds), started_at = zora_now(),
+        updated_at = zora_now(), progress = null, progress_message = null
+    from next
+    where t.id = next.id
+    returning t.id, t.tenant_id, t.agent_id, t.task_type, t.title, t.description, coalesce(t.payload, '{}'),
+        t.priority, t.attempt, t.max_attempts, t.timeout_seconds, t.lease_token, t.created_at, t.started_at
+$$;

@@ -1,0 +1,101 @@
+-- Create one or many tasks, in the given order, and journal each. p_tasks is a JSON array of objects with the keys of
+-- v_known below; agent_id, task_type and title are required. A task whose idempotency_key this tenant has used before
+-- is not created again: the earlier task is returned with created = false, whatever its state.
+--
+-- plpgsql and two statements, because the second must see what another transaction committed while the first waited.
+create or replace function create_agent_tasks(
+    p_tenant_id uuid, p_tasks jsonb, p_created_by uuid default null
+) returns table (
+    id uuid, agent_id text, task_type text, title text, status text, waiting_for text, created boolean
+) language plpgsql as $$
+declare
+    v_known constant text[] := array[
+        'agent_id', 'task_type', 'title', 'description', 'payload', 'priority', 'run_at', 'max_attempts',
+        'timeout_seconds', 'idempotency_key'
+    ];
+    v_problem text;
+    v_ids uuid[];
+begin
+    if jsonb_typeof(p_tasks) is distinct from 'array' then
+        raise exception 'p_tasks must be a JSON array of tasks, not %', coalesce(jsonb_typeof(p_tasks), 'null')
+            using errcode = 'PT400';
+    end if;
+
+    select case
+        when jsonb_typeof(e.task) <> 'object' then format('is %s, not an object', jsonb_typeof(e.task))
+        when unknown.key is not null then format(
+            'has an unknown field %L (known: %s)', unknown.key, array_to_string(v_known, ', '))
+        when missing.key is not null then format('lacks %L', missing.key)
+        when upper(e.task ->> 'agent_id') not in ('CONNOR', 'LUMINA', 'EIVOR', 'ORACLE', 'AEGIS', 'SAM') then format(
+            'names an unknown agent %L (known: CONNOR, LUMINA, EIVOR, ORACLE, AEGIS, SAM)', e.task ->> 'agent_id')
+        when length(e.task ->> 'title') > 500 then 'has a title of over 500 characters'
+        when jsonb_typeof(coalesce(e.task -> 'payload', '{}')) <> 'object' then 'has a payload that is not an object'
+    end || format(' (task %s of %s)', e.position, jsonb_array_length(p_tasks))
+    into v_problem
+    from jsonb_array_elements(p_tasks) with ordinality as e (task, position)
+    left join lateral (
+        select k.key from jsonb_object_keys(case jsonb_typeof(e.task) when 'object' then e.task else '{}' end) as k (key)
+        where k.key <> all (v_known) limit 1
+    ) as unknown on true
+    left join lateral (
+        select k.key from unnest(array['agent_id', 'task_type', 'title']) as k (key)
+        where coalesce(trim(e.task ->> k.key), '') = '' limit 1
+    ) as missing on true
+    where jsonb_typeof(e.task) <> 'object'
+        or unknown.key is not null
+        or missing.key is not null
+        or upper(e.task ->> 'agent_id') not in ('CONNOR', 'LUMINA', 'EIVOR', 'ORACLE', 'AEGIS', 'SAM')
+        or length(e.task ->> 'title') > 500
+        or jsonb_typeof(coalesce(e.task -> 'payload', '{}')) <> 'object'
+    order by e.position
+    limit 1;
+    if v_problem is not null then
+        raise exception 'the task %', v_problem using errcode = 'PT400';
+    end if;
+
+    with given as (
+        select t.*, e.position
+        from jsonb_array_elements(p_tasks) with ordinality as e (task, position)
+        cross join lateral jsonb_to_record(e.task) as t (
+            agent_id text, task_type text, title text, description text, payload jsonb, priority integer,
+            run_at timestamptz, max_attempts integer, timeout_seconds integer, idempotency_key text
+        )
+    ), inserted as (
+        insert into agent_tasks as a (
+            tenant_id, agent_id, task_type, title, description, payload, priority, run_at, waiting_for,
+            max_attempts, timeout_seconds, idempotency_key, created_by_user_id, created_at
+        )
+        select p_tenant_id, upper(g.agent_id), g.task_type, g.title, g.description, coalesce(g.payload, '{}'),
+            coalesce(g.priority, 0), g.run_at, case when g.run_at > zora_now() then 'run_at' end,
+            coalesce(g.max_attempts, 3), g.timeout_seconds, g.idempotency_key, p_created_by, zora_now()
+        from given as g
+        order by g.position
+        on conflict (tenant_id, idempotency_key) where idempotency_key is not null do nothing
+        returning a.*
+    ), journalled as (
+        insert into journal_entries (
+            tenant_id, category, event_type, title, body, details, author, task_id, related_entity_ids, created_at
+        )
+        select i.tenant_id, 'agent_action', 'agent_task_created',
+            i.agent_id || ' task: ' || i.task_type || ' (pending)', i.title,
+            jsonb_build_object('task_id', i.id, 'agent_id', i.agent_id, 'task_type', i.task_type, 'status', 'pending',
+                'priority', i.priority, 'attempt', 0, 'created_by_user_id', i.created_by_user_id),
+            lower(i.agent_id), i.id, array[i.id], zora_now()
+        from inserted as i
+    )
+    select array_agg(i.id) into v_ids from inserted as i;
+
+    return query
+    select a.id, a.agent_id::text, a.task_type::text, a.title::text, a.status::text, a.waiting_for, true
+    from unnest(v_ids) with ordinality as n (id, position)
+    inner join agent_tasks as a on a.id = n.id
+    order by n.position;
+
+    return query
+    select a.id, a.agent_id::text, a.task_type::text, a.title::text, a.status::text, a.waiting_for, false
+    from agent_tasks as a
+    where a.tenant_id = p_tenant_id
+        and a.idempotency_key in (select e.task ->> 'idempotency_key' from jsonb_array_elements(p_tasks) as e (task))
+        and a.id <> all (coalesce(v_ids, '{}'));
+end
+$$;

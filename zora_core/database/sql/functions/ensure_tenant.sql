@@ -1,0 +1,22 @@
+-- Make sure that a tenant exists; returns whether it was created now.
+create or replace function ensure_tenant(p_id uuid, p_name text, p_slug text) returns boolean language plpgsql as $$
+begin
+    insert into tenants (id, name, slug) values (p_id, p_name, p_slug) on conflict do nothing;
+    return found;
+end
+$$;
+
+-- The id of the tenant with this slug or id, or PT404 naming the known slugs.
+create or replace function find_tenant(p_tenant text) returns uuid language plpgsql stable as $$
+declare
+    v_id uuid;
+begin
+    select t.id into v_id from tenants as t where t.slug = lower(p_tenant) or t.id::text = lower(p_tenant);
+    if v_id is null then
+        raise exception 'no tenant % (known: %)', quote_literal(p_tenant),
+            (select coalesce(string_agg(k.slug, ', '), 'none') from (select slug from tenants order by slug limit 20) as k)
+            using errcode = 'PT404';
+    end if;
+    return v_id;
+end
+$$;

@@ -1,0 +1,66 @@
+-- One sentence that says why a task is not running, or what became of it.
+create or replace function explain_agent_task(p_tenant_id uuid, p_id uuid) returns text language plpgsql stable as $$
+declare
+    t agent_tasks;
+    v_ahead bigint;
+    v_running bigint;
+    v_last timestamptz;
+begin
+    select * into t from agent_tasks where tenant_id = p_tenant_id and id = p_id;
+    if not found then
+        raise exception 'no task %', p_id using errcode = 'PT404';
+    end if;
+
+    if t.status = 'completed' then
+        return format('Completed %s ago.', zora_duration(zora_now() - t.completed_at));
+    elsif t.status = 'failed' then
+        return format('Failed (%s) %s ago after %s of %s attempts: %s', t.failure_kind,
+            zora_duration(zora_now() - t.completed_at), t.attempt, t.max_attempts, t.error_message);
+    elsif t.status = 'in_progress' and t.lease_expires_at < zora_now() then
+        return format('Worker %s has not been heard of since its lease expired %s ago; the next running worker takes '
+            'the task back.', t.worker_id, zora_duration(zora_now() - t.lease_expires_at));
+    elsif t.status = 'in_progress' then
+        return format('Running for %s on worker %s%s; its lease holds for another %s.',
+            zora_duration(zora_now() - t.started_at), t.worker_id,
+            case when t.cancel_requested_at is not null then ', asked to stop' else '' end,
+            zora_duration(t.lease_expires_at - zora_now()));
+    elsif t.waiting_for in ('run_at', 'retry') and t.run_at <= zora_now() then
+        return format('Due since %s; the next running worker makes it claimable.',
+            zora_duration(zora_now() - t.run_at));
+    elsif t.waiting_for = 'run_at' then
+        return format('Waits for its time: to run in %s (%s).', zora_duration(t.run_at - zora_now()), t.run_at);
+    elsif t.waiting_for = 'retry' then
+        return format('Attempt %s of %s failed (%s); the next one is due in %s.', t.attempt, t.max_attempts,
+            t.error_message, zora_duration(t.run_at - zora_now()));
+    elsif t.waiting_for is not null then
+        return format('Waits for %s.', t.waiting_for);
+    end if;
+
+    select count(*) into v_ahead
+    from agent_tasks as o
+    where o.tenant_id = t.tenant_id and o.status = 'pending' and o.waiting_for is null
+        and (-o.priority, o.created_at, o.id) < (-t.priority, t.created_at, t.id);
+    select count(*), max(o.started_at) into v_running, v_last
+    from agent_tasks as o
+    where o.tenant_id = t.tenant_id and o.status = 'in_progress' and o.lease_expires_at >= zora_now();
+
+    return format('Ready for %s, %s; %s', zora_duration(zora_now() - coalesce(t.updated_at, t.created_at)),
+        case v_ahead when 0 then 'first in the queue' when 1 then 'behind 1 other task'
+            else format('behind %s other tasks', v_ahead) end,
+        case when v_running > 0 then format('%s running now, the last one started %s ago.',
+                case v_running when 1 then '1 task is' else v_running || ' tasks are' end,
+                zora_duration(zora_now() - v_last))
+            else 'no worker holds a task of this tenant: start one with run-once or run-loop.' end);
+end
+$$;
+
+-- An interval as a person says it, in its largest unit: 40 s, 12 min, 3 h, 2 days.
+create or replace function zora_duration(p_interval interval) returns text language sql immutable as $$
+    select case
+        when s < 100 then round(s::numeric, case when s < 10 then 1 else 0 end) || ' s'
+        when s < 6000 then round(s / 60) || ' min'
+        when s < 172800 then round(s / 3600) || ' h'
+        else round(s / 86400) || ' days'
+    end
+    from (select extract(epoch from p_interval)::double precision) as e (s)
+$$;

@@ -1,0 +1,36 @@
+-- Prolong the leases of everything a worker holds, store progress, and say what became of each task:
+-- held, cancel (a person asked for it) or lost (the lease went to somebody else, or the task was settled).
+--
+-- Rows that a settlement has locked at this moment are skipped instead of waited for: two batches that lock the same
+-- rows in different orders would deadlock. They are judged by what this statement's snapshot shows.
+create or replace function heartbeat_agent_tasks(
+    p_ids uuid [], p_lease_tokens uuid [], p_lease_seconds double precision default 30,
+    p_progress real [] default null, p_messages text [] default null
+) returns table (id uuid, state text) language sql as $$
+    with given as (
+        select g.*
+        from unnest(p_ids, p_lease_tokens, coalesce(p_progress, '{}'), coalesce(p_messages, '{}'))
+            as g (id, lease_token, progress, message)
+    ), held as materialized (
+        select t.id, g.progress, g.message
+        from agent_tasks as t
+        inner join given as g on g.id = t.id and g.lease_token = t.lease_token
+        where t.status = 'in_progress'
+        for update of t skip locked
+    ), beaten as (
+        update agent_tasks as t
+        set lease_expires_at = zora_now() + make_interval(secs => p_lease_seconds),
+            progress = coalesce(h.progress, t.progress),
+            progress_message = coalesce(h.message, t.progress_message)
+        from held as h
+        where t.id = h.id
+    )
+    select g.id,
+        case
+            when t.id is null then 'lost'
+            when t.cancel_requested_at is not null then 'cancel'
+            else 'held'
+        end
+    from given as g
+    left join agent_tasks as t on t.id = g.id and t.lease_token = g.lease_token and t.status = 'in_progress'
+$$;

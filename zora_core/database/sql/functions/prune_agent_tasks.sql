@@ -1,0 +1,27 @@
+-- Delete up to p_limit tasks that finished more than p_older_than_seconds ago; returns how many. Nothing calls it by
+-- itself. The journal and the memories of the runs stay; a task whose suggestions still wait for a person stays too.
+--
+-- Ids are time-ordered, so the oldest tasks are found at the front of the primary key, without an index that every
+-- completion would have to pay for.
+create or replace function prune_agent_tasks(
+    p_tenant_id uuid, p_older_than_seconds double precision, p_limit integer default 1000
+) returns bigint language sql as $$
+    with old as materialized (
+        select t.id
+        from agent_tasks as t
+        where t.tenant_id = p_tenant_id
+            and t.status in ('completed', 'failed')
+            and t.completed_at < zora_now() - make_interval(secs => p_older_than_seconds)
+            and not exists (
+                select from agent_suggestions as s
+                where s.tenant_id = t.tenant_id and s.task_id = t.id and s.status in ('proposed', 'approved')
+            )
+        order by t.id
+        limit p_limit
+        for update skip locked
+    ), deleted as (
+        delete from agent_tasks as t using old where t.id = old.id
+        returning t.id
+    )
+    select count(*) from deleted
+$$;

@@ -1,0 +1,37 @@
+-- Put a failed task back into the queue with all its attempts. A task that a person rejected stays rejected.
+create or replace function retry_agent_task(
+    p_tenant_id uuid, p_id uuid, p_user_id uuid default null
+) returns setof agent_tasks language plpgsql as $$
+declare
+    v_task agent_tasks;
+begin
+    select * into v_task from agent_tasks as t where t.tenant_id = p_tenant_id and t.id = p_id for update;
+    if not found then
+        raise exception 'no task %', p_id using errcode = 'PT404';
+    elsif v_task.status <> 'failed' then
+        raise exception 'task % is %: only a failed task can be retried', p_id, v_task.status using errcode = 'PT409';
+    elsif v_task.failure_kind = 'rejected' then
+        raise exception 'task % was rejected by a person: create a new task instead', p_id using errcode = 'PT409';
+    end if;
+
+    update agent_tasks as t
+    set status = 'pending', waiting_for = null, run_at = null, attempt = 0, lost_leases = 0, failure_kind = null,
+        error_message = null, completed_at = null, started_at = null, lease_token = null, lease_expires_at = null,
+        worker_id = null, cancel_requested_at = null, progress = null, progress_message = null,
+        updated_at = zora_now()
+    where t.id = p_id
+    returning * into v_task;
+
+    insert into journal_entries (
+        tenant_id, category, event_type, title, body, details, author, task_id, related_entity_ids, created_at
+    ) values (
+        v_task.tenant_id, 'agent_action', 'agent_task_retried',
+        format('%s task: %s (pending)', v_task.agent_id, v_task.task_type), 'put back into the queue on request',
+        jsonb_build_object('task_id', v_task.id, 'agent_id', v_task.agent_id, 'task_type', v_task.task_type,
+            'status', 'pending', 'priority', v_task.priority, 'attempt', 0, 'by_user_id', p_user_id),
+        coalesce(p_user_id::text, 'operator'), v_task.id, array[v_task.id], zora_now()
+    );
+    perform pg_notify('agent_tasks', v_task.tenant_id::text);
+    return next v_task;
+end
+$$;
