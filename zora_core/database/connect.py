@@ -1,0 +1,59 @@
+"""From settings to an open database whose schema fits."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from zora_core.errors import ConfigurationError
+from zora_core.settings import DEFAULT_TENANT_ID, Settings, examples
+
+if TYPE_CHECKING:
+    from zora_core.database.postgres import Database
+
+EXAMPLE_PAGES = ("home", "climate", "dashboard")
+
+
+async def open_database(settings: Settings, *, check: bool = True) -> Database:
+    """Open the database that the settings name.
+
+    The embedded one is started, migrated and, the first time, given its default tenant with the example site's pages.
+    Any other must have the schema already: raises `SchemaError` when it has not (unless `check` is false),
+    `DatabaseUnavailable` when it cannot be reached.
+    """
+    from zora_core.database.postgres import connect
+
+    if settings.supabase_url:
+        raise ConfigurationError(
+            "Supabase over HTTP is not available yet: unset SUPABASE_URL and SUPABASE_SERVICE_KEY, and set "
+            "DATABASE_URL to the connection string of your project (Supabase: Connect, Transaction pooler)"
+        )
+    if settings.database_url:
+        database = await connect(settings.database_url)
+        if check:
+            try:
+                await database.check_schema()
+            except BaseException:
+                await database.close()
+                raise
+        return database
+
+    from zora_core.database.embedded import EmbeddedServer
+
+    server = EmbeddedServer.at(settings.home)
+    database = await connect(await asyncio.to_thread(server.start), server=server)
+    await database.migrate()
+    if await ensure_tenant(database, settings):
+        await database.value("seed_tenant", tenant_id=settings.tenant_id, seed={"pages": example_pages()})
+    return database
+
+
+async def ensure_tenant(database: Database, settings: Settings) -> bool:
+    """Make sure that the tenant of the settings exists; returns whether it was created now."""
+    name = "default" if settings.tenant_id == DEFAULT_TENANT_ID else str(settings.tenant_id)
+    return bool(await database.value("ensure_tenant", id=settings.tenant_id, name=name, slug=name))
+
+
+def example_pages() -> list[dict[str, object]]:
+    """The example site's pages, as rows of `frontend_configs`."""
+    return [{"page": page, "config": {"path": str(examples() / "site" / f"{page}.html")}} for page in EXAMPLE_PAGES]

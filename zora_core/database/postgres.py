@@ -1,0 +1,203 @@
+"""Calling the database's functions over a direct connection (asyncpg)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+
+from zora_core.database import schema
+from zora_core.errors import (
+    ConfigurationError,
+    DatabaseUnavailable,
+    DataRejected,
+    InvalidInput,
+    InvalidState,
+    NotFound,
+    ZoraError,
+)
+
+if TYPE_CHECKING:
+    from zora_core.database.embedded import EmbeddedServer
+
+# SQLSTATEs that our functions raise, after PostgREST's convention PT + HTTP status.
+_OUR_ERRORS: dict[str, type[ZoraError]] = {"PT400": InvalidInput, "PT404": NotFound, "PT409": InvalidState}
+
+_LOST: tuple[type[BaseException], ...] = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TooManyConnectionsError,
+)
+
+
+class Database:
+    """A connection pool and the one way through it: `call` a function by name with named arguments.
+
+    `pooled` tells that a pooler stands between us and the server: then every call is a transaction of its own, no
+    statement is prepared across calls, and there is no LISTEN.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, *, pooled: bool, server: EmbeddedServer | None = None) -> None:
+        """Take over an open pool; use `open_database` to make one."""
+        self._pool = pool
+        self._server = server
+        self.pooled = pooled
+
+    async def call(self, function: str, /, **arguments: Any) -> list[dict[str, Any]]:
+        """Call a SQL function and return its rows; jsonb goes in and comes out as Python values.
+
+        Raises `NotFound`, `InvalidState` or `InvalidInput` as the function says, `DatabaseUnavailable` when the
+        connection is lost or refused. After a lost connection it is unknown whether the call took effect.
+        """
+        with _translated():
+            async with self._pool.acquire() as connection:
+                query = _query(function, tuple(arguments))
+                if self.pooled:
+                    async with connection.transaction():
+                        rows = await connection.fetch(query, *arguments.values())
+                else:
+                    rows = await connection.fetch(query, *arguments.values())
+        return [dict(row) for row in rows]
+
+    async def value(self, function: str, /, **arguments: Any) -> Any:
+        """Call a SQL function that returns a single value."""
+        (row,) = await self.call(function, **arguments)
+        return next(iter(row.values()))
+
+    @asynccontextmanager
+    async def listening(self, channel: str, callback: Callable[[str], None]) -> AsyncIterator[asyncio.Event]:
+        """Call back with the payload of every notification; gives an event that is set when the connection is lost."""
+        lost = asyncio.Event()
+        with _translated():
+            connection = await self._pool.acquire()
+        try:
+            connection.add_termination_listener(lambda _: lost.set())
+            with _translated():
+                await connection.add_listener(channel, lambda _c, _pid, _channel, payload: callback(payload))
+            yield lost
+        finally:
+            # The session has state now: it does not go back into the pool.
+            connection.terminate()
+            await self._pool.release(connection)
+
+    async def recover(self) -> None:
+        """After a `DatabaseUnavailable`: start the embedded server again if it is gone."""
+        if self._server is not None:
+            await asyncio.to_thread(self._server.recover)
+
+    async def migrate(self) -> bool:
+        """Bring the schema up to date; returns whether anything changed."""
+        with _translated():
+            async with self._pool.acquire() as connection:
+                return await schema.migrate(connection)
+
+    async def check_schema(self) -> None:
+        """Raise `SchemaError` unless the schema is the one this program works with."""
+        with _translated():
+            async with self._pool.acquire() as connection, connection.transaction():
+                await schema.check(connection)
+
+    async def close(self) -> None:
+        """Close the connections and let go of the embedded server."""
+        try:
+            await asyncio.wait_for(self._pool.close(), timeout=5)
+        except TimeoutError:
+            self._pool.terminate()
+        finally:
+            if self._server is not None:
+                await asyncio.to_thread(self._server.release)
+
+
+async def connect(url: str, *, server: EmbeddedServer | None = None, max_connections: int = 8) -> Database:
+    """Open a pool on a PostgreSQL URL. Raises `DatabaseUnavailable` when the server cannot be reached."""
+    url = _without_hints(url)
+    pooled = server is None and await _is_pooled(url)
+    with _translated():
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=0,
+            max_size=max_connections,
+            timeout=10,
+            init=_prepare,
+            reset=_keep,
+            **({"statement_cache_size": 0} if pooled else {}),
+            server_settings=None if pooled else {"application_name": "zora"},
+        )
+    return Database(pool, pooled=pooled, server=server)
+
+
+async def _is_pooled(url: str) -> bool:
+    """Whether a pooler answers: the backend's process id is then not the one that the connection was told."""
+    with _translated():
+        connection = await asyncpg.connect(url, timeout=10, statement_cache_size=0)
+        try:
+            async with connection.transaction():
+                version = connection.get_server_version()
+                if version.major < 14:
+                    raise ConfigurationError(f"PostgreSQL {version.major} is too old: 14 or later is needed")
+                backend = await connection.fetchval("select pg_backend_pid()")
+                return bool(backend != connection.get_server_pid())
+        finally:
+            await connection.close(timeout=5)
+
+
+def _without_hints(url: str) -> str:
+    """The URL without `pgbouncer=…`, a hint for other programs that the server would refuse as a setting."""
+    parts = urlsplit(url)
+    query = [(name, value) for name, value in parse_qsl(parts.query) if name != "pgbouncer"]
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+async def _prepare(connection: asyncpg.Connection) -> None:
+    async with connection.transaction():
+        await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+
+
+async def _keep(connection: asyncpg.Connection) -> None:
+    """Calls leave no state in a session, so that giving a connection back needs no round trip."""
+
+
+@lru_cache(maxsize=256)
+def _query(function: str, names: tuple[str, ...]) -> str:
+    """The call in named notation; both come from our own code, never from input."""
+    return f"select * from {function}({', '.join(f'p_{name} => ${i}' for i, name in enumerate(names, 1))})"
+
+
+_REJECTED = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
+
+
+class _translated:
+    """Turn the driver's errors into ours."""
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        """Raise the error that a caller can act on. The server's DETAIL stays out of it: it quotes whole rows."""
+        said = str(error.args[0]) if error is not None and error.args else type(error).__name__
+        if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _OUR_ERRORS:
+            raise _OUR_ERRORS[error.sqlstate](said) from error
+        if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
+            raise ConfigurationError(f"the database refused the login: {said}; check DATABASE_URL") from error
+        if isinstance(error, asyncpg.InvalidCatalogNameError):
+            raise ConfigurationError(f"{said}; check the database's name in DATABASE_URL, or create it") from error
+        # asyncpg refuses an argument on our side with an InterfaceError that is also a ValueError.
+        if isinstance(error, _REJECTED) or (
+            isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
+        ):
+            raise DataRejected(f"the database refuses a value: {said}") from error
+        if isinstance(error, _LOST):
+            raise DatabaseUnavailable(f"the database cannot be reached: {said}") from error
