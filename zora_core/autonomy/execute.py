@@ -1,0 +1,121 @@
+"""Running one claimed task: from its row to what is to be recorded. Nothing is written here, nothing is swallowed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from zora_core.agents.agent import Registry, Snooze, run_handler
+from zora_core.errors import InvalidInput, InvalidPayload, UnknownTaskType
+from zora_core.models import Source, Task, TaskResult
+
+if TYPE_CHECKING:
+    from zora_core.autonomy.context import RunContext
+
+logger = logging.getLogger("zora.runtime")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settlement:
+    """What a run reports to `settle_agent_tasks`; see there for the meaning of `outcome`."""
+
+    id: UUID
+    lease_token: UUID
+    outcome: str
+    summary: str | None = None
+    result: dict[str, Any] | None = None
+    error: str | None = None
+    failure_kind: str | None = None
+    delay: float | None = None
+
+
+class Run:
+    """A claimed task while it is worked on."""
+
+    def __init__(self, row: dict[str, Any]) -> None:
+        """Take over a row of `claim_agent_tasks`."""
+        self.task = Task.model_validate({name: row[name] for name in Task.model_fields})
+        self.lease_token: UUID = row["lease_token"]
+        self.timeout_seconds: int | None = row["timeout_seconds"]
+        self.claimed_at: datetime = row["started_at"]
+        self.started = time.monotonic()
+        self.progress: float | None = None
+        self.message: str | None = None
+        self.work: asyncio.Task[None] | None = None
+        self.handling = True
+        """Whether the handler is at work; what comes after it must not be interrupted."""
+        self.stop_reason: str | None = None
+        """Why the runtime cancelled the handler: cancel, lost or shutdown."""
+
+    def report(self, fraction: float, message: str) -> None:
+        """Keep the handler's progress until the next heartbeat takes it."""
+        self.progress, self.message = fraction, message[:500]
+
+    def stop(self, reason: str) -> None:
+        """Cancel the handler; the first reason stands."""
+        if self.handling and self.stop_reason is None and self.work is not None:
+            self.stop_reason = reason
+            self.work.cancel()
+
+    def settlement(self, outcome: str, **fields: Any) -> Settlement:
+        """What this run reports."""
+        return Settlement(id=self.task.id, lease_token=self.lease_token, outcome=outcome, **fields)
+
+
+async def execute(run: Run, registry: Registry, make_context: Callable[[Run], RunContext]) -> Settlement | None:
+    """Run the handler of a claimed task and say how it ended; None when the lease was lost, and nobody may write."""
+    task = run.task
+    deadline: asyncio.Timeout | None = None
+    try:
+        task_type = registry.find(task.agent_id, task.task_type)
+        context = make_context(run)
+        async with asyncio.timeout(run.timeout_seconds or task_type.timeout_seconds) as deadline:
+            outcome = await run_handler(task_type, task, context)
+        match outcome:
+            case Snooze(seconds=seconds, reason=reason):
+                return run.settlement("snoozed", delay=seconds, summary=reason or None)
+            case TaskResult() as result if not context.sources and not result.findings:
+                raise ValueError(
+                    f"{task.agent_id} {task.task_type} returned a result without evidence: "
+                    "read what it rests on through ctx, or cite it with ctx.cite"
+                )
+            case TaskResult() as result:
+                return run.settlement("completed", summary=result.summary, result=as_json(result, context.sources))
+    except UnknownTaskType as error:
+        return run.settlement("failed", failure_kind="unknown_task_type", error=str(error))
+    except InvalidPayload as error:
+        return run.settlement("failed", failure_kind="invalid_payload", error=str(error))
+    except InvalidInput as error:
+        return run.settlement("failed", failure_kind="error", error=str(error))
+    except asyncio.CancelledError:
+        match run.stop_reason:
+            case "cancel":
+                return run.settlement("failed", failure_kind="cancelled", error="cancelled on request while running")
+            case "shutdown":
+                return run.settlement("released")
+            case "lost":
+                return None
+            case _:
+                raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, TimeoutError) and deadline is not None and deadline.expired():
+            limit = run.timeout_seconds or task_type.timeout_seconds
+            return run.settlement("error", failure_kind="timeout", error=f"timed out after {limit} seconds")
+        logger.exception("%s %s failed (task %s, attempt %s)", task.agent_id, task.task_type, task.id, task.attempt)
+        return run.settlement("error", failure_kind="error", error=f"{type(error).__name__}: {error}"[:4000])
+
+
+def as_json(result: TaskResult, sources: list[Source]) -> dict[str, Any]:
+    """A result as it is stored in `agent_tasks.result`."""
+    return {
+        "findings": [finding.model_dump(mode="json") for finding in result.findings],
+        "suggestions": [suggestion.model_dump(mode="json") for suggestion in result.suggestions],
+        "sources": [source.model_dump(mode="json") for source in sources],
+        "result": result.result,
+    }

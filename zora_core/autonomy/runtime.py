@@ -1,0 +1,145 @@
+"""`AgentRuntime`: claims tasks from the shared queue and has the six agents work on them.
+
+runtime = AgentRuntime()
+results = await runtime.run_once(limit=10)
+await runtime.run_loop(sleep_seconds=30)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from zora_core.agents.agent import Agent
+from zora_core.agents.builtin import registry
+from zora_core.autonomy.worker import TaskRun, Worker
+from zora_core.database.connect import open_database
+from zora_core.errors import ConfigurationError
+from zora_core.models import Task
+from zora_core.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from zora_core.autonomy.execute import Run
+    from zora_core.database.postgres import Database
+
+__all__ = ["AgentRuntime", "TaskRun", "is_runtime_configured"]
+
+
+def is_runtime_configured() -> bool:
+    """Whether the environment is complete: all of Supabase's variables, a DATABASE_URL, or none (embedded)."""
+    try:
+        load_settings()
+    except ConfigurationError:
+        return False
+    return True
+
+
+class AgentRuntime:
+    """Works through one tenant's tasks with the six agents and those of `agents`.
+
+    `concurrency` tasks run at a time. A lease lasts `lease_seconds` and is prolonged while its task runs; when this
+    process dies, another one takes its tasks back after that time. On SIGTERM or SIGINT `run_loop` stops claiming,
+    waits `grace_seconds` for running tasks and hands the rest back. `observe` is told of each task that starts (a
+    `Task`) and each run that ended (a `TaskRun`).
+    """
+
+    def __init__(
+        self,
+        *,
+        agents: Iterable[Agent] = (),
+        settings: Settings | None = None,
+        database: Database | None = None,
+        concurrency: int = 4,
+        lease_seconds: float = 30,
+        grace_seconds: float = 10,
+        observe: Callable[[Task | TaskRun], None] = lambda event: None,
+    ) -> None:
+        """Read the environment unless `settings` are given; a given `database` is used and left open.
+
+        Raises `ConfigurationError` naming what is missing or wrong.
+        """
+        if concurrency < 1:
+            raise ConfigurationError(f"concurrency must be at least 1, not {concurrency}")
+        if lease_seconds <= 0:
+            raise ConfigurationError(f"lease_seconds must be positive, not {lease_seconds}")
+        self.settings = settings or load_settings()
+        self.registry = registry(tuple(agents))
+        self._database = database
+        self._concurrency = concurrency
+        self._lease_seconds = lease_seconds
+        self._grace_seconds = grace_seconds
+        self._observe = observe
+        self._worker: Worker | None = None
+
+    async def run_once(self, limit: int = 10) -> list[TaskRun]:
+        """Run up to `limit` claimable tasks and return what became of them, in the order in which they ended."""
+        if limit < 1:
+            raise ConfigurationError(f"limit must be at least 1, not {limit}")
+        async with self._working() as worker:
+            return await worker.run(limit=limit)
+
+    async def run_loop(self, sleep_seconds: float = 30) -> None:
+        """Run tasks as they come, until SIGTERM, SIGINT or `stop()`.
+
+        Notifications wake it at once; `sleep_seconds` is how often it looks by itself, for where there are none.
+        """
+        if sleep_seconds <= 0:
+            raise ConfigurationError(f"sleep_seconds must be positive, not {sleep_seconds}")
+        async with self._working() as worker:
+            with _on_signals(worker.stop):
+                await worker.run(poll_seconds=sleep_seconds)
+
+    @property
+    def running(self) -> dict[UUID, Run]:
+        """The tasks that this runtime works on at this moment, by id."""
+        return self._worker.running if self._worker else {}
+
+    def stop(self) -> None:
+        """End `run_loop` as SIGTERM does; a second call does not wait for running tasks."""
+        if self._worker is not None:
+            self._worker.stop()
+
+    @asynccontextmanager
+    async def _working(self) -> AsyncIterator[Worker]:
+        if self._worker is not None:
+            raise ConfigurationError("this AgentRuntime is already running: make another one for a second loop")
+        database = self._database or await open_database(self.settings)
+        self._worker = Worker(
+            database,
+            self.registry,
+            self.settings,
+            concurrency=self._concurrency,
+            lease_seconds=self._lease_seconds,
+            grace_seconds=self._grace_seconds,
+            observe=self._observe,
+        )
+        try:
+            yield self._worker
+        finally:
+            self._worker = None
+            if self._database is None:
+                await database.close()
+
+
+@contextlib.contextmanager
+def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` on SIGTERM and SIGINT, where signals can be had (the main thread; not on Windows)."""
+    loop = asyncio.get_running_loop()
+    handled = []
+    if threading.current_thread() is threading.main_thread():
+        for name in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(NotImplementedError):
+                loop.add_signal_handler(name, stop)
+                handled.append(name)
+    try:
+        yield
+    finally:
+        for name in handled:
+            loop.remove_signal_handler(name)

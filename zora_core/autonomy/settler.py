@@ -1,0 +1,86 @@
+"""Recording outcomes in batches: whatever has ended while the last batch was on its way makes up the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from zora_core.autonomy.backoff import retrying
+from zora_core.autonomy.execute import Settlement
+from zora_core.errors import DataRejected
+
+if TYPE_CHECKING:
+    from zora_core.database.postgres import Database
+
+logger = logging.getLogger("zora.runtime")
+
+MAX_BATCH = 200
+
+Settled = dict[str, Any] | None
+
+
+class Settler:
+    """Settles runs; `run()` must be running as a task."""
+
+    def __init__(self, database: Database) -> None:
+        """Settle over this database."""
+        self._database = database
+        self._waiting: asyncio.Queue[tuple[Settlement, asyncio.Future[Settled]]] = asyncio.Queue()
+
+    async def settle(self, settlement: Settlement) -> Settled:
+        """Record one outcome; gives its row's new state, or None when the lease was lost and nothing was written."""
+        settled: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
+        self._waiting.put_nowait((settlement, settled))
+        return await settled
+
+    async def run(self) -> None:
+        """Flush for ever: at once when idle, in batches when busy; a lost database is waited for."""
+        while True:
+            batch = [await self._waiting.get()]
+            while len(batch) < MAX_BATCH and not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
+            rows = {row["id"]: row for row in await self._flush([settlement for settlement, _ in batch])}
+            for settlement, settled in batch:
+                if not settled.done():
+                    settled.set_result(rows.get(settlement.id))
+
+    async def _flush(self, batch: list[Settlement]) -> list[dict[str, Any]]:
+        try:
+            return await retrying(self._database, lambda: self._write(batch))
+        except DataRejected as error:
+            if len(batch) > 1:  # one of them is poisoned: let it fail alone
+                return [row for settlement in batch for row in await self._flush([settlement])]
+            if batch[0].outcome == "failed" and batch[0].error == _UNSTORABLE:
+                raise
+            logger.error("the outcome of task %s could not be stored: %s", batch[0].id, error)
+            return await self._flush([_unstorable(batch[0])])
+
+    async def _write(self, batch: list[Settlement]) -> list[dict[str, Any]]:
+        return await self._database.call(
+            "settle_agent_tasks",
+            ids=[s.id for s in batch],
+            lease_tokens=[s.lease_token for s in batch],
+            outcomes=[s.outcome for s in batch],
+            summaries=[s.summary for s in batch],
+            results=[s.result for s in batch],
+            errors=[s.error for s in batch],
+            failure_kinds=[s.failure_kind for s in batch],
+            delays=[s.delay for s in batch],
+        )
+
+
+_UNSTORABLE = (
+    "the handler's outcome holds something that PostgreSQL cannot store, such as a NUL character, an unpaired "
+    "surrogate or a number that is not one"
+)
+
+
+def _unstorable(settlement: Settlement) -> Settlement:
+    return Settlement(
+        id=settlement.id,
+        lease_token=settlement.lease_token,
+        outcome="failed",
+        failure_kind="error",
+        error=_UNSTORABLE,
+    )

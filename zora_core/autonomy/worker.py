@@ -1,0 +1,254 @@
+"""The engine of a runtime: claim, run, heartbeat, settle, and the upkeep that any worker does for all.
+
+No transaction is open while a handler runs, and no task of ours waits for another: each settles by itself and frees its
+slot. Every loop survives the loss of the database; an error that is not such a loss ends the worker, loudly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from zora_core.autonomy.backoff import retrying
+from zora_core.autonomy.context import RunContext
+from zora_core.autonomy.execute import Run, execute
+from zora_core.autonomy.settler import Settler
+from zora_core.errors import DatabaseUnavailable
+from zora_core.models import Task
+
+if TYPE_CHECKING:
+    from zora_core.agents.agent import Registry
+    from zora_core.database.postgres import Database
+    from zora_core.settings import Settings
+
+logger = logging.getLogger("zora.runtime")
+
+UPKEEP_SECONDS = 5.0
+MAX_LOST_LEASES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRun:
+    """What became of one claimed task.
+
+    `status` is the row's new status, or `lost` when the lease was lost and this worker wrote nothing; a `pending` task
+    runs again later (`error` says why, if it failed this time).
+    """
+
+    task: Task
+    status: str
+    waiting_for: str | None = None
+    summary: str | None = None
+    error: str | None = None
+    duration_seconds: float
+
+
+class Worker:
+    """Works through one tenant's queue until stopped, or until nothing is left."""
+
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        settings: Settings,
+        *,
+        concurrency: int,
+        lease_seconds: float,
+        grace_seconds: float,
+        observe: Callable[[Task | TaskRun], None] = lambda event: None,
+    ) -> None:
+        """Nothing runs before `run()`; `observe` is told of each task that starts and each run that ended."""
+        # Fresh per process, so that a restarted worker is never taken for its predecessor.
+        self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        self.running: dict[UUID, Run] = {}
+        self._database = database
+        self._registry = registry
+        self._settings = settings
+        self._concurrency = concurrency
+        self._lease_seconds = lease_seconds
+        self._grace_seconds = grace_seconds
+        self._observe = observe
+        self._settler = Settler(database)
+        self._wake = asyncio.Event()
+        self._slot_freed = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._next_due: float | None = None
+
+    def stop(self) -> None:
+        """Stop claiming; running tasks get the grace period. A second call hands them back at once."""
+        if self._stopping.is_set():
+            self._grace_seconds = 0
+            for run in self.running.values():
+                run.stop("shutdown")
+        self._stopping.set()
+        self._wake.set()
+        self._slot_freed.set()
+
+    async def run(self, *, limit: int | None = None, poll_seconds: float | None = None) -> list[TaskRun]:
+        """Work: with `limit`, until that many tasks ran or none is claimable; else until stopped.
+
+        Without notifications the queue is looked at every `poll_seconds`. Returns the runs of a limited call.
+        """
+        runs: list[TaskRun] = []
+        async with asyncio.TaskGroup() as group:
+            background = [group.create_task(self._settler.run()), group.create_task(self._heartbeat())]
+            if limit is None:
+                background.append(group.create_task(self._upkeep()))
+                if not self._database.pooled:
+                    background.append(group.create_task(self._listen()))
+            else:
+                await self._upkeep_once()
+            try:
+                await self._claim(group, runs, limit, poll_seconds)
+                await self._finish()
+            finally:
+                for task in background:
+                    task.cancel()
+        return runs
+
+    async def _claim(
+        self, group: asyncio.TaskGroup, runs: list[TaskRun], limit: int | None, poll_seconds: float | None
+    ) -> None:
+        claimed = 0
+        while not self._stopping.is_set():
+            free = self._concurrency - len(self.running)
+            if limit is not None:
+                free = min(free, limit - claimed)
+                if claimed >= limit:
+                    return
+            if free <= 0:
+                self._slot_freed.clear()
+                await self._slot_freed.wait()
+                continue
+            self._wake.clear()
+            rows = await retrying(self._database, lambda free=free: self._database.call(  # type: ignore[misc]
+                "claim_agent_tasks",
+                tenant_id=self._settings.tenant_id,
+                worker_id=self.worker_id,
+                limit=free,
+                lease_seconds=self._lease_seconds,
+            ))  # fmt: skip
+            for row in rows:
+                claimed += 1
+                run = Run(row)
+                self.running[run.task.id] = run
+                run.work = group.create_task(self._work(run, runs if limit is not None else None))
+            if len(rows) == free:
+                continue
+            if limit is not None:
+                if not rows and not self.running:
+                    return
+                if not rows:  # what runs may yet put something claimable into the queue
+                    self._slot_freed.clear()
+                    await self._slot_freed.wait()
+                continue
+            await self._sleep(poll_seconds)
+
+    async def _sleep(self, poll_seconds: float | None) -> None:
+        """Until a notification, the next due task, or the polling interval."""
+        waits = [seconds for seconds in (poll_seconds, self._next_due) if seconds is not None]
+        try:
+            async with asyncio.timeout(max(min(waits), 0.01) if waits else None):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _work(self, run: Run, runs: list[TaskRun] | None) -> None:
+        """One task from claim to settlement; `execute` turns whatever happens to the handler into an outcome."""
+        self._observe(run.task)
+        try:
+            settlement = await execute(run, self._registry, self._context)
+            run.handling = False
+            row = await self._settler.settle(settlement) if settlement is not None else None
+        finally:
+            del self.running[run.task.id]
+            self._slot_freed.set()
+        ended = TaskRun(
+            task=run.task,
+            status=row["status"] if row else "lost",
+            waiting_for=row["waiting_for"] if row else None,
+            summary=settlement.summary if settlement else None,
+            error=settlement.error if settlement else "the lease was lost; another worker has the task",
+            duration_seconds=time.monotonic() - run.started,
+        )
+        if row is None:
+            logger.warning("lost the lease of task %s: nothing was recorded", run.task.id)
+        if runs is not None:
+            runs.append(ended)
+        self._observe(ended)
+
+    def _context(self, run: Run) -> RunContext:
+        return RunContext(self._database, self._settings, run.task.tenant_id, run.claimed_at, run.report)
+
+    async def _finish(self) -> None:
+        """Let running tasks end; when stopping, only within the grace period, then hand them back."""
+        if self._stopping.is_set() and self.running:
+            _, late = await asyncio.wait(
+                [run.work for run in self.running.values() if run.work], timeout=self._grace_seconds
+            )
+            for run in list(self.running.values()):
+                if run.work in late:
+                    run.stop("shutdown")
+        while self.running:
+            self._slot_freed.clear()
+            await self._slot_freed.wait()
+
+    async def _heartbeat(self) -> None:
+        """Six beats to a lease: prolong every lease in one call, hand in progress, learn of cancellations."""
+        while True:
+            await asyncio.sleep(self._lease_seconds / 6)
+            runs = list(self.running.values())
+            if not runs:
+                continue
+            rows = await retrying(self._database, lambda runs=runs: self._database.call(  # type: ignore[misc]
+                "heartbeat_agent_tasks",
+                ids=[run.task.id for run in runs],
+                lease_tokens=[run.lease_token for run in runs],
+                lease_seconds=self._lease_seconds,
+                progress=[run.progress for run in runs],
+                messages=[run.message for run in runs],
+            ))  # fmt: skip
+            for row in rows:
+                run = self.running.get(row["id"])
+                if run is not None and row["state"] in ("cancel", "lost"):
+                    run.stop(row["state"])
+
+    async def _upkeep(self) -> None:
+        while True:
+            await self._upkeep_once()
+            await asyncio.sleep(min(UPKEEP_SECONDS, max(self._next_due or UPKEEP_SECONDS, 0.05)))
+
+    async def _upkeep_once(self) -> None:
+        """What any worker does for all: make due tasks claimable, take back expired leases."""
+        (promotion,) = await retrying(self._database, lambda: self._database.call("promote_agent_tasks"))
+        rescued = await retrying(
+            self._database, lambda: self._database.call("rescue_agent_tasks", max_lost=MAX_LOST_LEASES)
+        )
+        for row in rescued:
+            logger.warning("took task %s back from a worker that vanished; it is %s now", row["id"], row["status"])
+        self._next_due = promotion["next_due_seconds"]
+        if promotion["promoted"] or rescued:
+            self._wake.set()
+
+    async def _listen(self) -> None:
+        """Wake on notifications for our tenant; while the connection is lost, polling goes on."""
+        tenant = str(self._settings.tenant_id)
+
+        def notified(payload: str) -> None:
+            if payload == tenant:
+                self._wake.set()
+
+        async def listen_until_lost() -> None:
+            async with self._database.listening("agent_tasks", notified) as lost:
+                self._wake.set()  # whatever was created while nobody listened
+                await lost.wait()
+            raise DatabaseUnavailable("the connection for notifications was lost")
+
+        await retrying(self._database, listen_until_lost)
