@@ -1,0 +1,93 @@
+"""The database: migrate, schema, doctor, and the embedded server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from zora_core.autonomy.commands.common import json_option, print_json, run
+from zora_core.settings import load_settings
+
+
+@click.command()
+@json_option
+def migrate(as_json: bool) -> None:
+    """Bring the database to this version's schema."""
+    from zora_core.database import schema
+    from zora_core.database.connect import ensure_tenant, open_database
+
+    async def write() -> bool:
+        settings = load_settings()
+        database = await open_database(settings, check=False)
+        try:
+            changed = await database.migrate()
+            await ensure_tenant(database, settings)
+            return changed
+        finally:
+            await database.close()
+
+    changed = run(write())
+    version = schema.latest_version()
+    if as_json:
+        print_json({"version": version, "changed": changed})
+    else:
+        click.echo(f"The schema is at version {version}" + ("." if changed else " already; nothing to do."))
+
+
+@click.command("schema")
+def print_schema() -> None:
+    """Print the whole schema as one script, safe to run twice, for psql or Supabase's SQL editor."""
+    from zora_core.database.schema import render_script
+
+    click.echo(render_script(), nl=False)
+
+
+@click.command()
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Check the installation, the connection and the queue; status 1 when something is wrong."""
+    from zora_core.autonomy.doctor import examine
+
+    checks = run(examine())
+    if as_json:
+        print_json(checks)
+    else:
+        from zora_core.autonomy.commands.render import print_checks
+
+        print_checks(checks)
+    if any(check.state == "wrong" for check in checks):
+        ctx.exit(1)
+
+
+@click.group()
+def db() -> None:
+    """The embedded PostgreSQL server."""
+
+
+@db.command()
+@click.option("--force", is_flag=True, help="Also when other processes are using it.")
+def stop(force: bool) -> None:
+    """Stop the embedded server, for example one that a killed process left behind."""
+    from zora_core.database.embedded import EmbeddedServer
+
+    stopped = EmbeddedServer.at(load_settings().home).stop(force=force)
+    click.echo("Stopped." if stopped else "It is not running.")
+
+
+@db.command()
+@json_option
+def url(as_json: bool) -> None:
+    """Print the URL of the running embedded server, for psql; start it with `zora run-loop`."""
+    from zora_core.database.embedded import EmbeddedServer
+
+    home = load_settings().home
+    server = EmbeddedServer.at(home)
+    if not server.running():
+        raise click.ClickException(f"the embedded server in {home} is not running: start `zora run-loop` beside this")
+    data: Any = {"url": server.url()}
+    print_json(data) if as_json else click.echo(data["url"])
+
+
+COMMANDS = (migrate, print_schema, doctor, db)

@@ -1,0 +1,259 @@
+"""Tasks: creating, listing, showing, explaining, cancelling, retrying, pruning."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from zora_core.autonomy.commands.common import json_option, print_json, run, session
+
+AGENTS = ("CONNOR", "LUMINA", "EIVOR", "ORACLE", "AEGIS", "SAM")
+_agent = click.Choice(AGENTS, case_sensitive=False)
+_status = click.Choice(("pending", "in_progress", "completed", "failed"))
+
+
+@click.command()
+@json_option
+def status(as_json: bool) -> None:
+    """How many tasks each agent has in which state."""
+
+    async def read() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        async with session() as zora:
+            return await zora.call("agent_task_counts"), await zora.call("list_agent_suggestions", status="proposed")
+
+    counts, proposed = run(read())
+    if as_json:
+        print_json({"tasks": counts, "suggestions_proposed": len(proposed)})
+        return
+    from zora_core.autonomy.commands.render import print_status
+
+    print_status(counts, len(proposed))
+
+
+@click.command("create-task")
+@click.argument("agent_argument", metavar="[AGENT", required=False)
+@click.argument("type_argument", metavar="TYPE", required=False)
+@click.argument("title_argument", metavar="TITLE]", required=False)
+@click.option("--agent", help="CONNOR, LUMINA, EIVOR, ORACLE, AEGIS or SAM.")
+@click.option("--type", "task_type", help="A task type of the agent; see `zora task-types`.")
+@click.option("--title", help="What the task is about, for people.")
+@click.option("--description", help="More about it.")
+@click.option("--payload", default="{}", metavar="JSON", help="The task's parameters as a JSON object.")
+@click.option("--priority", type=int, default=0, show_default=True, help="Higher runs first.")
+@click.option(
+    "--run-at", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"]), help="Not before this time."
+)
+@click.option("--max-attempts", type=click.IntRange(1, 100), default=3, show_default=True)
+@click.option("--timeout", "timeout_seconds", type=click.IntRange(1, 86400), help="Seconds per attempt.")
+@click.option("--idempotency-key", help="A second task with the same key is not created.")
+@json_option
+def create_task(
+    agent_argument: str | None,
+    type_argument: str | None,
+    title_argument: str | None,
+    agent: str | None,
+    task_type: str | None,
+    title: str | None,
+    payload: str,
+    run_at: Any,
+    as_json: bool,
+    **fields: Any,
+) -> None:
+    """Create a task: `create-task AGENT TYPE TITLE`, or with --agent, --type and --title."""
+    from zora_core.agents.builtin import registry
+
+    names = {
+        "agent": agent or agent_argument,
+        "type": task_type or type_argument,
+        "title": title or title_argument,
+    }
+    for name, value in names.items():
+        if not value:
+            raise click.UsageError(f"missing --{name} (or the argument {name.upper()})")
+    agent_id = _agent.convert(names["agent"], None, None)
+    try:
+        parsed = json.loads(payload)
+    except json.JSONDecodeError as error:
+        raise click.BadParameter(f"not JSON: {error}", param_hint="--payload") from error
+    if not isinstance(parsed, dict):
+        raise click.BadParameter(f"must be a JSON object, not {payload}", param_hint="--payload")
+    registry().find(agent_id, names["type"] or "").parse(parsed)
+    task = {"agent_id": agent_id, "task_type": names["type"], "title": names["title"], "payload": parsed}
+    task |= {name: value for name, value in fields.items() if value is not None}
+    if run_at is not None:
+        task["run_at"] = run_at.isoformat()
+
+    async def create() -> dict[str, Any]:
+        async with session() as zora:
+            return (await zora.call("create_agent_tasks", tasks=[task]))[0]
+
+    row = run(create())
+    if as_json:
+        print_json(row)
+    elif row["created"]:
+        click.echo(f"Created task {row['id']}: {row['agent_id']} {row['task_type']}. Run it with `zora run-once`.")
+    else:
+        click.echo(f"Task {row['id']} with this idempotency key exists already ({row['status']}); nothing was created.")
+
+
+@click.command("task-types")
+@json_option
+def task_types(as_json: bool) -> None:
+    """The task types of every agent and their payloads."""
+    from zora_core.agents.builtin import registry
+
+    types = list(registry())
+    if as_json:
+        print_json(
+            [
+                {
+                    "agent_id": t.agent_id,
+                    "task_type": t.name,
+                    "description": t.description,
+                    "timeout_seconds": t.timeout_seconds,
+                    "payload_schema": t.schema,
+                }
+                for t in types
+            ]
+        )
+        return
+    from zora_core.autonomy.commands.render import print_task_types
+
+    print_task_types(types)
+
+
+@click.group()
+def tasks() -> None:
+    """List, show, explain, cancel, retry and prune tasks."""
+
+
+@tasks.command("list")
+@click.option("--agent", type=_agent)
+@click.option("--status", type=_status)
+@click.option("--type", "task_type", help="A task type.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option("--offset", type=click.IntRange(0), default=0)
+@json_option
+def list_(agent: str | None, status: str | None, task_type: str | None, limit: int, offset: int, as_json: bool) -> None:
+    """Tasks, highest priority first, then oldest."""
+
+    async def read() -> list[dict[str, Any]]:
+        async with session() as zora:
+            return await zora.call(
+                "list_agent_tasks", agent_id=agent, status=status, task_type=task_type, limit=limit, offset=offset
+            )
+
+    rows = run(read())
+    if as_json:
+        print_json(rows)
+        return
+    from zora_core.autonomy.commands.render import print_tasks
+
+    print_tasks(rows)
+
+
+@tasks.command()
+@click.argument("task")
+@json_option
+def show(task: str, as_json: bool) -> None:
+    """One task: its result with findings and evidence, its suggestions, its journal."""
+
+    async def read() -> tuple[dict[str, Any], str, list[dict[str, Any]]]:
+        async with session() as zora:
+            row = await zora.task(task)
+            explanation = await zora.value("explain_agent_task", id=row["id"])
+            return row, explanation, await zora.call("list_journal_entries", task_id=row["id"], limit=100)
+
+    row, explanation, journal = run(read())
+    if as_json:
+        print_json({**row, "explanation": explanation, "journal": journal})
+        return
+    from zora_core.autonomy.commands.render import print_task
+
+    print_task(row, explanation, journal)
+
+
+@tasks.command()
+@click.argument("task")
+@json_option
+def explain(task: str, as_json: bool) -> None:
+    """Why a task is not running, in one sentence."""
+
+    async def read() -> tuple[dict[str, Any], str]:
+        async with session() as zora:
+            row = await zora.task(task)
+            return row, await zora.value("explain_agent_task", id=row["id"])
+
+    row, explanation = run(read())
+    if as_json:
+        print_json({"id": row["id"], "status": row["status"], "explanation": explanation})
+    else:
+        click.echo(explanation)
+
+
+@tasks.command()
+@click.argument("task")
+@click.option("--reason", help="Why; kept in the journal.")
+@json_option
+def cancel(task: str, reason: str | None, as_json: bool) -> None:
+    """Cancel a pending task, or ask a running one to stop."""
+
+    async def write() -> dict[str, Any]:
+        async with session() as zora:
+            row = await zora.task(task)
+            return (await zora.call("cancel_agent_task", id=row["id"], reason=reason))[0]
+
+    row = run(write())
+    if as_json:
+        print_json(row)
+    elif row["status"] == "failed":
+        click.echo(f"Cancelled task {row['id']}.")
+    else:
+        click.echo(f"Task {row['id']} is running; its worker will stop it within seconds.")
+
+
+@tasks.command()
+@click.argument("task")
+@json_option
+def retry(task: str, as_json: bool) -> None:
+    """Put a failed task back into the queue."""
+
+    async def write() -> dict[str, Any]:
+        async with session() as zora:
+            row = await zora.task(task)
+            return (await zora.call("retry_agent_task", id=row["id"]))[0]
+
+    row = run(write())
+    if as_json:
+        print_json(row)
+    else:
+        click.echo(f"Task {row['id']} is pending again.")
+
+
+@tasks.command()
+@click.option("--older-than-days", type=click.FloatRange(0, min_open=True), required=True)
+@json_option
+def prune(older_than_days: float, as_json: bool) -> None:
+    """Delete finished tasks; their journal and memories stay. Nothing is ever pruned by itself."""
+
+    async def write() -> int:
+        deleted, batch = 0, 1000
+        async with session() as zora:
+            while True:
+                count: int = await zora.value(
+                    "prune_agent_tasks", older_than_seconds=older_than_days * 86400, limit=batch
+                )  # fmt: skip
+                deleted += count
+                if count < batch:
+                    return deleted
+
+    deleted = run(write())
+    if as_json:
+        print_json({"deleted": deleted})
+    else:
+        click.echo(f"Deleted {deleted:,} finished tasks.")
+
+
+COMMANDS = (status, create_task, tasks, task_types)

@@ -1,0 +1,374 @@
+"""Tables and texts for people. Everything from the database is data: markup and control characters are not obeyed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from zora_core.agents.agent import TaskType
+    from zora_core.autonomy.doctor import Check
+    from zora_core.autonomy.runtime import TaskRun
+
+COLOURS = {
+    "completed": "green",
+    "failed": "red",
+    "in_progress": "cyan",
+    "pending": "yellow",
+    "lost": "red",
+    "critical": "bold red",
+    "high": "red",
+    "medium": "yellow",
+    "low": "blue",
+    "info": "dim",
+    "ok": "green",
+    "note": "yellow",
+    "wrong": "red",
+}
+AGENT_COLUMNS = ("pending", "in_progress", "completed", "failed")
+MAX_FINDINGS = 25
+
+console = Console(highlight=False, soft_wrap=False)
+
+
+def clean(value: Any) -> str:
+    """The value as text without control characters, which could move the cursor or change the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+
+
+def text(value: Any, style: str = "") -> Text:
+    """A cell: plain text, coloured by its meaning if it has one."""
+    shown = "" if value is None else clean(value)
+    return Text(shown, style=style or COLOURS.get(shown, ""))
+
+
+def short(identifier: Any) -> str:
+    """The end of an id, which tells ids apart (the beginning is the time) and which every command accepts."""
+    return str(identifier)[-8:]
+
+
+def when(moment: datetime | None) -> str:
+    """A time in the reader's own time zone."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M") if moment else ""
+
+
+def table(title: str | None, *columns: str, rows: Iterable[Sequence[Any]]) -> Table:
+    """A plain table; a column whose name begins with > is aligned to the right, one with + may be wide."""
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(
+            column.lstrip(">+"),
+            justify="right" if column.startswith(">") else "left",
+            no_wrap=not column.startswith("+"),
+            ratio=1 if column.startswith("+") else None,
+            overflow="fold",
+        )
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else text(cell) for cell in row))
+    return made
+
+
+def print_runs(runs: Sequence[TaskRun]) -> None:
+    """What became of each task that ran."""
+    console.print(
+        table(
+            None,
+            "task",
+            "agent",
+            "type",
+            "status",
+            ">seconds",
+            "+summary",
+            rows=(
+                (
+                    short(run.task.id),
+                    run.task.agent_id.value,
+                    run.task.task_type,
+                    run.status,
+                    f"{run.duration_seconds:.1f}",
+                    run.summary or run.error,
+                )
+                for run in runs
+            ),
+        )
+    )
+
+
+def print_status(counts: list[dict[str, Any]], proposed: int) -> None:
+    """Tasks per agent and state, and why pending ones wait."""
+    if not counts:
+        console.print("No tasks yet. Create one with `zora create-task`, or see `zora demo`.")
+        return
+    rows: dict[str, dict[str, int]] = {}
+    waiting: dict[str, int] = {}
+    for row in counts:
+        agent = rows.setdefault(row["agent_id"], dict.fromkeys(AGENT_COLUMNS, 0))
+        agent[row["status"]] += row["tasks"]
+        if row["waiting_for"]:
+            waiting[row["waiting_for"]] = waiting.get(row["waiting_for"], 0) + row["tasks"]
+    totals = {column: sum(row[column] for row in rows.values()) for column in AGENT_COLUMNS}
+    body = [
+        (agent, *(text(row[c] or "·", COLOURS[c] if row[c] else "dim") for c in AGENT_COLUMNS))
+        for agent, row in sorted(rows.items())
+    ]
+    body.append((text("all", "bold"), *(text(totals[c], "bold") for c in AGENT_COLUMNS)))
+    console.print(table(None, "agent", *(f">{c}" for c in AGENT_COLUMNS), rows=body))
+    for reason, number in sorted(waiting.items()):
+        console.print(f"{number:,} pending wait for {reason}.")
+    if proposed:
+        shown = f"{proposed}" if proposed < 50 else "50 or more"
+        console.print(f"{shown} suggestions wait for a person: `zora suggestions list --status proposed`.")
+
+
+def print_tasks(rows: list[dict[str, Any]]) -> None:
+    """A list of tasks."""
+    if not rows:
+        console.print("No tasks match.")
+        return
+    console.print(
+        table(
+            None,
+            "task",
+            "agent",
+            "type",
+            "status",
+            ">priority",
+            "created",
+            "+title",
+            rows=(
+                (
+                    short(row["id"]),
+                    row["agent_id"],
+                    row["task_type"],
+                    text(_state(row), COLOURS[row["status"]]),
+                    row["priority"],
+                    when(row["created_at"]),
+                    row["title"],
+                )
+                for row in rows
+            ),
+        )
+    )
+
+
+def _state(row: dict[str, Any]) -> str:
+    """A status with its reason: pending (retry), failed (timeout), in_progress 40 %."""
+    reason = row["waiting_for"] or row["failure_kind"]
+    if row["status"] == "in_progress" and row["progress"]:
+        return f"in_progress {row['progress']:.0%}"
+    return f"{row['status']} ({reason})" if reason else str(row["status"])
+
+
+def print_task(row: dict[str, Any], explanation: str, journal: list[dict[str, Any]]) -> None:
+    """Everything about one task."""
+    console.print(text(row["title"], "bold"))
+    facts = [
+        ("task", row["id"]),
+        ("agent", f"{row['agent_id']} {row['task_type']}"),
+        ("status", text(_state(row), COLOURS[row["status"]])),
+        ("", explanation),
+        ("payload", row["payload"] or "{}"),
+        ("priority", row["priority"]),
+        ("attempts", f"{row['attempt']} of {row['max_attempts']}"),
+        ("created", when(row["created_at"])),
+        ("started", when(row["started_at"])),
+        ("finished", when(row["completed_at"])),
+    ]
+    if row["description"]:
+        facts.insert(1, ("about", row["description"]))
+    if row["progress_message"]:
+        facts.insert(4, ("doing", row["progress_message"]))
+    console.print(table(None, "", "+", rows=((text(name, "dim"), value) for name, value in facts if value != "")))
+    result = row["result"] or {}
+    if row["result_summary"]:
+        console.print("\n", text(row["result_summary"]), sep="")
+    _print_findings(result.get("findings", []))
+    if result.get("suggestions"):
+        console.print(text("\nSuggestions (decide nothing by themselves)", "bold"))
+        for suggestion in result["suggestions"]:
+            console.print(text(f"  • {suggestion['title']}"))
+        console.print(text(f"  `zora suggestions list --task {short(row['id'])}` lists them with their ids.", "dim"))
+    if result.get("sources"):
+        console.print(text("\nRead", "bold"))
+        for source in result["sources"]:
+            console.print(text(f"  {source['kind']} {source['ref']}: {source['count']:,} {source['unit']}"))
+    console.print(text("\nJournal", "bold"))
+    for entry in reversed(journal):
+        console.print(text(f"  {when(entry['created_at'])}  {entry['title']}  {one_line(entry['body'] or '', 90)}"))
+
+
+def _print_findings(findings: list[dict[str, Any]]) -> None:
+    if not findings:
+        return
+    console.print(text(f"\nFindings ({len(findings)})", "bold"))
+    for finding in findings[:MAX_FINDINGS]:
+        line = text("  ")
+        line.append_text(text(f"{finding['severity']:8}"[:8].ljust(9), COLOURS[finding["severity"]]))
+        line.append_text(text(finding["title"]))
+        line.append_text(text(f"  {finding['rule_id']}", "dim"))
+        console.print(line)
+        for evidence in finding["evidence"][:2]:
+            console.print(text(f"           {evidence_line(evidence)}", "dim"))
+    if len(findings) > MAX_FINDINGS:
+        console.print(text(f"  … and {len(findings) - MAX_FINDINGS} more: use --json", "dim"))
+
+
+def evidence_line(evidence: dict[str, Any]) -> str:
+    """A piece of evidence in one line."""
+    match evidence["kind"]:
+        case "quote":
+            return f"{evidence['source']}: “{one_line(evidence['text'], 120)}”"
+        case "element":
+            return f"{evidence['source']}: {evidence['selector']}  {one_line(evidence['html'], 90)}"
+        case "file":
+            return f"{evidence['path']}:{evidence['line']}  {one_line(evidence['text'], 90)}"
+        case "rows":
+            ids = ", ".join(short(identifier) for identifier in evidence["ids"][:4])
+            return f"{evidence['table']}: {ids}{' …' if len(evidence['ids']) > 4 else ''}"
+        case _:
+            return f"{evidence['name']} = {evidence['value']:g} {evidence['unit']}  {one_line(evidence['formula'], 60)}"
+
+
+def one_line(value: str, width: int) -> str:
+    flat = " ".join(value.split())
+    return flat if len(flat) <= width else flat[: width - 1] + "…"
+
+
+def print_task_types(types: Sequence[TaskType]) -> None:
+    """Every task type with its payload fields and defaults."""
+
+    def fields(task_type: TaskType) -> str:
+        shown = []
+        for name, field in task_type.payload.model_fields.items():
+            if name != "extra_instructions":
+                default = field.get_default(call_default_factory=True)
+                given = not field.is_required() and default not in (None, "", [])
+                shown.append(f"{name}={default}" if given else name)
+        return ", ".join(shown)
+
+    console.print(
+        table(
+            None,
+            "agent",
+            "type",
+            "payload",
+            "+what it does",
+            rows=((t.agent_id.value, t.name, text(fields(t), "dim"), t.description) for t in types),
+        )
+    )
+
+
+def print_journal(rows: list[dict[str, Any]]) -> None:
+    """Journal entries."""
+    if not rows:
+        console.print("The journal has no such entries.")
+        return
+    console.print(
+        table(
+            None,
+            "time",
+            "category",
+            "author",
+            "+entry",
+            rows=(
+                (
+                    when(row["created_at"]),
+                    row["category"],
+                    row["author"],
+                    row["title"] + (f": {one_line(row['body'], 140)}" if row["body"] else ""),
+                )
+                for row in rows
+            ),
+        )
+    )
+
+
+def print_memories(rows: list[dict[str, Any]], query: str) -> None:
+    """Found memories."""
+    if not rows:
+        console.print(text(f"No memory mentions “{query}”."))
+        return
+    console.print(
+        table(
+            None,
+            "memory",
+            "time",
+            "type",
+            "+content",
+            rows=(
+                (short(row["id"]), when(row["created_at"]), row["memory_type"], one_line(row["content"], 200))
+                for row in rows
+            ),
+        )
+    )
+
+
+def print_suggestions(rows: list[dict[str, Any]]) -> None:
+    """A list of suggestions."""
+    if not rows:
+        console.print("No suggestions match.")
+        return
+    console.print(
+        table(
+            None,
+            "suggestion",
+            "agent",
+            "type",
+            "status",
+            "risk",
+            "+title",
+            rows=(
+                (
+                    short(row["id"]),
+                    row["agent_id"],
+                    row["suggestion_type"],
+                    row["status"],
+                    text(row["risk_level"], "" if row["risk_level"] == "low" else "yellow"),
+                    row["title"],
+                )
+                for row in rows
+            ),
+        )
+    )
+
+
+def print_suggestion(row: dict[str, Any]) -> None:
+    """Everything about one suggestion."""
+    import json
+
+    console.print(text(row["title"], "bold"))
+    if row["body"]:
+        console.print(text(row["body"]))
+    facts = [
+        ("suggestion", row["id"]),
+        ("from", f"{row['agent_id']}, task {short(row['task_id'])}"),
+        ("type", row["suggestion_type"]),
+        ("status", row["status"]),
+        ("risk", row["risk_level"]),
+        ("target", json.dumps(row["target"], ensure_ascii=False)),
+        ("now", json.dumps(row["current_value"], ensure_ascii=False, indent=2)),
+        ("proposed", json.dumps(row["suggested_value"], ensure_ascii=False, indent=2)),
+    ]
+    console.print(table(None, "", "+", rows=((text(name, "dim"), value) for name, value in facts)))
+    console.print(text("\nEvidence", "bold"))
+    for evidence in row["evidence"]:
+        console.print(text(f"  {evidence_line(evidence)}"))
+
+
+def print_checks(checks: Sequence[Check]) -> None:
+    """What doctor found."""
+    marks = {"ok": "✓", "note": "!", "wrong": "✗"}
+    console.print(
+        table(
+            None,
+            "",
+            "check",
+            "+found",
+            rows=((text(marks[c.state], COLOURS[c.state]), c.name, c.found) for c in checks),
+        )
+    )

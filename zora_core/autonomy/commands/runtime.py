@@ -1,0 +1,74 @@
+"""Running the agents: run-once and run-loop."""
+
+from __future__ import annotations
+
+import click
+
+from zora_core.autonomy.commands.common import json_option, print_json, run, session
+
+_concurrency = click.option(
+    "--concurrency", type=click.IntRange(1, 1000), default=4, show_default=True, help="Tasks at a time."
+)
+
+
+@click.command("run-once")
+@click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="At most this many tasks.")
+@_concurrency
+@json_option
+@click.pass_context
+def run_once(ctx: click.Context, limit: int, concurrency: int, as_json: bool) -> None:
+    """Work through claimable tasks and exit; status 1 when one of them failed."""
+    from zora_core.autonomy.commands.progress import Progress
+    from zora_core.autonomy.commands.render import print_runs
+    from zora_core.autonomy.runtime import AgentRuntime
+
+    async def work() -> bool:
+        async with session() as zora:
+            with Progress(quiet=as_json) as progress:
+                runtime = AgentRuntime(
+                    settings=zora.settings, database=zora.database, concurrency=concurrency, observe=progress.observe
+                )
+                progress.runtime = runtime
+                runs = await runtime.run_once(limit=limit)
+        if as_json:
+            print_json(runs)
+        elif runs:
+            print_runs(runs)
+        else:
+            click.echo("No task is claimable. See `zora status`, or create one with `zora create-task`.")
+        return all(one.status == "completed" for one in runs)
+
+    if not run(work()):
+        ctx.exit(1)
+
+
+@click.command("run-loop")
+@click.option(
+    "--sleep-seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=30,
+    show_default=True,
+    help="How often to look for tasks when no notification comes.",
+)
+@_concurrency
+def run_loop(sleep_seconds: float, concurrency: int) -> None:
+    """Work through tasks as they come, until Ctrl-C (twice: do not wait for running tasks)."""
+    from zora_core.autonomy.commands.progress import Progress
+    from zora_core.autonomy.runtime import AgentRuntime
+
+    async def work() -> None:
+        async with session() as zora:
+            with Progress(lines=True) as progress:
+                runtime = AgentRuntime(
+                    settings=zora.settings, database=zora.database, concurrency=concurrency, observe=progress.observe
+                )
+                where = "the embedded database" if zora.settings.embedded else "DATABASE_URL"
+                click.echo(
+                    f"Waiting for tasks of tenant {zora.settings.tenant_id} in {where}; Ctrl-C to stop.", err=True
+                )
+                await runtime.run_loop(sleep_seconds=sleep_seconds)
+
+    run(work())
+
+
+COMMANDS = (run_once, run_loop)
