@@ -1,0 +1,197 @@
+"""Fixtures: real PostgreSQL servers, a fresh database per test, and a clock that tests own."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID
+
+import asyncpg
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+from tests.servers import SystemServer, system_binaries
+from zora_core.agents.agent import Agent, Registry
+from zora_core.agents.builtin import registry
+from zora_core.autonomy.worker import TaskRun, Worker
+from zora_core.database import schema
+from zora_core.database.embedded import EmbeddedServer
+from zora_core.database.postgres import Database, connect
+from zora_core.models import TaskRecord
+from zora_core.settings import DEFAULT_TENANT_ID, Settings
+
+hypothesis_settings.register_profile("zora", deadline=None)
+hypothesis_settings.load_profile("zora")
+
+CLOCK = (Path(__file__).parent / "clock.sql").read_text()
+START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+
+
+class Server:
+    """A running server with a template database that has the schema and the tests' clock."""
+
+    def __init__(self, url: str, home: Path) -> None:
+        self.url = url
+        self.home = home
+        self._names = (f"test_{number}" for number in itertools.count())
+
+    def database_url(self, name: str) -> str:
+        parts = urlsplit(self.url)
+        return urlunsplit(parts._replace(path=f"/{name}"))
+
+    async def admin(self, *statements: str) -> None:
+        connection = await asyncpg.connect(self.url)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    async def make_template(self) -> None:
+        await self.admin("create database template_zora")
+        connection = await asyncpg.connect(self.database_url("template_zora"))
+        try:
+            await schema.migrate(connection)
+            await connection.execute(CLOCK)
+            await connection.execute(
+                "insert into tenants (id, name, slug) values ($1, 'default', 'default')", DEFAULT_TENANT_ID
+            )
+        finally:
+            await connection.close()
+
+    @asynccontextmanager
+    async def fresh(self, template: str = "template_zora") -> AsyncIterator[str]:
+        name = next(self._names)
+        await self.admin(f"create database {name} template {template}")
+        try:
+            yield self.database_url(name)
+        finally:
+            await self.admin(f"drop database {name} with (force)")
+
+
+@pytest.fixture(scope="session")
+def short_tmp() -> Iterator[Path]:
+    """A temporary folder whose path is short enough for a socket, open to the user that PostgreSQL runs as."""
+    folder = Path(tempfile.mkdtemp(prefix="zora-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def _running(kind: type[EmbeddedServer], home: Path) -> Iterator[Server]:
+    embedded = kind.at(home)
+    server = Server(embedded.start(), home)
+    asyncio.run(server.make_template())
+    yield server
+    embedded.release()
+
+
+@pytest.fixture(scope="session")
+def embedded(short_tmp: Path) -> Iterator[Server]:
+    yield from _running(EmbeddedServer, short_tmp / "embedded")
+
+
+@pytest.fixture(scope="session")
+def system(short_tmp: Path) -> Iterator[Server]:
+    if system_binaries() is None:
+        pytest.skip("no PostgreSQL installed besides the embedded one")
+    yield from _running(SystemServer, short_tmp / "system")
+
+
+@pytest.fixture
+def server(embedded: Server) -> Server:
+    """The server that a test runs on; tests/database runs on both kinds."""
+    return embedded
+
+
+@pytest.fixture
+async def database_url(server: Server) -> AsyncIterator[str]:
+    async with server.fresh() as url:
+        yield url
+
+
+class Zora:
+    """A database of one's own with everything a test needs to act on it."""
+
+    tenant_id: UUID = DEFAULT_TENANT_ID
+
+    def __init__(self, database: Database, url: str, settings: Settings) -> None:
+        self.database = database
+        self.url = url
+        self.settings = settings
+        self.now = START
+
+    async def call(self, function: str, /, **arguments: Any) -> list[dict[str, Any]]:
+        return await self.database.call(function, **arguments)
+
+    async def sql(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(self.url)
+        try:
+            return await connection.fetch(statement, *arguments)
+        finally:
+            await connection.close()
+
+    async def advance(self, **duration: float) -> None:
+        """Move the database's clock."""
+        self.now += timedelta(**duration)
+        await self.sql("update test_clock set now = $1", self.now)
+
+    async def create(self, agent_id: str, task_type: str, payload: dict[str, Any] | None = None, **fields: Any) -> UUID:
+        task = {"agent_id": agent_id, "task_type": task_type, "title": task_type, "payload": payload or {}, **fields}
+        (row,) = await self.call("create_agent_tasks", tenant_id=self.tenant_id, tasks=[task])
+        return row["id"]
+
+    async def task(self, task_id: UUID) -> TaskRecord:
+        (row,) = await self.call("get_agent_task", tenant_id=self.tenant_id, id=str(task_id))
+        return TaskRecord.model_validate(row)
+
+    def worker(self, *agents: Agent, concurrency: int = 4, lease_seconds: float = 30, **options: Any) -> Worker:
+        """A worker; with `agents`, one that knows only those."""
+        return Worker(
+            self.database,
+            Registry(agents) if agents else registry(),
+            self.settings,
+            concurrency=concurrency,
+            lease_seconds=lease_seconds,
+            grace_seconds=5,
+            **options,
+        )
+
+    async def run_once(self, *agents: Agent, limit: int = 10) -> list[TaskRun]:
+        return await self.worker(*agents).run(limit=limit)
+
+    async def run(
+        self, agent_id: str, task_type: str, payload: dict[str, Any] | None = None, *, title: str | None = None
+    ) -> TaskRecord:
+        """Create a task, run it to the end, and read it back."""
+        task_id = await self.create(agent_id, task_type, payload, title=title or task_type)
+        await self.run_once(limit=1)
+        return await self.task(task_id)
+
+    async def seed(self, table: str, **columns: Any) -> UUID:
+        """Insert a row by hand; the tenant is filled in."""
+        columns = {"tenant_id": self.tenant_id, "created_at": self.now, **columns}
+        names = ", ".join(columns)
+        (row,) = await self.sql(
+            f"insert into {table} ({names}) select {names} "
+            f"from jsonb_populate_record(null::{table}, $1::jsonb) returning id",
+            json.dumps(columns, default=str),
+        )
+        return row["id"]
+
+
+@pytest.fixture
+async def zora(database_url: str, tmp_path: Path) -> AsyncIterator[Zora]:
+    database = await connect(database_url)
+    settings = Settings(home=tmp_path, file_roots=(tmp_path,), allow_private_addresses=True)
+    yield Zora(database, database_url, settings)
+    await database.close()

@@ -1,0 +1,212 @@
+"""The network policy, against a real HTTP server."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import ipaddress
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from zora_core.errors import InvalidInput
+from zora_core.fetch import FetchFailed, fetch, is_public
+
+
+class Site(BaseHTTPRequestHandler):
+    """Pages that each misbehave in one way."""
+
+    protocol_version = "HTTP/1.1"
+    stop = threading.Event()
+    hosts: list[str]
+
+    def do_GET(self) -> None:
+        type(self).hosts.append(self.headers["Host"])
+        match self.path.split("?")[0].split("/")[1:]:
+            case ["hop", "0"]:
+                self.answer(200, b"arrived")
+            case ["hop", count]:
+                self.answer(302, b"", Location=f"/hop/{int(count) - 1}")
+            case ["away"]:
+                self.answer(302, b"", Location="file:///etc/passwd")
+            case ["big"]:
+                self.answer(200, b"x" * 300_000)
+            case ["bomb"]:
+                self.answer(200, gzip.compress(b"0" * 2_000_000), **{"Content-Encoding": "gzip"})
+            case ["endless"]:
+                self.send_response(200)
+                self.end_headers()
+                while not self.stop.wait(0.02):
+                    self.wfile.write(b".")
+            case ["missing"]:
+                self.answer(404, b"not here")
+            case _:
+                self.answer(200, b"hello", **{"Content-Type": "text/plain"})
+
+    do_HEAD = do_GET
+
+    def answer(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except ConnectionError:
+            self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the test's output clean."""
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    Site.hosts = []
+    Site.stop.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    Site.stop.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+async def test_a_page_is_fetched_with_status_headers_body_and_time(site: str) -> None:
+    fetched = await fetch(f"{site}/page", allow_private=True)
+    assert (fetched.status, fetched.body, fetched.headers["content-type"]) == (200, b"hello", "text/plain")
+    assert fetched.elapsed_ms > 0
+
+
+async def test_an_error_status_is_an_answer(site: str) -> None:
+    assert (await fetch(f"{site}/missing", allow_private=True)).status == 404
+
+
+async def test_head_fetches_no_body(site: str) -> None:
+    assert (await fetch(f"{site}/big", method="HEAD", allow_private=True)).body == b""
+
+
+async def test_private_addresses_are_refused_before_any_request_and_the_setting_is_named(site: str) -> None:
+    with pytest.raises(InvalidInput, match="ZORA_ALLOW_PRIVATE_ADDRESSES=1"):
+        await fetch(f"{site}/page")
+    assert Site.hosts == []
+
+
+async def test_a_name_that_resolves_to_a_private_address_is_refused(site: str) -> None:
+    with pytest.raises(InvalidInput, match="not public"):
+        await fetch(site.replace("127.0.0.1", "localhost"))
+    with pytest.raises(InvalidInput, match="not public"):
+        await fetch(site.replace("127.0.0.1", "2130706433"))
+    assert Site.hosts == []
+
+
+async def test_the_connection_is_pinned_but_the_host_keeps_its_name(site: str) -> None:
+    await fetch(site.replace("127.0.0.1", "localhost"), allow_private=True)
+    assert Site.hosts == [site.removeprefix("http://").replace("127.0.0.1", "localhost")]
+
+
+async def test_the_name_is_looked_up_once_per_request(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    real, looked_up = loop.getaddrinfo, []
+
+    async def counting(host: str, port: int, **options: int) -> object:
+        looked_up.append(host)
+        return await real(host, port, **options)
+
+    monkeypatch.setattr(loop, "getaddrinfo", counting)
+    await fetch(site.replace("127.0.0.1", "localhost"), allow_private=True)
+    assert [host for host in looked_up if host == "localhost"] == ["localhost"]
+
+
+async def test_three_redirects_are_followed_and_a_fourth_is_not(site: str) -> None:
+    fetched = await fetch(f"{site}/hop/3", allow_private=True)
+    assert (fetched.body, fetched.final_url) == (b"arrived", f"{site}/hop/0")
+    with pytest.raises(InvalidInput, match="more than 3 redirects"):
+        await fetch(f"{site}/hop/4", allow_private=True)
+
+
+async def test_a_redirect_is_checked_like_a_first_address(site: str) -> None:
+    with pytest.raises(InvalidInput, match="scheme 'file' is not allowed"):
+        await fetch(f"{site}/away", allow_private=True)
+
+
+@pytest.mark.parametrize("path", ["big", "bomb"])
+async def test_an_answer_above_the_cap_is_refused_after_decoding(site: str, path: str) -> None:
+    with pytest.raises(InvalidInput, match="larger than 100,000 bytes"):
+        await fetch(f"{site}/{path}", allow_private=True, max_bytes=100_000)
+
+
+async def test_an_answer_that_never_ends_is_given_up_in_time(site: str) -> None:
+    with pytest.raises(FetchFailed, match=r"within 0\.2 seconds"):
+        await fetch(f"{site}/endless", allow_private=True, timeout_seconds=0.2)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("ftp://example.org/", "scheme 'ftp'"),
+        ("file:///etc/passwd", "scheme 'file'"),
+        ("https://", "names no host"),
+        ("http://user:secret@example.org/", "credentials"),
+        ("http://[::1", "check the address"),
+        ("http://example.org:99999/", "check the address"),
+        ("not a url", "scheme ''"),
+    ],
+)
+async def test_odd_addresses_are_refused_with_a_reason(url: str, reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        await fetch(url)
+
+
+async def test_credentials_are_not_repeated_in_the_message() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        await fetch("http://user:secret@example.org/")
+    assert "secret" not in str(caught.value)
+
+
+async def test_other_methods_are_refused(site: str) -> None:
+    with pytest.raises(InvalidInput, match="GET or HEAD"):
+        await fetch(site, method="DELETE", allow_private=True)
+
+
+async def test_a_closed_port_is_a_failure_that_may_pass(site: str) -> None:
+    with pytest.raises(FetchFailed, match="ConnectError"):
+        await fetch("http://127.0.0.1:1/", allow_private=True)
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.216.34", True),
+        ("2606:2800:220:1::1", True),
+        ("10.0.0.1", False),
+        ("100.64.0.1", False),
+        ("127.0.0.1", False),
+        ("169.254.169.254", False),
+        ("172.16.0.1", False),
+        ("192.168.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("240.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::", False),
+        ("::1", False),
+        ("fc00::1", False),
+        ("fe80::1", False),
+        ("ff02::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:93.184.216.34", True),
+        ("64:ff9b::7f00:1", False),
+        ("2002:7f00:1::", False),
+    ],
+)
+def test_only_addresses_of_the_public_internet_count_as_public(address: str, public: bool) -> None:
+    assert is_public(ipaddress.ip_address(address)) is public
