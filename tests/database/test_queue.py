@@ -2,40 +2,403 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
+import asyncio
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
 
-from tests.conftest import Zora
+import asyncpg
+import pytest
+
+from tests.conftest import START, Zora
+from zora_core.errors import DataRejected, InvalidInput, InvalidState, NotFound
+
+Row = dict[str, Any]
 
 
-async def claim(zora: Zora, limit: int = 1, worker: str = "w1", lease: float = 30):
+async def claim(zora: Zora, limit: int = 1, worker: str = "w1", lease: float = 30) -> list[Row]:
     return await zora.call(
         "claim_agent_tasks", tenant_id=zora.tenant_id, worker_id=worker, limit=limit, lease_seconds=lease
     )
 
 
-async def settle(zora: Zora, claimed, outcome: str = "completed", **fields):
-    one = {
-        "summaries": fields.get("summary"), "results": fields.get("result"), "errors": fields.get("error"),
-        "failure_kinds": fields.get("failure_kind"), "delays": fields.get("delay"),
-    }  # fmt: skip
+async def settle(zora: Zora, claimed: Row, outcome: str = "completed", **fields: Any) -> list[Row]:
+    arguments = {
+        "summaries": fields.get("summary"),
+        "results": fields.get("result"),
+        "errors": fields.get("error"),
+        "failure_kinds": fields.get("failure_kind"),
+        "delays": fields.get("delay"),
+    }
     return await zora.call(
         "settle_agent_tasks",
         ids=[claimed["id"]],
         lease_tokens=[claimed["lease_token"]],
         outcomes=[outcome],
-        **{name: [value] for name, value in one.items()},
+        **{name: [value] for name, value in arguments.items()},
     )
 
 
-async def test_a_task_runs_from_creation_to_completion(zora: Zora) -> None:
+async def journal(zora: Zora, task_id: UUID) -> list[str]:
+    rows = await zora.sql("select event_type from journal_entries where task_id = $1 order by id", task_id)
+    return [row["event_type"] for row in rows]
+
+
+async def test_a_completed_run_leaves_its_result_one_journal_entry_and_one_memory(zora: Zora) -> None:
     task_id = await zora.create("sam", "review_climate_page", {"page": "climate"}, priority=3)
     (claimed,) = await claim(zora)
-    assert claimed["id"] == task_id
-    assert claimed["payload"] == {"page": "climate"}
-    (row,) = await settle(zora, claimed, summary="done", result={"suggestions": []})
-    assert row["status"] == "completed"
+    assert (claimed["id"], claimed["payload"], claimed["attempt"]) == (task_id, {"page": "climate"}, 1)
+    await zora.advance(seconds=2.5)
+    await settle(zora, claimed, summary="nothing found", result={"findings": [], "suggestions": []})
+
     task = await zora.task(task_id)
-    assert (task.status, task.result_summary, task.attempt) == ("completed", "done", 1)
-    assert await settle(zora, claimed, summary="again", result={}) == [row]
-    assert (await zora.task(task_id)).result_summary == "done"
-    assert await settle(zora, {**claimed, "lease_token": uuid4()}) == []
+    assert (task.status, task.result_summary, task.completed_at) == ("completed", "nothing found", zora.now)
+    (entry,) = await zora.sql("select * from journal_entries where event_type = 'agent_task_completed'")
+    assert entry["title"] == "SAM task: review_climate_page (completed)"
+    assert (entry["category"], entry["author"], entry["related_entity_ids"]) == ("agent_action", "sam", [task_id])
+    (details,) = await zora.call("list_journal_entries", tenant_id=zora.tenant_id, category="agent_action", limit=1)
+    assert details["details"] == {
+        "task_id": str(task_id), "agent_id": "SAM", "task_type": "review_climate_page", "status": "completed",
+        "priority": 3, "attempt": 1, "duration_ms": 2500,
+    }  # fmt: skip
+    (memory,) = await zora.sql("select * from memory_events")
+    assert (memory["agent"], memory["memory_type"]) == ("EIVOR", "result")
+    assert memory["tags"] == ["agent_task", "SAM", "review_climate_page", "completed"]
+
+
+async def test_suggestions_of_a_result_are_stored_as_proposed_and_journalled(zora: Zora) -> None:
+    await zora.create("SAM", "t")
+    (claimed,) = await claim(zora)
+    suggestion = {
+        "suggestion_type": "advice", "title": "Say by when", "body": "", "target": {"page": "climate"},
+        "current_value": "soon", "suggested_value": "by 2030", "evidence": [{"kind": "quote"}], "risk_level": "low",
+    }  # fmt: skip
+    await settle(zora, claimed, summary="s", result={"suggestions": [suggestion, suggestion]})
+    rows = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id)
+    assert [(r["status"], r["suggested_value"], r["agent_id"]) for r in rows] == [("proposed", "by 2030", "SAM")] * 2
+    assert (await journal(zora, claimed["id"])).count("agent_suggestion_created") == 2
+
+
+async def test_highest_priority_first_then_oldest(zora: Zora) -> None:
+    low = await zora.create("SAM", "t", priority=-1)
+    old = await zora.create("SAM", "t")
+    await zora.advance(seconds=1)
+    new = await zora.create("SAM", "t")
+    high = await zora.create("SAM", "t", priority=5)
+    assert [(await claim(zora))[0]["id"] for _ in range(4)] == [high, old, new, low]
+    assert await claim(zora) == []
+
+
+async def test_claimers_do_not_wait_for_one_another_and_never_share_a_task(zora: Zora) -> None:
+    ids = {await zora.create("SAM", "t") for _ in range(4)}
+    first = await asyncpg.connect(zora.url)
+    second = await asyncpg.connect(zora.url)
+    statement = "select id from claim_agent_tasks($1, $2, 2)"
+    async with first.transaction():
+        held = {row["id"] for row in await first.fetch(statement, zora.tenant_id, "w1")}
+        other = {row["id"] for row in await second.fetch(statement, zora.tenant_id, "w2", timeout=5)}
+    assert held | other == ids
+    await first.close()
+    await second.close()
+
+
+async def test_a_worker_without_the_lease_writes_nothing_at_all(zora: Zora) -> None:
+    task_id = await zora.create("SAM", "t")
+    (zombie,) = await claim(zora, worker="zombie")
+    await zora.advance(seconds=31)
+    await zora.call("rescue_agent_tasks")
+    (heir,) = await claim(zora, worker="heir")
+    await zora.advance(seconds=5)
+    before = await _everything(zora)
+    result = {"suggestions": [{"suggestion_type": "advice", "title": "t", "evidence": [], "risk_level": "low"}]}
+    for outcome in ("completed", "failed", "error", "snoozed", "released"):
+        assert await settle(zora, zombie, outcome, summary="mine", result=result, error="mine", delay=1.0) == []
+    beat = await zora.call("heartbeat_agent_tasks", ids=[task_id], lease_tokens=[zombie["lease_token"]])
+    assert beat == [{"id": task_id, "state": "lost"}]
+    assert await _everything(zora) == before
+    assert (await settle(zora, heir, summary="heir's"))[0]["status"] == "completed"
+
+
+async def _everything(zora: Zora) -> list[list[Any]]:
+    tables = ("agent_tasks", "journal_entries", "memory_events", "agent_suggestions")
+    return [[dict(row) for row in await zora.sql(f"select * from {table} order by id")] for table in tables]
+
+
+async def test_repeating_a_settlement_returns_the_row_and_writes_nothing(zora: Zora) -> None:
+    await zora.create("SAM", "t")
+    (claimed,) = await claim(zora)
+    first = await settle(zora, claimed, summary="once", result={})
+    before = await _everything(zora)
+    assert await settle(zora, claimed, summary="twice", result={}) == first
+    assert await _everything(zora) == before
+
+
+async def test_an_error_is_retried_with_growing_delays_until_the_attempts_are_used_up(zora: Zora) -> None:
+    task_id = await zora.create("SAM", "t", max_attempts=3)
+    delays = []
+    for _ in range(2):
+        (claimed,) = await claim(zora)
+        (row,) = await settle(zora, claimed, "error", error="ValueError: no", failure_kind="error")
+        assert (row["status"], row["waiting_for"]) == ("pending", "retry")
+        delays.append((row["run_at"] - zora.now).total_seconds())
+        assert await claim(zora) == []
+        await zora.advance(seconds=delays[-1])
+        await zora.call("promote_agent_tasks")
+    (claimed,) = await claim(zora)
+    await settle(zora, claimed, "error", error="ValueError: no", failure_kind="timeout")
+    task = await zora.task(task_id)
+    assert (task.status, task.failure_kind, task.error_message) == ("failed", "timeout", "ValueError: no")
+    assert 4 <= delays[0] <= 6
+    assert 16 <= delays[1] <= 24
+    assert await journal(zora, task_id) == [
+        "agent_task_created", "agent_task_retried", "agent_task_retried", "agent_task_failed",
+    ]  # fmt: skip
+
+
+async def test_snoozing_and_handing_back_restore_the_attempt(zora: Zora) -> None:
+    task_id = await zora.create("SAM", "t", max_attempts=1)
+    (claimed,) = await claim(zora)
+    (row,) = await settle(zora, claimed, "snoozed", delay=60.0)
+    assert (row["waiting_for"], row["run_at"]) == ("run_at", zora.now + timedelta(seconds=60))
+    await zora.advance(seconds=60)
+    assert (await zora.call("promote_agent_tasks"))[0]["promoted"] == 1
+    (claimed,) = await claim(zora)
+    assert claimed["attempt"] == 1
+    (row,) = await settle(zora, claimed, "released")
+    task = await zora.task(task_id)
+    assert (task.status, task.waiting_for, task.attempt, task.error_message) == ("pending", None, 0, None)
+    assert await journal(zora, task_id) == ["agent_task_created", "agent_task_snoozed"]
+
+
+async def test_a_task_whose_workers_keep_vanishing_ends_as_lost(zora: Zora) -> None:
+    task_id = await zora.create("SAM", "t")
+    for lost in (1, 2, 3):
+        (claimed,) = await claim(zora, worker=f"w{lost}")
+        assert claimed["attempt"] == 1
+        await zora.advance(seconds=30)
+        assert await zora.call("rescue_agent_tasks") == [], "the lease holds to its last moment"
+        await zora.advance(seconds=1)
+        assert len(await zora.call("rescue_agent_tasks")) == 1
+    task = await zora.task(task_id)
+    assert (task.status, task.failure_kind, task.lost_leases) == ("failed", "lost", 3)
+    assert "w3" in (task.error_message or "")
+    assert await journal(zora, task_id) == [
+        "agent_task_created", "agent_task_rescued", "agent_task_rescued", "agent_task_failed",
+    ]  # fmt: skip
+    assert len(await zora.sql("select from memory_events")) == 3
+
+
+async def test_heartbeats_keep_a_lease_carry_progress_and_bring_back_cancellations(zora: Zora) -> None:
+    task_id = await zora.create("SAM", "t")
+    (claimed,) = await claim(zora)
+    await zora.advance(seconds=20)
+    arguments = {"ids": [task_id], "lease_tokens": [claimed["lease_token"]], "lease_seconds": 30.0}
+    beat = await zora.call("heartbeat_agent_tasks", **arguments, progress=[0.4], messages=["reading"])
+    assert beat == [{"id": task_id, "state": "held"}]
+    await zora.advance(seconds=20)
+    assert await zora.call("rescue_agent_tasks") == []
+    (row,) = await zora.sql("select progress, progress_message from agent_tasks")
+    assert (row["progress"], row["progress_message"]) == (pytest.approx(0.4), "reading")
+    await zora.call("cancel_agent_task", tenant_id=zora.tenant_id, id=task_id, reason="wrong page")
+    assert (await zora.call("heartbeat_agent_tasks", **arguments))[0]["state"] == "cancel"
+
+
+async def test_cancelling_a_pending_task_fails_it_at_once(zora: Zora) -> None:
+    task_id = await zora.create("SAM", "t", run_at=(START + timedelta(days=1)).isoformat())
+    await zora.call("cancel_agent_task", tenant_id=zora.tenant_id, id=task_id, reason="not needed")
+    task = await zora.task(task_id)
+    assert (task.status, task.failure_kind, task.waiting_for) == ("failed", "cancelled", None)
+    assert "not needed" in (task.error_message or "")
+    with pytest.raises(InvalidState, match="only a pending or running task can be cancelled"):
+        await zora.call("cancel_agent_task", tenant_id=zora.tenant_id, id=task_id)
+
+
+async def test_a_cancelled_run_is_not_retried_but_work_that_was_done_counts(zora: Zora) -> None:
+    stopped, finished = await zora.create("SAM", "t"), await zora.create("SAM", "t")
+    rows = {row["id"]: row for row in await claim(zora, limit=2)}
+    for task_id in rows:
+        await zora.call("cancel_agent_task", tenant_id=zora.tenant_id, id=task_id)
+    await settle(zora, rows[stopped], "error", error="interrupted", failure_kind="error")
+    await settle(zora, rows[finished], "completed", summary="too late to stop", result={})
+    assert (await zora.task(stopped)).failure_kind == "cancelled"
+    assert (await zora.task(finished)).status == "completed"
+
+
+async def test_the_rescue_honours_a_cancellation(zora: Zora) -> None:
+    task_id = await zora.create("SAM", "t")
+    await claim(zora)
+    await zora.call("cancel_agent_task", tenant_id=zora.tenant_id, id=task_id)
+    await zora.advance(seconds=31)
+    await zora.call("rescue_agent_tasks")
+    assert (await zora.task(task_id)).failure_kind == "cancelled"
+
+
+async def test_retrying_gives_a_failed_task_all_its_attempts_and_only_that(zora: Zora) -> None:
+    task_id = await zora.create("SAM", "t", idempotency_key="k")
+    with pytest.raises(InvalidState, match="only a failed task can be retried"):
+        await zora.call("retry_agent_task", tenant_id=zora.tenant_id, id=task_id)
+    (claimed,) = await claim(zora)
+    await settle(zora, claimed, "failed", error="no", failure_kind="error")
+    await zora.call("retry_agent_task", tenant_id=zora.tenant_id, id=task_id)
+    task = await zora.task(task_id)
+    assert (task.status, task.attempt, task.failure_kind, task.completed_at) == ("pending", 0, None, None)
+    assert await settle(zora, claimed, summary="zombie") == [], "the old lease is worthless after a retry"
+
+
+async def test_a_rejected_task_never_runs_again(zora: Zora) -> None:
+    task_id = await zora.seed("agent_tasks", agent_id="SAM", task_type="t", title="t", status="failed",
+                              failure_kind="rejected", attempt=0, max_attempts=3, priority=0, lost_leases=0,
+                              id=uuid4())  # fmt: skip
+    with pytest.raises(InvalidState, match="rejected by a person"):
+        await zora.call("retry_agent_task", tenant_id=zora.tenant_id, id=task_id)
+
+
+async def test_an_idempotency_key_creates_one_task_however_often_and_from_wherever(zora: Zora) -> None:
+    task = {"agent_id": "SAM", "task_type": "t", "title": "t", "idempotency_key": "monday"}
+
+    async def create() -> list[Row]:
+        return await zora.call("create_agent_tasks", tenant_id=zora.tenant_id, tasks=[task])
+
+    answers = await asyncio.gather(*(create() for _ in range(8)))
+    assert len({row["id"] for (row,) in answers}) == 1
+    assert sorted(row["created"] for (row,) in answers) == [False] * 7 + [True]
+    assert await journal(zora, answers[0][0]["id"]) == ["agent_task_created"]
+
+
+async def test_many_tasks_are_created_in_their_order_in_one_call(zora: Zora) -> None:
+    tasks = [{"agent_id": "SAM", "task_type": "t", "title": f"{n}"} for n in range(1000)]
+    rows = await zora.call("create_agent_tasks", tenant_id=zora.tenant_id, tasks=tasks)
+    assert [row["title"] for row in rows] == [f"{n}" for n in range(1000)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"agent_id": "HAL"}, "unknown agent 'HAL'"),
+        ({"titel": "x"}, "unknown field 'titel'"),
+        ({"title": " "}, "lacks 'title'"),
+        ({"title": "x" * 501}, "over 500 characters"),
+        ({"payload": [1]}, "payload that is not an object"),
+    ],
+)
+async def test_a_bad_task_names_what_is_wrong_and_nothing_is_created(zora: Zora, change: Row, message: str) -> None:
+    good = {"agent_id": "SAM", "task_type": "t", "title": "t"}
+    with pytest.raises(InvalidInput, match=message) as raised:
+        await zora.call("create_agent_tasks", tenant_id=zora.tenant_id, tasks=[good, {**good, **change}])
+    assert "task 2 of 2" in str(raised.value)
+    assert await zora.sql("select from agent_tasks") == []
+
+
+async def test_a_task_in_the_future_waits_for_its_time(zora: Zora) -> None:
+    task_id = await zora.create("SAM", "t", run_at=(START + timedelta(hours=1)).isoformat())
+    assert await claim(zora) == []
+    (row,) = await zora.call("promote_agent_tasks")
+    assert (row["promoted"], row["next_due_seconds"]) == (0, 3600)
+    await zora.advance(hours=1)
+    assert (await zora.call("promote_agent_tasks"))[0]["promoted"] == 1
+    assert [row["id"] for row in await claim(zora)] == [task_id]
+
+
+async def test_pruning_removes_old_finished_tasks_and_never_the_journal(zora: Zora) -> None:
+    kept, old, proposing = [await zora.create("SAM", "t") for _ in range(3)]
+    rows = {row["id"]: row for row in await claim(zora, limit=3)}
+    await settle(zora, rows[old], summary="s", result={})
+    proposal = {"suggestion_type": "advice", "title": "t", "evidence": [], "risk_level": "low"}
+    await settle(zora, rows[proposing], summary="s", result={"suggestions": [proposal]})
+    await zora.advance(days=10)
+    await settle(zora, rows[kept], summary="s", result={})
+    before = await zora.sql("select id from journal_entries")
+    assert await zora.database.value("prune_agent_tasks", tenant_id=zora.tenant_id, older_than_seconds=86400.0) == 1
+    assert {row["id"] for row in await zora.sql("select id from agent_tasks")} == {kept, proposing}
+    assert await zora.sql("select id from journal_entries") == before
+
+
+@pytest.mark.parametrize("statement", ["update journal_entries set title = 'x'", "delete from journal_entries",
+                                       "truncate journal_entries"])  # fmt: skip
+async def test_the_journal_refuses_to_be_changed(zora: Zora, statement: str) -> None:
+    await zora.create("SAM", "t")
+    with pytest.raises(asyncpg.PostgresError, match="append-only"):
+        await zora.sql(statement)
+
+
+async def test_creating_tasks_notifies_once_per_statement_also_when_inserted_by_hand(zora: Zora) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    async with zora.database.listening("agent_tasks", heard.put_nowait):
+        await zora.sql(
+            "insert into agent_tasks (tenant_id, agent_id, task_type, title) "
+            "select $1, 'SAM', 't', 't' from generate_series(1, 50)",
+            zora.tenant_id,
+        )
+        assert await asyncio.wait_for(heard.get(), 5) == str(zora.tenant_id)
+    assert heard.empty()
+
+
+async def test_every_state_is_explained_in_a_sentence(zora: Zora) -> None:
+    async def explain(task_id: UUID) -> str:
+        return str(await zora.database.value("explain_agent_task", tenant_id=zora.tenant_id, id=task_id))
+
+    task_id = await zora.create("SAM", "t")
+    behind = await zora.create("SAM", "t", priority=-1)
+    await zora.advance(seconds=5)
+    assert await explain(task_id) == (
+        "Ready for 5.0 s, first in the queue; "
+        "no worker holds a task of this tenant: start one with run-once or run-loop."
+    )
+    assert "behind 1 other task" in await explain(behind)
+    (claimed,) = await claim(zora, worker="w1")
+    await zora.advance(seconds=3)
+    assert await explain(task_id) == "Running for 3.0 s on worker w1; its lease holds for another 27 s."
+    assert "1 task is running now" in await explain(behind)
+    await zora.advance(seconds=60)
+    assert "has not been heard of" in await explain(task_id)
+    await settle(zora, claimed, "error", error="ValueError: no")
+    assert (await explain(task_id)).startswith("Attempt 1 of 3 failed (ValueError: no); the next one is due in")
+    await zora.call("cancel_agent_task", tenant_id=zora.tenant_id, id=task_id)
+    await zora.advance(hours=3)
+    assert (await explain(task_id)).startswith("Failed (cancelled) 3 h ago")
+    future = await zora.create("SAM", "t", run_at=(zora.now + timedelta(days=3)).isoformat())
+    assert (await explain(future)).startswith("Waits for its time: to run in 3 days")
+    with pytest.raises(NotFound):
+        await explain(uuid4())
+
+
+async def test_a_task_is_found_by_the_end_of_its_id(zora: Zora) -> None:
+    task_id = await zora.create("SAM", "t")
+    (row,) = await zora.call("get_agent_task", tenant_id=zora.tenant_id, id=str(task_id)[-8:])
+    assert row["id"] == task_id
+    for wrong, error in (("zzzz", InvalidInput), ("0000dead", NotFound), (str(uuid4()), NotFound)):
+        with pytest.raises(error):
+            await zora.call("get_agent_task", tenant_id=zora.tenant_id, id=wrong)
+
+
+async def test_another_tenants_tasks_are_not_there(zora: Zora) -> None:
+    other = await zora.sql("insert into tenants (name, slug) values ('o', 'o') returning id")
+    task_id = await zora.create("SAM", "t")
+    theirs = {"tenant_id": other[0]["id"]}
+    assert await zora.call("list_agent_tasks", **theirs) == []
+    assert await zora.call("claim_agent_tasks", **theirs, worker_id="w", limit=5) == []
+    for function in ("cancel_agent_task", "retry_agent_task", "explain_agent_task"):
+        with pytest.raises(NotFound):
+            await zora.call(function, **theirs, id=task_id)
+
+
+async def test_an_agent_outside_the_six_cannot_be_inserted_even_by_hand(zora: Zora) -> None:
+    with pytest.raises(asyncpg.CheckViolationError):
+        await zora.sql(
+            "insert into agent_tasks (tenant_id, agent_id, task_type, title) values ($1, 'HAL', 't', 't')",
+            zora.tenant_id,
+        )
+
+
+async def test_a_value_that_cannot_be_stored_is_refused_without_quoting_the_row(zora: Zora) -> None:
+    with pytest.raises(DataRejected) as raised:
+        await zora.create("SAM", "t", title="secret token", max_attempts=1000)
+    assert "secret token" not in str(raised.value)
+
+
+async def test_ids_are_time_ordered_uuids(zora: Zora) -> None:
+    (first,), (second,) = [await zora.sql("select uuidv7() as id, clock_timestamp() as now") for _ in range(2)]
+    assert (first["id"].version, second["id"].version) == (7, 7)
+    assert first["id"].variant == "specified in RFC 4122"
+    stamp = first["id"].int >> 80
+    assert abs(stamp / 1000 - first["now"].timestamp()) < 1

@@ -1,8 +1,9 @@
 -- Claim up to p_limit ready tasks of a tenant for a worker: highest priority first, then oldest. Every claim writes a
 -- fresh lease token; whoever holds it, and nobody else, may heartbeat and settle the task.
 --
--- The CTE is materialized because a planner that inlined it could run the locking subquery once per row and claim
--- more than p_limit. Rows locked by another claim are skipped, so claimers never wait for one another.
+-- Rows locked by another claim are skipped, so claimers never wait for one another. The ids pass through an array: it is
+-- computed once (an inlined subquery could run again for each row, and claim more than p_limit), and it is planned as
+-- short, where a join with a query of unknown limit is planned as a tenth of the table and reads all of it.
 create or replace function claim_agent_tasks(
     p_tenant_id uuid, p_worker_id text, p_limit integer default 1, p_lease_seconds double precision default 30
 ) returns table (
@@ -10,20 +11,18 @@ create or replace function claim_agent_tasks(
     priority integer, attempt integer, max_attempts integer, timeout_seconds integer, lease_token uuid,
     created_at timestamptz, started_at timestamptz
 ) language sql as $$
-    with next as materialized (
-        select t.id
-        from agent_tasks as t
-        where t.tenant_id = p_tenant_id and t.status = 'pending' and t.waiting_for is null
-        order by t.priority desc, t.created_at, t.id
-        limit p_limit
-        for update skip locked
-    )
     update agent_tasks as t
     set status = 'in_progress', attempt = t.attempt + 1, worker_id = p_worker_id, lease_token = gen_random_uuid(),
         lease_expires_at = zora_now() + make_interval(secs => p_lease_seconds), started_at = zora_now(),
         updated_at = zora_now(), progress = null, progress_message = null
-    from next
-    where t.id = next.id
+    where t.id = any (array(
+        select n.id
+        from agent_tasks as n
+        where n.tenant_id = p_tenant_id and n.status = 'pending' and n.waiting_for is null
+        order by n.priority desc, n.created_at, n.id
+        limit p_limit
+        for update skip locked
+    ))
     returning t.id, t.tenant_id, t.agent_id, t.task_type, t.title, t.description, coalesce(t.payload, '{}'),
         t.priority, t.attempt, t.max_attempts, t.timeout_seconds, t.lease_token, t.created_at, t.started_at
 $$;

@@ -4,18 +4,17 @@ create or replace function promote_agent_tasks(
     p_limit integer default 1000
 ) returns table (promoted bigint, next_due_seconds double precision) language plpgsql as $$
 begin
-    with due as materialized (
-        select t.id
-        from agent_tasks as t
-        where t.status = 'pending' and t.waiting_for in ('run_at', 'retry') and t.run_at <= zora_now()
-        order by t.run_at
-        limit p_limit
-        for update skip locked
-    ), ready as (
+    with ready as (
         update agent_tasks as t
         set waiting_for = null, updated_at = zora_now()
-        from due
-        where t.id = due.id
+        where t.id = any (array(
+            select d.id
+            from agent_tasks as d
+            where d.status = 'pending' and d.waiting_for in ('run_at', 'retry') and d.run_at <= zora_now()
+            order by d.run_at
+            limit p_limit
+            for update skip locked
+        ))
         returning t.tenant_id
     ), announced as (
         select pg_notify('agent_tasks', r.tenant_id::text) from (select distinct ready.tenant_id from ready) as r

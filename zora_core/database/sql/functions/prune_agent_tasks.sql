@@ -6,21 +6,22 @@
 create or replace function prune_agent_tasks(
     p_tenant_id uuid, p_older_than_seconds double precision, p_limit integer default 1000
 ) returns bigint language sql as $$
-    with old as materialized (
-        select t.id
-        from agent_tasks as t
-        where t.tenant_id = p_tenant_id
-            and t.status in ('completed', 'failed')
-            and t.completed_at < zora_now() - make_interval(secs => p_older_than_seconds)
-            and not exists (
-                select from agent_suggestions as s
-                where s.tenant_id = t.tenant_id and s.task_id = t.id and s.status in ('proposed', 'approved')
-            )
-        order by t.id
-        limit p_limit
-        for update skip locked
-    ), deleted as (
-        delete from agent_tasks as t using old where t.id = old.id
+    with deleted as (
+        delete from agent_tasks as t
+        where t.id = any (array(
+            select o.id
+            from agent_tasks as o
+            where o.tenant_id = p_tenant_id
+                and o.status in ('completed', 'failed')
+                and o.completed_at < zora_now() - make_interval(secs => p_older_than_seconds)
+                and not exists (
+                    select from agent_suggestions as s
+                    where s.task_id = o.id and s.status in ('proposed', 'approved')
+                )
+            order by o.id
+            limit p_limit
+            for update skip locked
+        ))
         returning t.id
     )
     select count(*) from deleted

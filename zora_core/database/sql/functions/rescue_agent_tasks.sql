@@ -7,18 +7,17 @@ create or replace function rescue_agent_tasks(
 declare
     v_expired record;
 begin
-    with expired as materialized (
-        select t.id, t.worker_id
-        from agent_tasks as t
-        where t.status = 'in_progress' and t.lease_expires_at < zora_now()
-        order by t.lease_expires_at
-        limit p_limit
-        for update skip locked
-    ), taken as (
+    with taken as (
         update agent_tasks as t
         set lease_token = gen_random_uuid(), lost_leases = t.lost_leases + 1
-        from expired
-        where t.id = expired.id
+        where t.id = any (array(
+            select e.id
+            from agent_tasks as e
+            where e.status = 'in_progress' and e.lease_expires_at < zora_now()
+            order by e.lease_expires_at
+            limit p_limit
+            for update skip locked
+        ))
         returning t.id, t.lease_token, t.lost_leases,
             format('the lease of worker %s expired after %s (lost lease %s of %s)',
                 t.worker_id, zora_now() - t.started_at, t.lost_leases, p_max_lost) as error
