@@ -98,6 +98,7 @@ class EmbeddedServer:
         if not self.running():
             if not (self._data / "PG_VERSION").exists():
                 self._initialise()
+            self._bury()
             self._start()
 
     def stop(self, *, force: bool = False) -> bool:
@@ -151,6 +152,33 @@ class EmbeddedServer:
             f"--pgdata={new}", folder=new,
         )  # fmt: skip
         new.rename(self._data)
+
+    def _bury(self) -> None:
+        """Remove the lock files of a killed server that is still in the process table because nobody waited for it.
+
+        PostgreSQL takes such a process for a running one. That is for ever where process 1 reaps nothing, as in many
+        containers. Its backends notice the loss and end by themselves; they are waited for first.
+        """
+        import psutil
+
+        pid_file = self._pid_file()
+        try:
+            if not pid_file or psutil.Process(int(pid_file[0])).status() != psutil.STATUS_ZOMBIE:
+                return
+        except psutil.NoSuchProcess:
+            return
+        backends = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.name().startswith("postgres") and Path(process.cwd()) == self._data.resolve():
+                    backends.append(process)
+        _, left = psutil.wait_procs(backends, timeout=10)
+        if left:
+            raise DatabaseUnavailable(
+                f"the server in {self._data} was killed, but its processes {[p.pid for p in left]} live on: end them"
+            )
+        Path(pid_file[4].strip(), f".s.PGSQL.{pid_file[3].strip()}.lock").unlink(missing_ok=True)
+        (self._data / "postmaster.pid").unlink()
 
     def _start(self) -> None:
         options = ["-c listen_addresses=127.0.0.1", f"-p {_free_port()}"] if _WINDOWS else [

@@ -1,0 +1,277 @@
+"""The runtime against a real database: what becomes of every kind of run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.autonomy.agents import Probe
+from tests.conftest import Zora
+from zora_core.autonomy.runtime import AgentRuntime
+from zora_core.autonomy.worker import TaskRun, Worker
+from zora_core.errors import ConfigurationError
+
+
+@asynccontextmanager
+async def working(worker: Worker) -> AsyncIterator[Worker]:
+    """A worker's loop beside the test; stopped and waited for at the end."""
+    loop = asyncio.create_task(worker.run(poll_seconds=60))
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await asyncio.wait_for(loop, 20)
+
+
+async def until(condition: Callable[[], Any], seconds: float = 20) -> None:
+    """Wait for a condition; an awaitable one is asked again and again."""
+    async with asyncio.timeout(seconds):
+        while True:
+            met = condition()
+            if asyncio.iscoroutine(met):
+                met = await met
+            if met:
+                return
+            await asyncio.sleep(0.005)
+
+
+async def test_a_run_returns_what_it_did_and_records_what_it_read(zora: Zora) -> None:
+    task_id = await zora.create("SAM", "count", {"text": "three small words"})
+    (run,) = await zora.run_once(Probe())
+    assert (run.status, run.summary, run.task.id) == ("completed", "3 words", task_id)
+    task = await zora.task(task_id)
+    assert task.result is not None
+    (source,) = task.result["sources"]
+    assert (source["kind"], source["ref"], source["count"]) == ("payload", "text", len("three small words"))
+
+
+@pytest.mark.parametrize(
+    ("task_type", "payload", "kind", "message"),
+    [
+        ("count", {"txet": 1}, "invalid_payload", "txet: Extra inputs are not permitted"),
+        ("cuont", {}, "unknown_task_type", "unknown task type 'cuont' for SAM (known: baseless, count,"),
+    ],
+)
+async def test_a_row_inserted_by_hand_with_nonsense_fails_once_and_names_what_is_known(
+    zora: Zora, task_type: str, payload: dict[str, Any], kind: str, message: str
+) -> None:
+    task_id = await zora.create("SAM", task_type, payload)
+    await zora.run_once(Probe())
+    task = await zora.task(task_id)
+    assert (task.status, task.failure_kind, task.attempt) == ("failed", kind, 1)
+    assert message in (task.error_message or "")
+
+
+async def test_an_exception_is_recorded_with_its_type_and_retried(zora: Zora) -> None:
+    task_id = await zora.create("SAM", "fail")
+    (run,) = await zora.run_once(Probe())
+    assert (run.status, run.waiting_for, run.error) == ("pending", "retry", "ValueError: the page is empty")
+    (entry,) = await zora.sql("select * from journal_entries where event_type = 'agent_task_retried'")
+    assert entry["body"] == "ValueError: the page is empty"
+    assert (await zora.task(task_id)).error_message == "ValueError: the page is empty"
+
+
+async def test_a_handler_that_exits_or_returns_something_else_does_not_end_the_runtime(zora: Zora) -> None:
+    for task_type in ("exit", "wrong", "count"):
+        await zora.create("SAM", task_type)
+    runs = {run.task.task_type: run for run in await zora.run_once(Probe())}
+    assert runs["exit"].error == "SystemExit: 3"
+    assert "returned str, not a TaskResult" in (runs["wrong"].error or "")
+    assert runs["count"].status == "completed"
+
+
+async def test_a_result_without_evidence_is_not_completed(zora: Zora) -> None:
+    await zora.create("SAM", "baseless", max_attempts=1)
+    (run,) = await zora.run_once(Probe())
+    assert run.status == "failed"
+    assert "without evidence" in (run.error or "")
+
+
+async def test_a_plain_function_runs_beside_the_event_loop(zora: Zora) -> None:
+    probe = Probe()
+    await zora.create("SAM", "sync")
+    (run,) = await zora.run_once(probe)
+    assert run.status == "completed"
+    assert probe.thread not in (None, threading.main_thread())
+
+
+async def test_a_timeout_is_recorded_as_one(zora: Zora) -> None:
+    task_id = await zora.create("SAM", "slow", max_attempts=1)
+    await zora.run_once(Probe())
+    task = await zora.task(task_id)
+    assert (task.failure_kind, task.error_message) == ("timeout", "timed out after 1 seconds")
+
+
+async def test_a_snoozed_task_waits_without_using_an_attempt(zora: Zora) -> None:
+    task_id = await zora.create("SAM", "snooze", max_attempts=1)
+    (run,) = await zora.run_once(Probe())
+    assert (run.status, run.waiting_for) == ("pending", "run_at")
+    assert (await zora.task(task_id)).attempt == 0
+
+
+async def test_a_result_that_cannot_be_stored_fails_alone_in_its_batch(zora: Zora) -> None:
+    for text in ("good", "bad", "good", "good"):
+        await zora.create("SAM", "poison", {"text": text})
+    runs = await zora.run_once(Probe())
+    assert Counter(run.status for run in runs) == {"completed": 3, "failed": 1}
+    (failed,) = await zora.sql("select error_message from agent_tasks where status = 'failed'")
+    assert "PostgreSQL cannot store" in failed["error_message"]
+
+
+async def test_run_once_stops_at_its_limit(zora: Zora) -> None:
+    for _ in range(5):
+        await zora.create("SAM", "count")
+    assert len(await zora.run_once(Probe(), limit=3)) == 3
+    assert len(await zora.run_once(Probe(), limit=3)) == 2
+
+
+async def test_run_once_promotes_what_is_due_and_rescues_what_is_lost(zora: Zora) -> None:
+    due = await zora.create("SAM", "count", run_at=zora.now.isoformat())
+    lost = await zora.create("SAM", "count", priority=1)
+    await zora.call("claim_agent_tasks", tenant_id=zora.tenant_id, worker_id="gone", limit=1)
+    await zora.advance(minutes=1)
+    assert {run.task.id for run in await zora.run_once(Probe())} == {due, lost}
+
+
+async def test_a_slow_task_does_not_hold_the_slots_of_the_others(zora: Zora) -> None:
+    probe, ended = Probe(), []
+    await zora.create("SAM", "wait", priority=9)
+    for _ in range(10):
+        await zora.create("SAM", "count")
+    worker = zora.worker(probe, concurrency=2, observe=lambda e: ended.append(e) if isinstance(e, TaskRun) else None)
+    async with working(worker):
+        await until(lambda: len(ended) == 10)
+        assert probe.started.is_set()
+        probe.release.set()
+        await until(lambda: len(ended) == 11)
+
+
+async def test_a_new_task_wakes_an_idle_loop_without_polling(zora: Zora) -> None:
+    ended: list[TaskRun] = []
+    worker = zora.worker(Probe(), observe=lambda e: ended.append(e) if isinstance(e, TaskRun) else None)
+    async with working(worker):
+        await zora.create("SAM", "count")
+        await until(lambda: len(ended) == 1)
+        await zora.create("SAM", "count")
+        await until(lambda: len(ended) == 2)
+
+
+async def test_cancelling_a_running_task_stops_its_handler(zora: Zora) -> None:
+    probe = Probe()
+    task_id = await zora.create("SAM", "wait")
+    async with working(zora.worker(probe, lease_seconds=0.3)):
+        await probe.started.wait()
+        await zora.call("cancel_agent_task", tenant_id=zora.tenant_id, id=task_id)
+
+        async def failed() -> bool:
+            return (await zora.task(task_id)).status == "failed"
+
+        await until(failed)
+    assert (await zora.task(task_id)).failure_kind == "cancelled"
+
+
+async def test_heartbeats_store_progress_while_the_handler_runs(zora: Zora) -> None:
+    probe = Probe()
+    await zora.create("SAM", "wait")
+    async with working(zora.worker(probe, lease_seconds=0.3)):
+
+        async def stored() -> bool:
+            rows = await zora.sql("select progress_message from agent_tasks")
+            return bool(rows[0]["progress_message"] == "half way there")
+
+        await until(stored)
+        probe.release.set()
+
+
+async def test_a_worker_that_lost_its_lease_stops_its_handler_and_records_nothing(zora: Zora) -> None:
+    probe, ended = Probe(), []
+    task_id = await zora.create("SAM", "wait")
+    worker = zora.worker(probe, lease_seconds=0.3, observe=lambda e: ended.append(e))
+    async with working(worker):
+        await probe.started.wait()
+        await zora.sql("update agent_tasks set lease_token = gen_random_uuid(), worker_id = 'heir'")
+        await until(lambda: any(isinstance(e, TaskRun) for e in ended))
+    assert ended[-1].status == "lost"
+    assert (await zora.task(task_id)).status == "in_progress"
+    assert await zora.sql("select from memory_events") == []
+
+
+async def test_stopping_lets_running_tasks_finish(zora: Zora) -> None:
+    probe = Probe()
+    task_id = await zora.create("SAM", "wait")
+    waiting = await zora.create("SAM", "wait", priority=-1)
+    worker = zora.worker(probe, concurrency=1)
+    loop = asyncio.create_task(worker.run(poll_seconds=60))
+    await probe.started.wait()
+    worker.stop()
+    probe.release.set()
+    await asyncio.wait_for(loop, 10)
+    assert (await zora.task(task_id)).status == "completed"
+    assert (await zora.task(waiting)).status == "pending", "nothing is claimed after the stop"
+
+
+async def test_what_does_not_finish_in_time_is_handed_back_with_its_attempt(zora: Zora) -> None:
+    probe = Probe()
+    task_id = await zora.create("SAM", "wait")
+    worker = zora.worker(probe)
+    loop = asyncio.create_task(worker.run(poll_seconds=60))
+    await probe.started.wait()
+    worker.stop()
+    worker.stop()  # the second call does not wait
+    await asyncio.wait_for(loop, 10)
+    task = await zora.task(task_id)
+    assert (task.status, task.attempt, task.waiting_for, task.error_message) == ("pending", 0, None, None)
+    assert await zora.sql("select from memory_events") == []
+
+
+async def test_sigterm_ends_run_loop(zora: Zora) -> None:
+    probe = Probe()
+    task_id = await zora.create("SAM", "wait")
+    runtime = AgentRuntime(agents=[probe], settings=zora.settings, database=zora.database, grace_seconds=0.01)
+    loop = asyncio.create_task(runtime.run_loop(sleep_seconds=60))
+    await probe.started.wait()
+    assert task_id in runtime.running
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(loop, 10)
+    assert (await zora.task(task_id)).status == "pending"
+
+
+async def test_losing_every_connection_loses_nothing(zora: Zora) -> None:
+    probe, ended = Probe(), []
+    for _ in range(3):
+        await zora.create("SAM", "wait")
+    kill = (
+        "select pg_terminate_backend(pid) from pg_stat_activity "
+        "where pid <> pg_backend_pid() and datname = current_database()"
+    )
+    worker = zora.worker(probe, lease_seconds=1, observe=lambda e: ended.append(e) if isinstance(e, TaskRun) else None)
+    async with working(worker):
+        await until(lambda: probe.calls == 3)
+        await zora.sql(kill)
+        probe.release.set()
+        await zora.sql(kill)
+        await until(lambda: len(ended) == 3)
+        await zora.sql(kill)
+        await zora.create("SAM", "count")
+        await until(lambda: len(ended) == 4)
+    assert {run.status for run in ended} == {"completed"}
+    (row,) = await zora.sql("select count(*) from memory_events")
+    assert row["count"] == 4
+
+
+async def test_bad_settings_of_a_runtime_are_refused_at_once(zora: Zora) -> None:
+    for wrong in ({"concurrency": 0}, {"lease_seconds": 0}):
+        with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+            AgentRuntime(settings=zora.settings, **wrong)  # type: ignore[arg-type]
+    runtime = AgentRuntime(settings=zora.settings, database=zora.database)
+    for call in (runtime.run_once(limit=0), runtime.run_loop(sleep_seconds=0)):
+        with pytest.raises(ConfigurationError):
+            await call

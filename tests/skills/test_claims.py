@@ -1,0 +1,217 @@
+"""Claims are found, parsed, judged by the rules that apply, and held against sources."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zora_core.skills.claim_parsing import parse_facts, split_sentences
+from zora_core.skills.claim_rules import JURISDICTIONS, rules_for
+from zora_core.skills.claims import Claim, SourceText, check_text
+
+REPORT = SourceText(
+    "report",
+    "In 2023 our scope 1 and 2 emissions fell by 31% compared to 2019. Plastic per box was reduced by 30% between 2019 "
+    "and 2023. 80% of the electricity of our bakeries came from wind power in 2023.",
+)
+
+
+def judge(text: str, *sources: SourceText, jurisdictions: tuple[str, ...] = JURISDICTIONS) -> Claim:
+    (claim,) = check_text(text, source="s", sources=sources, jurisdictions=jurisdictions, assume_claims=True).claims
+    return claim
+
+
+def rules(text: str, *sources: SourceText, jurisdictions: tuple[str, ...] = JURISDICTIONS) -> set[str]:
+    return {finding.rule_id for finding in judge(text, *sources, jurisdictions=jurisdictions).findings}
+
+
+def test_claims_stand_where_they_say_and_other_sentences_are_left_alone() -> None:
+    text = "Welcome to our shop.\nOur bags are eco-friendly. We open at nine. All bottles are 100% recyclable!"
+    report = check_text(text, source="page")
+    assert [claim.kind for claim in report.claims] == ["generic", "recyclable"]
+    assert report.sentences == 4
+    for claim in report.claims:
+        assert text[claim.start : claim.start + len(claim.text)] == claim.text
+    for finding in report.findings:
+        quote = finding.evidence[0]
+        assert quote.kind == "quote"
+        assert quote.source == "page"
+        assert quote.start is not None
+        assert text[quote.start :].startswith(quote.text)
+
+
+def test_findings_come_most_severe_first() -> None:
+    report = check_text("Carbon neutral thanks to offsets. Our fleet uses renewable electricity.", source="s")
+    ranks = [finding.severity.rank for finding in report.findings]
+    assert len(ranks) > 2
+    assert ranks == sorted(ranks, reverse=True)
+
+
+def test_an_empty_text_has_no_claims() -> None:
+    assert check_text("", source="s").claims == []
+    assert check_text(" \n ", source="s").sentences == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Is your packaging recyclable?",
+        "We do not call our products eco-friendly.",
+        "Revenue grew by 4% in a challenging economic environment.",
+        "The meeting starts at ten.",
+    ],
+)
+def test_questions_denials_and_other_subjects_are_no_claims(text: str) -> None:
+    assert check_text(text, source="s").claims == []
+
+
+def test_every_finding_cites_a_provision_of_a_jurisdiction_that_was_asked_for() -> None:
+    claim = judge("Our eco-friendly bottle is carbon neutral thanks to offsets.", jurisdictions=("UK",))
+    assert claim.findings
+    for finding in claim.findings:
+        assert "Provision: CMA Green Claims Code" in finding.detail
+        assert not finding.rule_id.startswith(("claims.eu", "claims.us"))
+
+
+def test_an_unknown_jurisdiction_is_named() -> None:
+    with pytest.raises(ValueError, match="unknown jurisdiction 'FR'"):
+        check_text("x", source="s", jurisdictions=("FR",))
+
+
+@pytest.mark.parametrize(
+    ("bad", "good", "rule_id"),
+    [
+        (
+            "Our detergent is environmentally friendly.",
+            "Our detergent is environmentally friendly because it contains 95% plant-based surfactants.",
+            "claims.eu.generic-claim",
+        ),
+        (
+            "Climate neutral coffee, thanks to our tree planting offsets.",
+            "Climate neutral coffee by 2030 without offsets.",
+            "claims.eu.offset-neutrality",
+        ),
+        (
+            "We are a carbon neutral company because we buy carbon credits.",
+            "We cut our own emissions.",
+            "claims.eu.company-offset-neutrality",
+        ),
+        (
+            "We will be net zero.",
+            "We will be net zero by 2040 under our published transition plan.",
+            "claims.eu.future-without-target",
+        ),
+        (
+            "We will be net zero by 2040.",
+            "We will be net zero by 2040, see our transition plan, verified by an independent auditor.",
+            "claims.eu.future-without-plan",
+        ),
+        (
+            "Certified sustainable T-shirts.",
+            "Certified sustainable T-shirts (Global Organic Textile Standard).",
+            "claims.eu.label-without-scheme",
+        ),
+        (
+            "Our new bottle is better for the planet, with less plastic.",
+            "Our new bottle uses 20% less plastic than the 2022 bottle.",
+            "claims.eu.comparison-basis",
+        ),
+        ("We cut our emissions by 45%.", "We cut our emissions by 45% since 2019.", "claims.uk.reduction-baseline"),
+        ("Our hairspray is CFC-free.", "Our hairspray has a recyclable can.", "claims.eu.legal-requirement"),
+        (
+            "This bag is biodegradable.",
+            "This bag is biodegradable within 6 months in industrial composting.",
+            "claims.us.degradable",
+        ),
+        ("This cup is recyclable.", "This cup is recyclable where facilities exist.", "claims.us.recyclable"),
+        ("Made from recycled plastic.", "Made from 70% recycled plastic.", "claims.us.recycled-content"),
+        (
+            "Made with 100% renewable energy.",
+            "Made with 100% renewable energy from wind.",
+            "claims.us.renewable-energy",
+        ),
+    ],
+)
+def test_a_rule_catches_the_bad_wording_and_spares_the_good(bad: str, good: str, rule_id: str) -> None:
+    assert rule_id in rules(bad)
+    assert rule_id not in rules(good)
+
+
+def test_an_offset_named_in_the_next_sentence_counts_for_a_neutrality_claim() -> None:
+    text = "Our parcels are carbon neutral. We offset all emissions with forest projects."
+    found = {f.rule_id for f in check_text(text, source="s").claims[0].findings}
+    assert "claims.eu.offset-neutrality" in found
+
+
+def test_a_figure_that_a_source_bears_out_is_supported() -> None:
+    assert judge("Our boxes use 30% less plastic than in 2019.", REPORT).verdict == "supported"
+    assert judge("Our boxes use 30% less plastic than in 2019.").verdict == "needs_evidence"
+
+
+@pytest.mark.parametrize(
+    ("claim", "reason"),
+    [
+        ("We cut our scope 1 and 2 emissions by 45% compared to 2019.", "the claim says 45%, the source 31%"),
+        ("Our scope 1 and 2 emissions fell by 31% compared to 2015.", "the claim says 2015, the source 2019"),
+        ("Our scope 1 and 2 emissions rose by 31% compared to 2019.", "the source says the opposite"),
+    ],
+)
+def test_what_a_source_contradicts_is_named(claim: str, reason: str) -> None:
+    judged = judge(claim, REPORT)
+    (finding,) = [f for f in judged.findings if f.rule_id == "claims.evidence.contradicted"]
+    assert judged.verdict == "misleading"
+    assert reason in finding.detail
+    quote = finding.evidence[1]
+    assert quote.kind == "quote"
+    assert quote.start is not None
+    assert REPORT.text[quote.start :].startswith(quote.text)
+
+
+def test_a_source_about_a_part_does_not_support_a_claim_about_the_whole() -> None:
+    judged = judge("Our emissions fell by 31% compared to 2019.", REPORT)
+    assert "claims.evidence.narrower" in {f.rule_id for f in judged.findings}
+    assert judged.verdict == "misleading"
+
+
+def test_a_number_in_another_unit_agrees_and_a_name_that_is_missing_does_not() -> None:
+    source = SourceText("r", "Acme saved 1.2 million kg of waste in 2023.")
+    assert judge("Acme saved 1,200 tonnes of waste in 2023.", source).evidence == "agrees"
+    assert judge("In 2023 Umbra saved 1,200 tonnes of waste.", source).evidence == "partly"
+    assert judge("Acme saved 1,400 tonnes of waste in 2023.", source).evidence == "contradicted"
+
+
+def test_facts_are_parsed_with_their_roles() -> None:
+    facts = parse_facts("By 2030 we will halve scope 1, 2 and 3 emissions to 1.5 Mt CO₂e compared to a 2019 baseline.")
+    assert (facts.target_year, facts.baseline_year, facts.scopes) == (2030, 2019, (1, 2, 3))
+    assert {(q.dimension, q.value) for q in facts.quantities} == {("share", 50.0), ("mass", 1.5e9)}
+    assert facts.direction == "down"
+
+
+def test_standards_and_scopes_are_not_figures() -> None:
+    assert parse_facts("ISO 14001 certified, EN 13432, scope 2, in 2021").quantities == ()
+
+
+def test_a_wrapped_line_continues_its_sentence_and_a_heading_ends_it() -> None:
+    text = "Our promise\nWe use recycled\npaper for all boxes. Read on."
+    assert [s.text for s in split_sentences(text)] == [
+        "Our promise",
+        "We use recycled\npaper for all boxes.",
+        "Read on.",
+    ]
+
+
+def test_every_rule_has_a_provision_and_a_known_shape() -> None:
+    packs = rules_for(JURISDICTIONS)
+    assert len({rule.id for rule in packs}) == len(packs) > 30
+    for rule in packs:
+        assert rule.id.startswith(f"claims.{rule.jurisdiction.lower()}.")
+        assert rule.provision
+        assert rule.all_of or rule.any_of
+
+
+@given(st.text(max_size=300), st.text(max_size=100))
+def test_any_text_is_taken(text: str, source: str) -> None:
+    report = check_text(text, source="s", sources=[SourceText("r", source)], assume_claims=True)
+    for claim in report.claims:
+        assert text[claim.start : claim.start + len(claim.text)] == claim.text

@@ -1,0 +1,94 @@
+"""Credentials and personal data are found, placeholders are not, and nothing found is repeated."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zora_core.skills.secrets import find_personal_data, find_secrets, redact
+
+# Assembled here, so that no file of the repository contains anything that looks like a key.
+ALNUM = string.ascii_letters + string.digits
+SAMPLES = {
+    "aws-access-key-id": "AKIA" + "Q7R2M5X9B4T1W8Z3",
+    "github-token": "ghp_" + ALNUM[7:43],
+    "gitlab-token": "glpat-" + ALNUM[5:25],
+    "slack-token": "xoxb-" + "1234567890-" + ALNUM[3:20],
+    "stripe-key": "sk_live_" + ALNUM[10:34],
+    "google-api-key": "AIza" + ALNUM[11:46],
+    "huggingface-token": "hf_" + ALNUM[9:43],
+    "jwt": "eyJ" + ALNUM[4:24] + ".eyJ" + ALNUM[8:40] + "." + ALNUM[2:40],
+    "private-key": "-----BEGIN RSA PRIVATE KEY-----\n" + ALNUM + "\n-----END RSA PRIVATE KEY-----",
+}
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_a_key_of_a_known_format_is_found_where_it_stands(kind: str) -> None:
+    text = f"before {SAMPLES[kind]} after"
+    (match,) = find_secrets(text)
+    assert match.kind == kind
+    assert text[match.start : match.end] == SAMPLES[kind]
+    assert SAMPLES[kind] not in match.masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'password = "c0rrect-Horse7"',
+        "DB_PASSWORD=tR4nsit0ry88",
+        '{"api_key": "Zk29dlQm81xPw0"}',
+        "postgres://zora:vErys3cretpw@db.internal/zora",
+        "Authorization: Bearer " + ALNUM[20:52],
+    ],
+)
+def test_a_secret_in_an_assignment_a_url_or_a_header_is_found(text: str) -> None:
+    (match,) = find_secrets(text)
+    assert text[match.start : match.end] not in redact(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        'password = os.environ["DB_PASSWORD"]',
+        'api_key = "your_api_key_here"',
+        "password: ********",
+        "postgres://user:password@localhost/db",
+        "The token economy grew by 12% in 2024.",
+        'token = "${GITHUB_TOKEN}"',
+        "secretary: Johnson",
+        "sha256 " + "0123456789abcdef" * 4,
+    ],
+)
+def test_placeholders_and_ordinary_text_are_not_secrets(text: str) -> None:
+    assert find_secrets(text) == []
+
+
+def test_personal_data_is_checked_and_not_only_matched() -> None:
+    text = "jane.roe@acme-corp.org, +44 20 7946 0958, 4111 1111 1111 1111, DE89 3704 0044 0532 0130 00"
+    kinds = [m.kind for m in find_personal_data(text)]
+    assert kinds == ["email-address", "phone-number", "payment-card", "iban"]
+    assert find_personal_data("4111 1111 1111 1112, DE88 3704 0044 0532 0130 00, me@example.com, info@acme.org") == []
+
+
+def test_redact_keeps_everything_else() -> None:
+    text = f"key {SAMPLES['github-token']} of jane.roe@acme-corp.org."
+    assert redact(text) == "key ghp_[github-token, 40 characters] of [email-address, 22 characters]."
+
+
+@given(st.text(max_size=400))
+def test_any_text_is_taken_and_matches_are_ordered_and_apart(text: str) -> None:
+    for matches in (find_secrets(text), find_personal_data(text)):
+        position = 0
+        for match in matches:
+            assert position <= match.start < match.end <= len(text)
+            position = match.end
+    redact(text)
+
+
+def test_long_hostile_text_takes_no_long_time() -> None:
+    for piece in ("token==", "a.a@a.", "+1 23 ", "-----BEGIN PRIVATE KEY-----", "eyJaaaaaaaaaaaa."):
+        assert isinstance(redact(piece * 3000), str)
