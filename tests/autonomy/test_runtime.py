@@ -260,7 +260,10 @@ async def test_losing_every_connection_loses_nothing(zora: Zora) -> None:
         await zora.sql(kill)
         await until(lambda: len(ended) == 3)
         await zora.sql(kill)
-        await zora.create("SAM", "count")
+        await zora.sql(
+            "insert into agent_tasks (tenant_id, agent_id, task_type, title) values ($1, 'SAM', 'count', 't')",
+            zora.tenant_id,
+        )
         await until(lambda: len(ended) == 4)
     assert {run.status for run in ended} == {"completed"}
     (row,) = await zora.sql("select count(*) from memory_events")

@@ -29,10 +29,13 @@ if TYPE_CHECKING:
 # SQLSTATEs that our functions raise, after PostgREST's convention PT + HTTP status.
 _OUR_ERRORS: dict[str, type[ZoraError]] = {"PT400": InvalidInput, "PT404": NotFound, "PT409": InvalidState}
 
+_NAMED = {"application_name": "zora"}
+
 _LOST: tuple[type[BaseException], ...] = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.CannotConnectNowError,
     asyncpg.OperatorInterventionError,
     asyncpg.TooManyConnectionsError,
@@ -46,9 +49,10 @@ class Database:
     statement is prepared across calls, and there is no LISTEN.
     """
 
-    def __init__(self, pool: asyncpg.Pool, *, pooled: bool, server: EmbeddedServer | None = None) -> None:
-        """Take over an open pool; use `open_database` to make one."""
+    def __init__(self, pool: asyncpg.Pool, url: str, *, pooled: bool, server: EmbeddedServer | None = None) -> None:
+        """Take over an open pool on `url`; use `connect` to make one."""
         self._pool = pool
+        self._url = url
         self._server = server
         self.pooled = pooled
 
@@ -61,11 +65,15 @@ class Database:
         with _translated():
             async with self._pool.acquire() as connection:
                 query = _query(function, tuple(arguments))
-                if self.pooled:
-                    async with connection.transaction():
+                try:
+                    if self.pooled:
+                        async with connection.transaction():
+                            rows = await connection.fetch(query, *arguments.values())
+                    else:
                         rows = await connection.fetch(query, *arguments.values())
-                else:
-                    rows = await connection.fetch(query, *arguments.values())
+                except asyncpg.InternalClientError:  # the server hung up between two calls, and asyncpg is confused
+                    connection.terminate()
+                    raise
         return [dict(row) for row in rows]
 
     async def value(self, function: str, /, **arguments: Any) -> Any:
@@ -78,16 +86,13 @@ class Database:
         """Call back with the payload of every notification; gives an event that is set when the connection is lost."""
         lost = asyncio.Event()
         with _translated():
-            connection = await self._pool.acquire()
-        try:
-            connection.add_termination_listener(lambda _: lost.set())
-            with _translated():
+            connection = await asyncpg.connect(self._url, timeout=10, server_settings=_NAMED)
+            try:
+                connection.add_termination_listener(lambda _: lost.set())
                 await connection.add_listener(channel, lambda _c, _pid, _channel, payload: callback(payload))
-            yield lost
-        finally:
-            # The session has state now: it does not go back into the pool.
-            connection.terminate()
-            await self._pool.release(connection)
+                yield lost
+            finally:
+                connection.terminate()
 
     async def recover(self) -> None:
         """After a `DatabaseUnavailable`: start the embedded server again if it is gone."""
@@ -130,9 +135,9 @@ async def connect(url: str, *, server: EmbeddedServer | None = None, max_connect
             init=_prepare,
             reset=_keep,
             **({"statement_cache_size": 0} if pooled else {}),
-            server_settings=None if pooled else {"application_name": "zora"},
+            server_settings=None if pooled else _NAMED,
         )
-    return Database(pool, pooled=pooled, server=server)
+    return Database(pool, url, pooled=pooled, server=server)
 
 
 async def _is_pooled(url: str) -> bool:
