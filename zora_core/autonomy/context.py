@@ -104,8 +104,8 @@ class RunContext:
         if config.get("url"):
             return await self._fetched_page(page, str(config["url"]))
         if config.get("path"):
-            text = self.read_text(self.path(str(config["path"])), kind="page", ref=page)
-            return Page(ref=page, html=text, transfer_bytes=None)
+            path = self.path(str(config["path"]))
+            return Page(ref=page, html=self.read_text(path, kind="page", ref=page), url=path.as_uri())
         raise InvalidInput(f"the config of page {page!r} names neither a url nor a path")
 
     async def _fetched_page(self, ref: str, url: str) -> Page:

@@ -21,8 +21,7 @@ def demo_seed() -> dict[str, Any]:
     from zora_core.settings import examples
 
     tenant = examples() / "tenant"
-    names = ("profiles", "missions", "journal", "memories")
-    seed = {name: json.loads((tenant / f"{name}.json").read_text(encoding="utf-8")) for name in names}
+    seed = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in tenant.glob("*.json")}
     return {"pages": example_pages(), **seed}
 
 
@@ -50,8 +49,9 @@ def demo(ctx: click.Context, as_json: bool) -> None:
     from zora_core.settings import load_settings
 
     async def work() -> tuple[list[TaskRun], int]:
-        settings = dataclasses.replace(load_settings(), tenant_id=DEMO_TENANT_ID)
+        settings = load_settings()
         database = await open_database(settings)
+        settings = dataclasses.replace(settings, tenant_id=DEMO_TENANT_ID)
         try:
             await database.value("ensure_tenant", id=DEMO_TENANT_ID, name="Demo", slug=DEMO_SLUG)
             await database.value("seed_tenant", tenant_id=DEMO_TENANT_ID, seed=demo_seed())
@@ -80,12 +80,12 @@ def demo(ctx: click.Context, as_json: bool) -> None:
         completed = sum(r.status == "completed" for r in runs)
         console.print(f"\n{completed} of {len(runs)} completed; {proposed} suggestions wait for a person. Look next:")
         for command, what in (
-            (f"tasks show {short(sample.task.id)}", "findings, each with its evidence"),
+            (f"tasks show {short(sample.task.id)}", "findings and evidence"),
             ("suggestions list", "what the agents propose"),
             ("journal", "what happened, in order"),
             ("memory search heat pump", "what EIVOR remembers"),
         ):
-            console.print(f"  zora --tenant {DEMO_SLUG} {command:28} {what}")
+            console.print(f"  zora --tenant {DEMO_SLUG} {command:26} {what}")
     if any(one.status != "completed" for one in runs):
         ctx.exit(1)
 

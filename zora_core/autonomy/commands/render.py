@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -31,7 +32,8 @@ COLOURS = {
     "wrong": "red",
 }
 AGENT_COLUMNS = ("pending", "in_progress", "completed", "failed")
-MAX_FINDINGS = 25
+MAX_FINDINGS = 40
+WIDE = 130  # columns of a terminal from which on a summary fits beside its task
 
 console = Console(highlight=False, soft_wrap=False)
 
@@ -57,9 +59,10 @@ def when(moment: datetime | None) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M") if moment else ""
 
 
-def table(title: str | None, *columns: str, rows: Iterable[Sequence[Any]]) -> Table:
+def table(*columns: str, rows: Iterable[Sequence[Any]]) -> Table:
     """A plain table; a column whose name begins with > is aligned to the right, one with + may be wide."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    named = any(column.lstrip(">+") for column in columns)
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), show_header=named)
     for column in columns:
         made.add_column(
             column.lstrip(">+"),
@@ -74,29 +77,22 @@ def table(title: str | None, *columns: str, rows: Iterable[Sequence[Any]]) -> Ta
 
 
 def print_runs(runs: Sequence[TaskRun]) -> None:
-    """What became of each task that ran."""
-    console.print(
-        table(
-            None,
-            "task",
-            "agent",
-            "type",
-            "status",
-            ">seconds",
-            "+summary",
-            rows=(
-                (
-                    short(run.task.id),
-                    run.task.agent_id.value,
-                    run.task.task_type,
-                    run.status,
-                    f"{run.duration_seconds:.1f}",
-                    run.summary or run.error,
-                )
-                for run in runs
-            ),
-        )
-    )
+    """What became of each task that ran; its summary stands beside it, or under it where that would be too narrow."""
+
+    def facts(run: TaskRun) -> tuple[str, str, str, str, str]:
+        task = run.task
+        return (short(task.id), task.agent_id.value, task.task_type, run.status, f"{run.duration_seconds:.1f}")
+
+    columns = ("task", "agent", "type", "status", ">seconds")
+    if console.width >= WIDE:
+        rows = ((*facts(run), run.summary or run.error) for run in runs)
+        console.print(table(*columns, "+summary", rows=rows))
+        return
+    made = table("+", rows=())
+    for run in runs:
+        head = Text("  ").join(text(fact) for fact in facts(run))
+        made.add_row(Group(head.append(" s"), Padding(text(run.summary or run.error), (0, 0, 0, 2))))
+    console.print(made)
 
 
 def print_status(counts: list[dict[str, Any]], proposed: int) -> None:
@@ -117,7 +113,7 @@ def print_status(counts: list[dict[str, Any]], proposed: int) -> None:
         for agent, row in sorted(rows.items())
     ]
     body.append((text("all", "bold"), *(text(totals[c], "bold") for c in AGENT_COLUMNS)))
-    console.print(table(None, "agent", *(f">{c}" for c in AGENT_COLUMNS), rows=body))
+    console.print(table("agent", *(f">{c}" for c in AGENT_COLUMNS), rows=body))
     for reason, number in sorted(waiting.items()):
         console.print(f"{number:,} pending wait for {reason}.")
     if proposed:
@@ -132,7 +128,6 @@ def print_tasks(rows: list[dict[str, Any]]) -> None:
         return
     console.print(
         table(
-            None,
             "task",
             "agent",
             "type",
@@ -183,13 +178,13 @@ def print_task(row: dict[str, Any], explanation: str, journal: list[dict[str, An
         facts.insert(1, ("about", row["description"]))
     if row["progress_message"]:
         facts.insert(4, ("doing", row["progress_message"]))
-    console.print(table(None, "", "+", rows=((text(name, "dim"), value) for name, value in facts if value != "")))
+    console.print(table("", "+", rows=((text(name, "dim"), value) for name, value in facts if value != "")))
     result = row["result"] or {}
     if row["result_summary"]:
         console.print("\n", text(row["result_summary"]), sep="")
     _print_findings(result.get("findings", []))
     if result.get("suggestions"):
-        console.print(text("\nSuggestions (decide nothing by themselves)", "bold"))
+        console.print(text("\nSuggestions (a person decides)", "bold"))
         for suggestion in result["suggestions"]:
             console.print(text(f"  • {suggestion['title']}"))
         console.print(text(f"  `zora suggestions list --task {short(row['id'])}` lists them with their ids.", "dim"))
@@ -203,17 +198,19 @@ def print_task(row: dict[str, Any], explanation: str, journal: list[dict[str, An
 
 
 def _print_findings(findings: list[dict[str, Any]]) -> None:
+    """Findings under the evidence they share: a sentence that breaks three rules is quoted once."""
     if not findings:
         return
     console.print(text(f"\nFindings ({len(findings)})", "bold"))
+    by_evidence: dict[str, list[dict[str, Any]]] = {}
     for finding in findings[:MAX_FINDINGS]:
-        line = text("  ")
-        line.append_text(text(f"{finding['severity']:8}"[:8].ljust(9), COLOURS[finding["severity"]]))
-        line.append_text(text(finding["title"]))
-        line.append_text(text(f"  {finding['rule_id']}", "dim"))
-        console.print(line)
-        for evidence in finding["evidence"][:2]:
-            console.print(text(f"           {evidence_line(evidence)}", "dim"))
+        by_evidence.setdefault(evidence_line(finding["evidence"][0]), []).append(finding)
+    for evidence, group in by_evidence.items():
+        console.print(text(f"  {evidence}"))
+        for finding in group:
+            line = text(f"    {finding['severity']:8} ", COLOURS[finding["severity"]])
+            line.append_text(text(finding["title"], "default")).append_text(text(f"  {finding['rule_id']}", "dim"))
+            console.print(line)
     if len(findings) > MAX_FINDINGS:
         console.print(text(f"  … and {len(findings) - MAX_FINDINGS} more: use --json", "dim"))
 
@@ -253,10 +250,9 @@ def print_task_types(types: Sequence[TaskType]) -> None:
 
     console.print(
         table(
-            None,
             "agent",
             "type",
-            "payload",
+            "+payload",
             "+what it does",
             rows=((t.agent_id.value, t.name, text(fields(t), "dim"), t.description) for t in types),
         )
@@ -270,7 +266,6 @@ def print_journal(rows: list[dict[str, Any]]) -> None:
         return
     console.print(
         table(
-            None,
             "time",
             "category",
             "author",
@@ -295,7 +290,6 @@ def print_memories(rows: list[dict[str, Any]], query: str) -> None:
         return
     console.print(
         table(
-            None,
             "memory",
             "time",
             "type",
@@ -315,7 +309,6 @@ def print_suggestions(rows: list[dict[str, Any]]) -> None:
         return
     console.print(
         table(
-            None,
             "suggestion",
             "agent",
             "type",
@@ -354,7 +347,7 @@ def print_suggestion(row: dict[str, Any]) -> None:
         ("now", json.dumps(row["current_value"], ensure_ascii=False, indent=2)),
         ("proposed", json.dumps(row["suggested_value"], ensure_ascii=False, indent=2)),
     ]
-    console.print(table(None, "", "+", rows=((text(name, "dim"), value) for name, value in facts)))
+    console.print(table("", "+", rows=((text(name, "dim"), value) for name, value in facts)))
     console.print(text("\nEvidence", "bold"))
     for evidence in row["evidence"]:
         console.print(text(f"  {evidence_line(evidence)}"))
@@ -365,7 +358,6 @@ def print_checks(checks: Sequence[Check]) -> None:
     marks = {"ok": "✓", "note": "!", "wrong": "✗"}
     console.print(
         table(
-            None,
             "",
             "check",
             "+found",

@@ -1,0 +1,38 @@
+# make demo   twelve tasks, six agents, an embedded PostgreSQL: nothing to set up
+# make test   lint-free tests on real databases
+# make check  lint and types
+# The first call of each installs into .venv, from the pinned versions in constraints.txt.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/runtime
+	@$(BIN)/zora demo
+
+test: $(VENV)/development
+	$(BIN)/python -m pytest
+
+check: $(VENV)/development
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/runtime: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: install it, or name it with make PYTHON=…"; exit 1; }
+	@echo "Installing into $(VENV) with $(PYTHON); this happens once."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/development: $(VENV)/runtime
+	@echo "Installing the tools for development."
+	@$(PIP) --editable '.[dev]'
+	@touch $@

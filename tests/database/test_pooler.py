@@ -1,0 +1,107 @@
+"""Behind PgBouncer in transaction mode: no prepared statement, no LISTEN and no session outlives a transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.autonomy.agents import Probe
+from tests.conftest import Server, Zora
+from zora_core.autonomy.worker import TaskRun
+from zora_core.database.postgres import connect
+
+PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/opt/homebrew/bin")
+
+CONFIGURATION = """
+[databases]
+shared = host={host} port={port} dbname=shared user=postgres
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {listen}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 2
+max_client_conn = 50
+logfile = {folder}/pgbouncer.log
+"""
+
+
+@pytest.fixture
+async def pooled_url(server: Server, short_tmp: Path) -> AsyncIterator[str]:
+    if PGBOUNCER is None:
+        pytest.skip("pgbouncer is not installed")
+    query = parse_qs(urlsplit(server.url).query)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        listen = free.getsockname()[1]
+    folder = short_tmp / f"pooler-{listen}"
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    file = folder / "pgbouncer.ini"
+    file.write_text(CONFIGURATION.format(host=query["host"][0], port=query["port"][0], listen=listen, folder=folder))
+    # PgBouncer refuses to run as root, and must reach the server's socket: it runs as the data's owner.
+    user = pwd.getpwuid(Path(query["host"][0]).stat().st_uid).pw_name if os.geteuid() == 0 else None
+    process = subprocess.Popen(  # noqa: ASYNC220 - it does not block
+        [PGBOUNCER, str(file)], user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", listen)
+                except ConnectionRefusedError:
+                    assert process.poll() is None, "pgbouncer refused its configuration"
+                    await asyncio.sleep(0.01)
+                else:
+                    writer.close()
+                    await writer.wait_closed()
+                    break
+        yield f"postgresql://postgres@127.0.0.1:{listen}/shared?pgbouncer=true&sslmode=disable"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+async def test_the_queue_works_through_a_transaction_pooler(zora: Zora, pooled_url: str) -> None:
+    database = await connect(pooled_url, max_connections=8)
+    try:
+        assert database.pooled
+        assert not zora.database.pooled
+        await database.check_schema()
+        direct, zora.database = zora.database, database
+        for _ in range(60):
+            await zora.create("SAM", "count", {"text": "through the pool"})
+        runs = await asyncio.gather(*(zora.worker(Probe(), concurrency=8).run(limit=20) for _ in range(3)))
+        assert [len(part) for part in runs] == [20, 20, 20]
+        assert {run.status for part in runs for run in part} == {"completed"}
+    finally:
+        zora.database = direct
+        await database.close()
+
+
+async def test_a_loop_behind_a_pooler_finds_new_tasks_by_polling(zora: Zora, pooled_url: str) -> None:
+    database = await connect(pooled_url)
+    direct, zora.database = zora.database, database
+    ended: asyncio.Queue[TaskRun] = asyncio.Queue()
+    worker = zora.worker(Probe(), observe=lambda e: ended.put_nowait(e) if isinstance(e, TaskRun) else None)
+    loop = asyncio.create_task(worker.run(poll_seconds=0.05))
+    try:
+        await zora.create("SAM", "count")
+        assert (await asyncio.wait_for(ended.get(), 10)).status == "completed"
+        await zora.create("SAM", "count")
+        assert (await asyncio.wait_for(ended.get(), 10)).status == "completed"
+    finally:
+        worker.stop()
+        await loop
+        zora.database = direct
+        await database.close()
