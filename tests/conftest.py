@@ -58,7 +58,7 @@ class Server:
             await connection.close()
 
     async def prepare(self) -> None:
-        """Make the database that tests share, one after another: creating one takes a hundred times as long as emptying."""
+        """Make the database that tests share in turn: creating one takes a hundred times as long as emptying it."""
         # These data need not survive a power cut.
         await self.admin("alter system set fsync = off", "select pg_reload_conf()", "create database shared")
         connection = await asyncpg.connect(self.database_url("shared"))

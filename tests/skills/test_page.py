@@ -10,7 +10,7 @@ from zora_core.skills.page import Page
 
 ARTICLE = """<html lang="en"><head><title> Our  shop </title><style>p { color: red }</style></head><body>
 <nav><a href="/">Start</a></nav>
-<main><h1>Refills</h1><p>One <b>jar</b> at a time.<br>Since 2019.</p><ul><li>Oats<li>Soap</ul><p hidden>secret</p></main>
+<main><h1>Refills</h1><p>One <b>jar</b> at a time.<br>Since 2019.</p><ul><li>Oats<li>Soap</ul><p hidden>no</p></main>
 <script>var x = "never text"</script></body></html>"""
 
 

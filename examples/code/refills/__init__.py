@@ -1,0 +1,1 @@
+"""Orders, prices and deliveries of a refill shop."""

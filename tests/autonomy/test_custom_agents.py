@@ -1,0 +1,113 @@
+"""Task types of one's own: the README's file, and a package's entry point."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.autonomy.agents import Probe
+from tests.conftest import Zora
+from zora_core.agents import Agent, AgentId, Payload, Task, TaskContext, TaskResult, handler
+from zora_core.agents.builtin import registry
+from zora_core.autonomy.runtime import AgentRuntime
+from zora_core.errors import ConfigurationError
+
+README = Path(__file__).parents[2] / "README.md"
+EXAMPLE = next(
+    block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if "handler" in block
+)
+
+
+async def test_the_readmes_task_type_works_in_one_file(zora: Zora, tmp_path: Path) -> None:
+    (tmp_path / "home.html").write_text("<html><body><p>Five words on this page</p></body></html>")
+    await zora.seed("frontend_configs", page="home", config={"path": str(tmp_path / "home.html")})
+    definitions, _, run = EXAMPLE.rpartition("\n\n")
+    assert run.strip() == "asyncio.run(AgentRuntime(agents=[WordCounter()]).run_loop())"
+    namespace: dict[str, type[Agent]] = {}
+    exec(definitions, namespace)
+    assert len([line for line in definitions.splitlines() if line and not line.startswith(("import", "from"))]) <= 10
+
+    await zora.create("ORACLE", "count_words")
+    runtime = AgentRuntime(agents=[namespace["WordCounter"]()], settings=zora.settings, database=zora.database)
+    (result,) = await runtime.run_once()
+    assert result.summary == "5 words on home"
+
+
+def test_an_installed_package_adds_its_agents_to_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "word_counter.py").write_text(EXAMPLE.rpartition("\n\n")[0])
+    metadata = tmp_path / "word_counter-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: word-counter\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[zora.agents]\nword_counter = word_counter:WordCounter\n")
+    said = subprocess.run(
+        [sys.executable, "-m", "zora_core.autonomy.cli", "task-types", "--json"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(README.parent)])},
+        capture_output=True, text=True, check=True, timeout=60,
+    ).stdout  # fmt: skip
+    types = {t["task_type"]: t for t in json.loads(said)}
+    assert len(types) == 13
+    assert types["count_words"]["agent_id"] == "ORACLE"
+    assert types["count_words"]["description"] == "Count the words of a page."
+    assert types["count_words"]["payload_schema"]["properties"]["page"]["default"] == "home"
+
+
+def test_the_six_agents_handle_the_twelve_task_types_of_the_specification() -> None:
+    assert {(t.agent_id.value, t.name) for t in registry()} == {
+        ("LUMINA", "plan_frontend_improvements"),
+        ("LUMINA", "plan_workflow"),
+        ("SAM", "review_climate_page"),
+        ("SAM", "review_accessibility"),
+        ("EIVOR", "summarize_recent_events"),
+        ("EIVOR", "memory_cleanup"),
+        ("ORACLE", "propose_new_climate_missions"),
+        ("ORACLE", "research_topic"),
+        ("CONNOR", "review_system_health"),
+        ("CONNOR", "analyze_codebase"),
+        ("AEGIS", "review_recent_agent_tasks"),
+        ("AEGIS", "check_climate_claims"),
+    }
+    for task_type in registry():
+        assert task_type.description
+        assert "extra_instructions" in task_type.schema["properties"]
+
+
+def test_two_handlers_for_one_task_type_are_refused() -> None:
+    class Double(Agent):
+        agent_id = AgentId.SAM
+
+        @handler("count")
+        async def count(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+            raise AssertionError
+
+    with pytest.raises(ConfigurationError, match="two handlers for SAM count"):
+        registry((Probe(), Double()))
+
+
+def test_a_handler_without_a_payload_model_is_refused_with_its_name() -> None:
+    class Vague(Agent):
+        agent_id = AgentId.SAM
+
+        @handler("vague")
+        async def vague(self, task: Task, payload: dict, ctx: TaskContext) -> TaskResult:  # type: ignore[type-arg]
+            raise AssertionError
+
+    with pytest.raises(ConfigurationError, match=r"Vague\.vague must annotate its payload"):
+        registry((Vague(),))
+
+
+async def test_an_agents_handle_task_dispatches_to_its_handler(zora: Zora) -> None:
+    await zora.create("SAM", "count", {"text": "two words"})
+    (row,) = await zora.call("claim_agent_tasks", tenant_id=zora.tenant_id, worker_id="w")
+    task = Task.model_validate({name: row[name] for name in Task.model_fields})
+    from zora_core.autonomy.context import RunContext
+
+    context = RunContext(zora.database, zora.settings, zora.tenant_id, zora.now)
+    result = await Probe().handle_task(task, context)
+    assert isinstance(result, TaskResult)
+    assert result.summary == "2 words"

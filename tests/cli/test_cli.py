@@ -1,0 +1,237 @@
+"""The command line as a person uses it: real processes on an embedded database of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zora_core.database.embedded import EmbeddedServer
+
+DEMO = "demo"
+
+# The specification's own lines, as they stand there.
+SPECIFIED_CREATE = """
+python -m zora_core.autonomy.cli create-task \\
+    --agent=LUMINA \\
+    --type=plan_frontend_improvements \\
+    --title="Review dashboard page" \\
+    --payload='{"page": "dashboard"}'
+"""
+SPECIFIED_PROGRAM = """
+from zora_core.autonomy.runtime import AgentRuntime, is_runtime_configured
+
+# Check if runtime is configured
+if not is_runtime_configured():
+    print("Missing required environment variables")
+    exit(1)
+
+# Create and run the runtime
+runtime = AgentRuntime()
+
+# Process up to 10 tasks
+results = await runtime.run_once(limit=10)
+print(f"Processed {len(results)} tasks")
+
+# Or run continuous loop
+await runtime.run_loop(sleep_seconds=30)
+"""
+RUN_WITH_AWAIT = """
+import ast, asyncio, inspect, sys
+code = compile(sys.stdin.read(), "specification", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+asyncio.run(eval(code))
+"""
+
+
+@pytest.fixture(scope="module")
+def environment(short_tmp: Path) -> Iterator[dict[str, str]]:
+    """An environment with a home of its own, whose server stays up between the commands of this module."""
+    home = short_tmp / "cli"
+    server = EmbeddedServer.at(home)
+    server.start()
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("ZORA_", "SUPABASE_", "DATABASE_URL"))}
+    bin_folder = str(Path(sys.executable).parent)
+    yield {**kept, "ZORA_HOME": str(home), "COLUMNS": "160", "PATH": f"{bin_folder}{os.pathsep}{kept['PATH']}"}
+    server.release()
+
+
+class Zora:
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+
+    def __call__(self, *arguments: str, status: int = 0, **environment: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "zora_core.autonomy.cli", *arguments],
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def json(self, *arguments: str, status: int = 0) -> Any:
+        return json.loads(self(*arguments, "--json", status=status))
+
+
+@pytest.fixture
+def zora(environment: dict[str, str]) -> Zora:
+    return Zora(environment)
+
+
+def test_the_specifications_create_task_runs_and_is_shown(zora: Zora) -> None:
+    said = subprocess.run(
+        SPECIFIED_CREATE, shell=True, env=zora.environment, capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    assert "LUMINA plan_frontend_improvements" in said
+    task_id = said.split()[2].rstrip(":")
+    (run,) = zora.json("run-once", "--limit=5")
+    assert (run["task"]["id"], run["status"]) == (task_id, "completed")
+    shown = zora("tasks", "show", task_id[-8:])
+    for part in ("Review dashboard page", "completed", "Findings", "dashboard: ", "Journal"):
+        assert part in shown
+    assert "LUMINA" in zora("status")
+    assert zora.json("tasks", "explain", task_id)["explanation"].startswith("Completed")
+
+
+def test_the_specifications_program_runs_unchanged(zora: Zora) -> None:
+    zora("create-task", "eivor", "summarize_recent_events", "This week")
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", RUN_WITH_AWAIT],
+        env=zora.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as program:  # fmt: skip
+        assert program.stdin
+        assert program.stdout
+        program.stdin.write(SPECIFIED_PROGRAM)
+        program.stdin.close()
+        try:
+            assert program.stdout.readline() == "Processed 1 tasks\n"
+            program.send_signal(signal.SIGTERM)
+            assert program.wait(timeout=30) in (0, -signal.SIGTERM)
+        finally:
+            program.kill()
+
+
+def test_the_loop_works_until_it_is_asked_to_stop(zora: Zora) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "zora_core.autonomy.cli", "run-loop", "--sleep-seconds=10"],
+        env=zora.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as loop:  # fmt: skip
+        assert loop.stderr
+        try:
+            assert "Ctrl-C to stop" in loop.stderr.readline()
+            task_id = zora.json("create-task", "EIVOR", "memory_cleanup", "Tidy up")["id"]
+            lines = [loop.stderr.readline() for _ in range(2)]
+            assert [task_id[-8:] in line for line in lines] == [True, True]
+            assert "started" in lines[0]
+            assert "completed" in lines[1]
+            loop.send_signal(signal.SIGINT)
+            assert loop.wait(timeout=30) == 0
+        finally:
+            loop.kill()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (
+            ("create-task", "LUMINA", "plan_worklow", "x"),
+            2,
+            "unknown task type 'plan_worklow' for LUMINA (known: plan_",
+        ),
+        (("create-task", "HAL", "plan_workflow", "x"), 2, "'HAL' is not one of"),
+        (("create-task", "SAM", "review_climate_page"), 2, "missing --title"),
+        (("create-task", "SAM", "review_climate_page", "x", "--payload", "{page}"), 2, "not JSON"),
+        (("create-task", "SAM", "review_climate_page", "x", "--payload", "[]"), 2, "must be a JSON object"),
+        (("create-task", "EIVOR", "summarize_recent_events", "x", "--payload", '{"days": "many"}'), 2, "days:"),
+        (("create-task", "EIVOR", "summarize_recent_events", "x", "--payload", '{"dayz": 1}'), 2, "dayz: Extra"),
+        (("tasks", "show", "0000dead"), 1, "no task 0000dead"),
+        (("tasks", "show", "x"), 1, "not a task id: 'x'"),
+        (("--tenant", "nobody", "status"), 1, "no tenant 'nobody' (known: default"),
+        (("tasks", "list", "--status", "done"), 2, "'done' is not one of"),
+        (("run-once", "--limit", "0"), 2, "0 is not in the range"),
+    ],
+)
+def test_a_wrong_call_says_what_is_wrong_and_what_would_be_right(
+    zora: Zora, arguments: tuple[str, ...], status: int, message: str
+) -> None:
+    said = zora(*arguments, status=status)
+    assert message in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"SUPABASE_URL": "https://x.supabase.co"}, "SUPABASE_SERVICE_KEY is not"),
+        ({"SUPABASE_SERVICE_KEY": "secret-key"}, "SUPABASE_URL is not"),
+        ({"ZORA_TENANT_ID": "seven"}, "ZORA_TENANT_ID is 'seven', which is not a UUID"),
+        ({"DATABASE_URL": "mysql://secret-key@host/db"}, "must begin with postgresql://"),
+    ],
+)
+def test_an_incomplete_environment_is_named(zora: Zora, variables: dict[str, str], message: str) -> None:
+    said = zora("status", status=2, **variables)
+    assert message in said
+    assert "secret-key" not in said
+
+
+def test_an_unreachable_server_is_one_clear_line(zora: Zora) -> None:
+    said = zora("status", status=1, DATABASE_URL="postgresql://zora:secret@127.0.0.1:1/zora")
+    assert "cannot be reached" in said
+    assert "secret" not in said
+    assert "Traceback" not in said
+
+
+def test_an_unknown_page_fails_its_task_and_names_the_known_ones(zora: Zora) -> None:
+    task_id = zora.json("create-task", "SAM", "review_climate_page", "x", "--payload", '{"page": "clmate"}')["id"]
+    (run,) = zora.json("run-once", status=1)
+    assert run["status"] == "failed"
+    assert "unknown page 'clmate' (known: climate, dashboard, home)" in run["error"]
+    assert zora.json("tasks", "show", task_id)["attempt"] == 1
+    zora("tasks", "retry", task_id)
+    zora("tasks", "cancel", task_id, "--reason", "a typo")
+    assert "a typo" in zora("tasks", "explain", task_id)
+
+
+def test_the_schema_command_prints_a_script_that_psql_accepts_twice(zora: Zora, environment: dict[str, str]) -> None:
+    script = zora("schema")
+    url = zora("db", "url").strip()
+    psql = EmbeddedServer._binaries() / "psql"
+    for _ in range(2):
+        subprocess.run(
+            [psql, url, "--quiet", "--set=ON_ERROR_STOP=1"], input=script, text=True, check=True, capture_output=True
+        )
+
+
+def test_doctor_finds_a_fresh_installation_in_order(zora: Zora) -> None:
+    checks = {check["name"]: check for check in zora.json("doctor")}
+    assert {check["state"] for check in checks.values()} == {"ok"}
+    assert {"versions", "connection", "schema", "clock", "oldest transaction", "dead rows", "stuck tasks"} <= set(
+        checks
+    )
+
+
+def test_the_demo_completes_one_task_of_each_type_and_says_where_to_look(zora: Zora) -> None:
+    said = zora(DEMO)
+    assert "12 of 12 completed" in said
+    rows = zora.json("--tenant", DEMO, "tasks", "list")
+    assert sorted({row["task_type"] for row in rows}) == sorted(t["task_type"] for t in zora.json("task-types"))
+    for row in rows:
+        assert row["result"]["sources"], row["task_type"]
+        assert row["result_summary"] in said.replace("\n", " ") or row["result_summary"].split(".")[0] in said
+    for command in [
+        line.split("  ")[1].split()[3:] for line in said.splitlines() if line.startswith("  zora --tenant")
+    ]:
+        zora("--tenant", DEMO, *command)
+    assert "heat pump" in zora("--tenant", DEMO, "memory", "search", "heat", "pump")
+    suggestion = zora.json("--tenant", DEMO, "suggestions", "list")[0]
+    assert "Evidence" in zora("--tenant", DEMO, "suggestions", "show", suggestion["id"][-8:])
+    assert zora.json("--tenant", DEMO, "tasks", "prune", "--older-than-days", "1") == {"deleted": 0}

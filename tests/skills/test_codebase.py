@@ -1,0 +1,391 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zora_core.models import FileLine, Severity
+from zora_core.skills.codebase import Analysis, Commit, analyze, export_head, find_repository, read_history
+from zora_core.skills.codebase.complexity import measure
+from zora_core.skills.codebase.duplicates import find_duplicates
+from zora_core.skills.codebase.imports import import_cycles, strong_components
+from zora_core.skills.codebase.inventory import SourceFile, take_inventory
+from zora_core.skills.codebase.python import read_modules
+from zora_core.skills.codebase.unused import dead_code
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "code"
+
+
+def write(root: Path, files: Mapping[str, str]) -> Path:
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    return root
+
+
+def source(path: str, text: str, language: str = "python") -> SourceFile:
+    return SourceFile(path, language, text, is_test=False)
+
+
+def rules(analysis: Analysis) -> dict[str, int]:
+    counts: dict[str, int] = analysis.result["totals"]["by_rule"]
+    return counts
+
+
+def branches(count: int) -> str:
+    return "def decide(x):\n" + "".join(f"    if x == {n}:\n        return {n}\n" for n in range(count))
+
+
+def test_the_example_project_has_the_faults_that_were_put_in() -> None:
+    found = rules(analyze(EXAMPLE))
+    expected = {
+        "code.secret",
+        "code.complexity",
+        "code.import-cycle",
+        "code.duplicate",
+        "code.unreachable",
+        "code.unused.private",
+        "code.ruff.F401",
+        "code.ruff.E722",
+        "code.ruff.B006",
+        "code.ruff.S602",
+        "code.ruff.S608",
+    }
+    assert expected <= set(found)
+
+
+def test_findings_come_most_severe_first_and_hold_a_line_that_exists() -> None:
+    findings = analyze(EXAMPLE).findings
+    ranks = [finding.severity.rank for finding in findings]
+    assert ranks == sorted(ranks, reverse=True)
+    places = [e for finding in findings for e in finding.evidence if isinstance(e, FileLine)]
+    assert all(place.line <= len((EXAMPLE / place.path).read_text().splitlines()) for place in places)
+
+
+def test_a_credential_is_never_shown() -> None:
+    analysis = analyze(EXAMPLE)
+    shown = str([finding.model_dump() for finding in analysis.findings]) + str(analysis.result)
+    assert "7Qx2" not in shown
+    assert "payment.py" in shown
+
+
+def test_clean_code_has_no_issue_and_mending_a_fault_removes_it(tmp_path: Path) -> None:
+    write(tmp_path, {"a.py": "import os\n\nprint(1)\n"})
+    assert rules(analyze(tmp_path)) == {"code.ruff.F401": 1}
+    write(tmp_path, {"a.py": "print(1)\n"})
+    assert analyze(tmp_path).findings == []
+
+
+def test_an_empty_directory_is_said_to_be_empty(tmp_path: Path) -> None:
+    analysis = analyze(tmp_path)
+    assert analysis.findings == []
+    assert analysis.result["inventory"]["files"] == 0
+
+
+def test_nothing_that_is_analysed_runs_or_configures_the_analysis(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    write(
+        tmp_path,
+        {
+            "__init__.py": f"open({str(marker)!r}, 'w')\n",
+            "conftest.py": f"open({str(marker)!r}, 'w')\n",
+            "ruff.toml": 'select = []\nextend-exclude = ["*"]\n',
+            "pyproject.toml": '[tool.ruff]\nexclude = ["*.py"]\n',
+            "faulty.py": "import os\n",
+        },
+    )
+    assert rules(analyze(tmp_path))["code.ruff.F401"] == 1
+    assert not marker.exists()
+
+
+def test_links_out_of_the_target_are_not_followed(tmp_path: Path) -> None:
+    outside = write(tmp_path / "outside", {"secret.py": "import os\n"})
+    target = write(tmp_path / "target", {"a.py": "x = 1\n"})
+    (target / "link.py").symlink_to(outside / "secret.py")
+    (target / "folder").symlink_to(outside)
+    (target / "round").symlink_to(target)
+    inventory = take_inventory(target)
+    assert [file.path for file in inventory.files] == ["a.py"]
+    assert inventory.skipped["symbolic link"] == 3
+
+
+def test_include_and_exclude_choose_files_and_folders(tmp_path: Path) -> None:
+    write(tmp_path, {"src/a.py": "", "src/deep/b.py": "", "docs/c.md": "", "tests/test_a.py": ""})
+
+    def paths(**globs: list[str]) -> list[str]:
+        return [file.path for file in take_inventory(tmp_path, **globs).files]
+
+    assert paths() == ["docs/c.md", "src/a.py", "src/deep/b.py", "tests/test_a.py"]
+    assert paths(include=["src/**"]) == ["src/a.py", "src/deep/b.py"]
+    assert paths(exclude=["src/deep", "*.md"]) == ["src/a.py", "tests/test_a.py"]
+
+
+def test_binary_huge_generated_and_unknown_files_are_counted_but_not_read(tmp_path: Path) -> None:
+    write(tmp_path, {"gen.py": "# @generated\n", "huge.py": "x = 1\n" * 200_000, "image.xyz": "?"})
+    (tmp_path / "binary.py").write_bytes(b"\0\1\2")
+    inventory = take_inventory(tmp_path)
+    assert inventory.files == []
+    assert dict(inventory.skipped) == {"binary": 1, "generated": 1, "too large": 1, "unknown type": 1}
+
+
+@pytest.mark.parametrize(
+    "text", ["def f(:\n", "(" * 5000, "\ud800".encode("utf-16", "surrogatepass").decode("latin-1")]
+)
+def test_python_that_does_not_parse_is_named_and_does_not_stop_the_analysis(tmp_path: Path, text: str) -> None:
+    write(tmp_path, {"good.py": "import os\n"})
+    (tmp_path / "bad.py").write_bytes(text.encode("utf-8", "surrogatepass").replace(b"\0", b"\x01"))
+    analysis = analyze(tmp_path)
+    assert analysis.result["inventory"]["not_parsed"] == ["bad.py"]
+    assert rules(analysis)["code.ruff.F401"] == 1
+
+
+def test_complexity_counts_decisions_in_python_and_in_other_languages(tmp_path: Path) -> None:
+    modules, _ = read_modules([source("a.py", branches(4) + "    return x and x or [y for y in x if y]\n")])
+    assert [(f.name, f.complexity) for f in modules[0].functions] == [("decide", 9)]
+    functions, unmeasured = measure(
+        [source("a.js", "function f(x) { if (x && y) { return 1 } return 2 }", "javascript")]
+    )
+    assert [(f.name, f.complexity) for f in functions] == [("f", 3)]
+    assert unmeasured == []
+    write(tmp_path, {"simple.py": branches(5)})
+    assert "code.complexity" not in rules(analyze(tmp_path))
+    write(tmp_path, {"simple.py": branches(40)})
+    assert rules(analyze(tmp_path))["code.complexity"] == 1
+
+
+def cycles(files: dict[str, str]) -> list[str]:
+    modules, _ = read_modules([source(path, text) for path, text in files.items()])
+    return [issue.message for issue in import_cycles(modules)]
+
+
+def test_import_cycles_are_found_through_packages_and_relative_imports() -> None:
+    assert cycles({"p/__init__.py": "", "p/a.py": "from . import b\n", "p/b.py": "from p.a import x\n"}) == [
+        "Import cycle: p/a.py → p/b.py → p/a.py"
+    ]
+    assert cycles({"src/p/__init__.py": "", "src/p/a.py": "import p.b\n", "src/p/b.py": "from .a import x\n"}) != []
+
+
+def test_imports_for_types_and_inside_functions_make_no_cycle() -> None:
+    types = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import b\n"
+    assert cycles({"a.py": types, "b.py": "import a\n"}) == []
+    assert cycles({"a.py": "def f():\n    import b\n", "b.py": "import a\n"}) == []
+    assert cycles({"a.py": "import b\n", "b.py": "import c\n", "c.py": "x = 1\n"}) == []
+
+
+@given(st.dictionaries(st.sampled_from("abcdefgh"), st.sets(st.sampled_from("abcdefgh")), max_size=8))
+def test_two_nodes_share_a_component_when_each_reaches_the_other(edges: dict[str, set[str]]) -> None:
+    graph = {node: dict.fromkeys(sorted(edges.get(node, ())), 1) for node in "abcdefgh"}
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        stack = [start]
+        while stack:
+            for node in graph[stack.pop()]:
+                if node not in seen:
+                    seen.add(node)
+                    stack.append(node)
+        return seen
+
+    reach = {node: reached(node) for node in graph}
+    expected = {frozenset({a, *(b for b in graph if b in reach[a] and a in reach[b])}) for a in graph}
+    assert {frozenset(c) for c in strong_components(graph)} == {c for c in expected if len(c) > 1}
+
+
+def dead(files: dict[str, str]) -> list[tuple[str, str]]:
+    modules, _ = read_modules([source(path, text) for path, text in files.items()])
+    return [(issue.rule_id, issue.places[0].text) for issue in dead_code(modules, [])]
+
+
+def test_code_that_nothing_names_is_dead_and_code_behind_a_decorator_or_a_string_is_not() -> None:
+    assert dead({"a.py": "def _gone():\n    pass\n"}) == [("code.unused.private", "def _gone():")]
+    assert dead({"a.py": "def _used():\n    pass\n", "b.py": "import a\na._used()\n"}) == []
+    assert dead({"a.py": "@route\ndef page():\n    pass\n"}) == []
+    assert dead({"a.py": "def plug():\n    pass\n", "b.py": "load('a:plug')\n"}) == []
+
+
+def test_statements_after_a_jump_are_unreachable() -> None:
+    assert dead({"a.py": "def main():\n    return 1\n    print(2)\n"}) == [("code.unreachable", "print(2)")]
+    assert dead({"a.py": "def main():\n    return\n    yield\n"}) == []
+
+
+BLOCK = "".join(f"    value_{n} = compute(something, {n})\n" for n in range(15))
+
+
+def test_a_block_that_stands_twice_is_found_whatever_its_spaces() -> None:
+    indented = "".join("    " + line for line in BLOCK.splitlines(keepends=True))
+    ((first, second),) = find_duplicates([source("a.py", "def f():\n" + BLOCK), source("b.py", "if x:\n\n" + indented)])
+    assert (first.path, first.first, first.last) == ("a.py", 2, 16)
+    assert (second.path, second.first, second.last) == ("b.py", 3, 17)
+
+
+def test_short_and_different_blocks_are_no_duplicates() -> None:
+    assert find_duplicates([source("a.py", BLOCK[:200]), source("b.py", BLOCK[:200])]) == []
+    assert find_duplicates([source("a.py", BLOCK), source("b.py", BLOCK.replace("compute", "other"))]) == []
+
+
+@given(st.lists(st.sampled_from(["a_long_line_of_code = 1", "another_line(of, code)", "return value"]), max_size=80))
+def test_duplicates_in_one_file_never_overlap(lines: list[str]) -> None:
+    for first, second in find_duplicates([source("a.py", "\n".join(lines))]):
+        assert first.last < second.first
+
+
+def test_the_next_run_says_what_is_new_worse_and_gone(tmp_path: Path) -> None:
+    write(tmp_path, {"a.py": branches(20), "b.py": "import os\n"})
+    before = analyze(tmp_path)
+    memory = before.result["memory"]
+    assert before.result["comparison"] is None
+    write(tmp_path, {"a.py": "# moved down\n\n\n" + branches(25), "b.py": "x = 1\n", "c.py": "import sys\n"})
+    after = analyze(tmp_path, previous=memory)
+    compared = after.result["comparison"]
+    assert (compared["new"], compared["worse"], compared["fixed"]) == (1, 1, 1)
+    notes = {finding.rule_id: finding.detail for finding in after.findings}
+    assert notes["code.complexity"] == "Worse since the last run: 21 before."
+    assert notes["code.ruff.F401"] == "New since the last run."
+    same = analyze(tmp_path, previous=after.result["memory"]).result["comparison"]
+    assert (same["new"], same["worse"], same["fixed"]) == (0, 0, 0)
+
+
+def test_new_issues_come_before_old_and_more_severe_ones(tmp_path: Path) -> None:
+    write(tmp_path, {"a.py": "import subprocess\nsubprocess.run(f'ls {x}', shell=True)\n"})
+    memory = analyze(tmp_path).result["memory"]
+    write(tmp_path, {"b.py": "import os\n"})
+    findings = analyze(tmp_path, previous=memory).findings
+    assert findings[0].rule_id == "code.ruff.F401"
+    assert findings[0].severity.rank < max(finding.severity.rank for finding in findings)
+
+
+def test_results_stay_small_for_a_directory_full_of_faults(tmp_path: Path) -> None:
+    write(tmp_path, {f"m{n}.py": "import os\nimport sys\nl = 1\n" * 20 for n in range(120)})
+    analysis = analyze(tmp_path)
+    assert analysis.result["totals"]["issues"] > 5000
+    assert len(analysis.findings) <= 200
+    assert max(len(finding.evidence) for finding in analysis.findings) <= 10
+
+
+Git = Callable[..., None]
+
+
+@pytest.fixture
+def git(tmp_path: Path) -> Git:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_COMMITTER_DATE": "2026-01-05T12:00:00Z",
+        "GIT_AUTHOR_DATE": "2026-01-05T12:00:00Z",
+    }
+
+    def run(directory: Path, *arguments: str, author: str = "Ada") -> None:
+        identity = ["-c", f"user.name={author}", "-c", f"user.email={author}@example.org"]
+        subprocess.run(["git", *identity, *arguments], cwd=directory, env=environment, check=True, capture_output=True)
+
+    return run
+
+
+@pytest.fixture
+def repository(tmp_path: Path, git: Git) -> Path:
+    root = tmp_path / "repository"
+    root.mkdir()
+    git(root, "init", "-q")
+    for number, author in enumerate(["Ada", "Ada", "Ada", "Ben", "Cleo"]):
+        write(root, {"hot.py": branches(12) + f"# {number}\n", "docs/notes.md": "x\n"})
+        if number == 0:
+            write(root, {"cold.py": branches(12)})
+        git(root, "add", "-A")
+        git(root, "commit", "-q", "-m", f"change {number}", author=author)
+    return root
+
+
+def test_the_history_gives_commits_authors_and_paths_of_the_target(repository: Path) -> None:
+    found = find_repository(repository)
+    assert found is not None
+    assert (found.directory, found.bare, found.shallow) == (repository / ".git", False, False)
+    commits = read_history(repository)
+    assert [commit.author for commit in commits] == ["Cleo", "Ben", "Ada", "Ada", "Ada"]
+    assert set(commits[-1].changes) == {"hot.py", "cold.py", "docs/notes.md"}
+    assert [set(commit.changes) for commit in read_history(repository / "docs")] == [{"notes.md"}]
+
+
+def test_files_that_change_often_and_are_complicated_are_hotspots(repository: Path) -> None:
+    figures = analyze(repository, commits=read_history(repository)).result["history"]
+    assert figures["hotspots"][0]["path"] == "hot.py"
+    assert figures["hotspots"][0]["owner"] == "Ada"
+    assert figures["hotspots"][0]["score"] > figures["hotspots"][1]["score"]
+    assert figures["authors_for_half_of_the_commits"] == 1
+
+
+def test_a_hotspot_of_one_author_among_many_is_named(tmp_path: Path) -> None:
+    write(tmp_path, {"hot.py": branches(12), "b.py": "x = 1\n"})
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    commits = [Commit("Ada", start + timedelta(days=n), {"hot.py": 9}) for n in range(8)]
+    commits += [Commit(name, start, {"b.py": 1}) for name in ("Ben", "Cleo")]
+    assert rules(analyze(tmp_path, commits=commits))["code.single-owner"] == 1
+    assert "code.single-owner" not in rules(analyze(tmp_path, commits=commits[:8]))
+
+
+def test_a_folder_without_a_repository_has_no_history(tmp_path: Path) -> None:
+    assert find_repository(tmp_path / "nowhere") is None
+    assert read_history(tmp_path) == []
+    assert analyze(tmp_path).result["history"] is None
+
+
+def test_a_repository_cannot_make_git_run_its_programs(repository: Path, git: Git, tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    program = tmp_path / "program.sh"
+    program.write_text(f"#!/bin/sh\ntouch {marker}\n")
+    program.chmod(0o755)
+    write(repository, {".gitattributes": "*.py diff=evil filter=evil\n"})
+    for hook in ("post-checkout", "post-index-change", "pre-commit", "reference-transaction"):
+        (repository / ".git/hooks").mkdir(exist_ok=True)
+        (repository / ".git/hooks" / hook).symlink_to(program)
+    for name in ("core.fsmonitor", "core.pager", "diff.external", "diff.evil.textconv", "diff.evil.command",
+                 "filter.evil.smudge", "gpg.program", "core.sshCommand", "pager.log", "alias.log"):  # fmt: skip
+        git(repository, "config", name, ("!" if name.startswith("alias") else "") + str(program))
+    git(repository, "config", "log.showSignature", "true")
+    subprocess.run(["git", "status"], cwd=repository, check=True, capture_output=True)
+    assert marker.exists(), "the trap must be able to snap"
+    marker.unlink()
+    assert find_repository(repository) is not None
+    assert len(read_history(repository)) == 5
+    assert export_head(repository, tmp_path / "export") == 3
+    assert not marker.exists()
+
+
+def test_a_bare_repository_is_exported_without_links(repository: Path, git: Git, tmp_path: Path) -> None:
+    (repository / "link.py").symlink_to("/etc/passwd")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-q", "-m", "link")
+    git(tmp_path, "clone", "-q", "--bare", str(repository), "bare.git")
+    found = find_repository(tmp_path / "bare.git")
+    assert found is not None
+    assert found.bare
+    target = tmp_path / "export"
+    assert export_head(tmp_path / "bare.git", target) == 3
+    assert (target / "hot.py").read_text() == (repository / "hot.py").read_text()
+    assert not (target / "link.py").exists()
+
+
+def test_secrets_in_tests_weigh_less(tmp_path: Path) -> None:
+    line = 'api_key = "q8Zr-42Lw-77Tn-Vb1x"\n'
+    write(tmp_path, {"app.py": line, "tests/test_app.py": line})
+    secrets = [finding for finding in analyze(tmp_path).findings if finding.rule_id == "code.secret"]
+    assert [(s.severity, s.title.split(":")[0]) for s in secrets] == [
+        (Severity.CRITICAL, "app.py"),
+        (Severity.MEDIUM, "tests/test_app.py"),
+    ]
+
+
+def test_few_tests_for_much_code_are_a_finding(tmp_path: Path) -> None:
+    write(tmp_path, {"app.py": "".join(f"x{n} = {n}\n" for n in range(600))})
+    assert "code.few-tests" in rules(analyze(tmp_path))
+    write(tmp_path, {"tests/test_app.py": "".join(f"assert {n}\n" for n in range(300))})
+    found: dict[str, Any] = analyze(tmp_path).result
+    assert found["test_ratio"]["ratio"] == 0.5
+    assert "code.few-tests" not in found["totals"]["by_rule"]

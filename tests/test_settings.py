@@ -1,0 +1,50 @@
+"""The environment: what is read, and what is refused with the variable's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from zora_core.autonomy.runtime import is_runtime_configured
+from zora_core.errors import ConfigurationError
+from zora_core.settings import DEFAULT_TENANT_ID, load_settings
+
+TENANT = "3f6f7ee0-9a2c-4a39-9c3a-6c7a3e2f0d11"
+SUPABASE = {"SUPABASE_URL": "https://x.supabase.co", "SUPABASE_SERVICE_KEY": "key", "ZORA_TENANT_ID": TENANT}
+
+
+def test_nothing_set_means_the_embedded_database_and_the_default_tenant(tmp_path: Path) -> None:
+    settings = load_settings({"ZORA_HOME": str(tmp_path)})
+    assert settings.embedded
+    assert (settings.home, settings.tenant_id) == (tmp_path, DEFAULT_TENANT_ID)
+    assert settings.file_roots == (Path.cwd(),)
+
+
+def test_each_variable_is_read() -> None:
+    settings = load_settings({**SUPABASE, "ZORA_FILE_ROOTS": "/a:/b", "ZORA_ALLOW_PRIVATE_ADDRESSES": "1"})
+    assert settings.tenant_id == UUID(TENANT)
+    assert not settings.embedded
+    assert len(settings.file_roots) == 2
+    assert settings.allow_private_addresses
+
+
+@pytest.mark.parametrize("missing", list(SUPABASE))
+def test_a_missing_part_of_supabases_three_is_named(missing: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{missing} is not"):
+        load_settings({name: value for name, value in SUPABASE.items() if name != missing})
+
+
+def test_passwords_and_keys_do_not_show_in_the_settings_text() -> None:
+    shown = repr(load_settings({**SUPABASE, "DATABASE_URL": "postgresql://u:hunter2@h/d"}))
+    assert "hunter2" not in shown
+    assert "key" not in shown
+
+
+def test_is_runtime_configured_says_no_to_half_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SUPABASE:
+        monkeypatch.delenv(name, raising=False)
+    assert is_runtime_configured()
+    monkeypatch.setenv("SUPABASE_URL", "https://x.supabase.co")
+    assert not is_runtime_configured()

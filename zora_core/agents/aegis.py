@@ -1,0 +1,264 @@
+"""AEGIS, the guardian: reviews what the agents did and checks climate claims for greenwashing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from operator import attrgetter
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from zora_core.agents.agent import Agent, Payload, handler
+from zora_core.errors import InvalidInput
+from zora_core.models import AgentId, Quote, Rows, Suggestion, Task, TaskResult
+
+if TYPE_CHECKING:
+    from zora_core.agents.context import TaskContext
+    from zora_core.skills.claims import Claim, ClaimsReport, SourceText
+    from zora_core.skills.risk import RiskReport
+
+MAX_FINDINGS = 200
+MAX_LISTED = 100
+MAX_SUGGESTIONS = 10
+TASK_LIMIT = 5_000
+JOURNAL_LIMIT = 20_000
+SUGGESTION_LIMIT = 2_000
+
+Text = Annotated[str, Field(min_length=1, max_length=100_000)]
+
+
+class CheckClimateClaims(Payload):
+    """Exactly one of `claim`, `claims`, `url` and `html` says what to check."""
+
+    claim: Text | None = Field(default=None, description="One claim, as it is worded.")
+    claims: list[Text] | None = Field(default=None, min_length=1, max_length=500, description="Several claims.")
+    url: str | None = Field(default=None, description="A page whose text is searched for claims.")
+    html: str | None = Field(default=None, description="A page given as HTML.")
+    sources: list[str] = Field(
+        default_factory=list, max_length=50, description="Texts, or URLs of pages, that should bear the claims out."
+    )
+    jurisdictions: list[Literal["EU", "UK", "US"]] = Field(
+        default=["EU", "UK", "US"], min_length=1, description="Whose rules apply."
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one_input(self) -> Self:
+        given = [name for name in ("claim", "claims", "url", "html") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"give exactly one of claim, claims, url and html (given: {', '.join(given) or 'none of them'})"
+            )
+        return self
+
+
+class ReviewRecentAgentTasks(Payload):
+    """How far back to look."""
+
+    hours: int = Field(default=24, ge=1, le=24 * 90, description="Tasks created or updated in the last so many hours.")
+
+
+class Aegis(Agent):
+    """Safety and ethics: the agents' own work, and what is claimed about the climate."""
+
+    agent_id = AgentId.AEGIS
+
+    @handler("check_climate_claims", timeout_seconds=300)
+    async def check_climate_claims(self, task: Task, payload: CheckClimateClaims, ctx: TaskContext) -> TaskResult:
+        """Check environmental claims against EU, UK and US rules and against given sources."""
+        from zora_core.skills.claims import check_text
+
+        texts = await _texts(payload, ctx)
+        sources = await _sources(payload, ctx)
+        stated = payload.claim is not None or payload.claims is not None
+        reports = {
+            ref: await ctx.compute(
+                check_text,
+                text,
+                source=ref,
+                jurisdictions=tuple(payload.jurisdictions),
+                sources=sources,
+                assume_claims=stated,
+            )
+            for ref, text in texts.items()
+        }
+        return _claims_result(reports, payload, len(sources))
+
+    @handler("review_recent_agent_tasks", timeout_seconds=300)
+    async def review_recent_agent_tasks(
+        self, task: Task, payload: ReviewRecentAgentTasks, ctx: TaskContext
+    ) -> TaskResult:
+        """Review recent tasks for integrity, permission, secrets, injected instructions and tainted flow."""
+        from zora_core.skills.risk import review_tasks
+
+        since = ctx.now - timedelta(hours=payload.hours)
+        recent = await ctx.tasks(since=since, limit=TASK_LIMIT)
+        tasks = [t for t in recent if t.id != task.id]
+        journal = await ctx.journal(since=since, limit=JOURNAL_LIMIT)
+        suggestions = await ctx.suggestions(limit=SUGGESTION_LIMIT)
+        # At the limit the journal begins later than asked, and what lies before may have been recorded.
+        journal_since = journal[0].created_at if len(journal) >= JOURNAL_LIMIT else since
+        report = await ctx.compute(review_tasks, tasks, journal, suggestions, now=ctx.now, journal_since=journal_since)
+        examined = {"tasks": len(tasks), "journal_entries": len(journal), "suggestions": len(suggestions)}
+        kinds = {str(t.id): (t.agent_id, t.task_type, str(t.status)) for t in tasks}
+        return _review_result(report, payload.hours, examined, kinds, complete=len(recent) < TASK_LIMIT)
+
+
+async def _texts(payload: CheckClimateClaims, ctx: TaskContext) -> dict[str, str]:
+    """What is to be checked, by the name under which it is quoted."""
+    if payload.url is not None or payload.html is not None:
+        page = await ctx.page(url=payload.url, html=payload.html)
+        text = await ctx.compute(attrgetter("text"), page)
+        if not text:
+            raise InvalidInput(f"{page.ref} has no visible text to check: give the claims themselves as `claims`")
+        return {page.ref: text}
+    claims = payload.claims if payload.claims is not None else [payload.claim or ""]
+    ctx.cite("payload", "claims", "\n".join(claims), count=len(claims), unit="claims")
+    return {f"claims[{index}]" if payload.claims is not None else "claim": text for index, text in enumerate(claims)}
+
+
+async def _sources(payload: CheckClimateClaims, ctx: TaskContext) -> list[SourceText]:
+    """The given sources as texts; a source that is a URL is fetched."""
+    from zora_core.skills.claims import SourceText
+
+    texts = []
+    for index, source in enumerate(payload.sources):
+        if source.startswith(("http://", "https://")) and not any(c.isspace() for c in source.strip()):
+            page = await ctx.page(url=source.strip())
+            texts.append(SourceText(page.ref, await ctx.compute(attrgetter("text"), page)))
+        else:
+            ref = f"sources[{index}]"
+            ctx.cite("payload", ref, source)
+            texts.append(SourceText(ref, source))
+    return texts
+
+
+def _claims_result(reports: dict[str, ClaimsReport], payload: CheckClimateClaims, sources: int) -> TaskResult:
+    claims = [(ref, claim) for ref, report in reports.items() for claim in report.claims]
+    sentences = sum(report.sentences for report in reports.values())
+    findings = sorted(
+        (f for report in reports.values() for f in report.findings), key=lambda f: (-f.severity.rank, -f.confidence)
+    )
+    verdicts = {
+        verdict: sum(claim.verdict == verdict for _, claim in claims)
+        for verdict in ("prohibited", "misleading", "needs_evidence", "supported")
+    }
+    where = f"{sentences} sentence{'s' * (sentences != 1)}, {sources} source{'s' * (sources != 1)}"
+    if claims:
+        counts = ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in verdicts.items() if count)
+        summary = (
+            f"{len(claims)} environmental claim{'s' * (len(claims) != 1)} under {', '.join(payload.jurisdictions)} "
+            f"rules: {counts}. Examined: {where}."
+        )
+    else:
+        summary = f"No environmental claim found. Examined: {where}."
+    return TaskResult(
+        summary=summary,
+        findings=findings[:MAX_FINDINGS],
+        suggestions=[_rewording(ref, claim) for ref, claim in claims if claim.remedies][:MAX_SUGGESTIONS],
+        result={
+            "verdicts": verdicts,
+            "claims": [_claim_row(ref, claim) for ref, claim in claims[:MAX_LISTED]],
+            "claims_total": len(claims),
+            "findings_total": len(findings),
+            "sentences": sentences,
+            "sources": sources,
+            "jurisdictions": list(payload.jurisdictions),
+        },
+    )
+
+
+def _claim_row(ref: str, claim: Claim) -> dict[str, object]:
+    facts = claim.facts
+    return {
+        "source": ref,
+        "text": claim.text[:500],
+        "start": claim.start,
+        "kind": claim.kind,
+        "verdict": claim.verdict,
+        "confidence": claim.confidence,
+        "evidence": claim.evidence,
+        "rule_ids": [finding.rule_id for finding in claim.findings],
+        "quantities": [{"text": q.text, "value": q.value, "dimension": q.dimension} for q in facts.quantities],
+        "baseline_year": facts.baseline_year,
+        "target_year": facts.target_year,
+        "scopes": list(facts.scopes),
+        "metrics": sorted(facts.metrics),
+    }
+
+
+def _rewording(ref: str, claim: Claim) -> Suggestion:
+    return Suggestion(
+        suggestion_type="advice",
+        title=f"Reword or substantiate a {claim.kind.replace('_', ' ')} claim ({claim.verdict.replace('_', ' ')})",
+        body=" ".join(claim.remedies),
+        target={"source": ref, "start": claim.start},
+        current_value=claim.text[:500],
+        suggested_value=claim.remedies[0],
+        evidence=[Quote(source=ref, text=claim.text, start=claim.start)],
+        risk_level="high" if claim.verdict == "prohibited" else "medium",
+    )
+
+
+def _review_result(
+    report: RiskReport, hours: int, examined: dict[str, int], kinds: dict[str, tuple[str, str, str]], *, complete: bool
+) -> TaskResult:
+    rules: dict[str, int] = {}
+    for finding in report.findings:
+        rules[finding.rule_id] = rules.get(finding.rule_id, 0) + 1
+    where = (
+        f"{examined['tasks']} tasks, {examined['journal_entries']} journal entries and {examined['suggestions']} "
+        f"suggestions of the last {hours} h{'' if complete else ' (the newest only: there are more tasks)'}"
+    )
+    if report.findings:
+        summary = (
+            f"{report.verdicts['block']} tasks to block, {report.verdicts['needs_human']} for a person to look at, "
+            f"{report.verdicts['pass']} pass ({len(report.findings)} findings). Examined: {where}."
+        )
+    else:
+        summary = f"Nothing to object to. Examined: {where}."
+    flagged = []
+    for verdict in report.flagged[:MAX_LISTED]:
+        agent_id, task_type, status = kinds.get(verdict.task_id, ("", "", "outside the window"))
+        flagged.append(
+            {
+                "task_id": verdict.task_id,
+                "agent_id": agent_id,
+                "task_type": task_type,
+                "status": status,
+                "verdict": verdict.verdict,
+                "rule_ids": list(verdict.rule_ids),
+            }
+        )
+    return TaskResult(
+        summary=summary,
+        findings=report.findings[:MAX_FINDINGS],
+        suggestions=_holds(report),
+        result={
+            "hours": hours,
+            "examined": examined,
+            "complete": complete,
+            "verdicts": dict(report.verdicts),
+            "flagged": flagged,
+            "flagged_total": len(report.flagged),
+            "findings_total": len(report.findings),
+            "rules": rules,
+        },
+    )
+
+
+def _holds(report: RiskReport) -> list[Suggestion]:
+    """For each task to block, what a person should decide."""
+    return [
+        Suggestion(
+            suggestion_type="advice",
+            title="Do not use what came of a task until a person has looked",
+            body=f"The review found: {', '.join(task.rule_ids)}.",
+            target={"table": "agent_tasks", "id": task.task_id},
+            current_value="in use",
+            suggested_value="set aside its suggestions, and rotate any credential it shows",
+            evidence=[Rows(table="agent_tasks", ids=[task.task_id])],
+            risk_level="high",
+        )
+        for task in report.flagged[:MAX_SUGGESTIONS]
+        if task.verdict == "block"
+    ]

@@ -1,0 +1,315 @@
+"""CONNOR, the systems engineer: watches the health of what runs, and reads source code."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import typing
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import Field
+
+from zora_core.agents.agent import Agent, Payload, handler
+from zora_core.errors import InvalidInput
+from zora_core.models import AgentId, Severity, Suggestion, Task, TaskRecord, TaskResult
+
+if typing.TYPE_CHECKING:
+    from pathlib import Path
+
+    from zora_core.agents.context import TaskContext
+    from zora_core.skills.codebase import Analysis, Commit
+    from zora_core.skills.health import Check
+
+JOURNAL_LIMIT = 20_000
+# An earlier analysis is looked for among so many completed tasks; each comes with its whole result.
+TASK_LIMIT = 300
+TLS_SECONDS = 10
+MAX_SUGGESTIONS = 10
+
+
+class ReviewSystemHealth(Payload):
+    """Payload of review_system_health."""
+
+    endpoints: list[str] = Field(
+        default_factory=list,
+        max_length=20,
+        description="URLs to probe. The runtime's own database, queue and disk are always reviewed.",
+    )
+
+
+class AnalyzeCodebase(Payload):
+    """Payload of analyze_codebase."""
+
+    target: str = Field(min_length=1, description="A directory, a Git repository or a file:// URL on this machine.")
+    include: list[str] = Field(
+        default_factory=list, max_length=100, description="Globs of files to read, such as src/**; all when empty."
+    )
+    exclude: list[str] = Field(
+        default_factory=list, max_length=100, description="Globs of files and folders to leave out."
+    )
+
+
+class Connor(Agent):
+    """Systems and backend: are the services well, and is the code."""
+
+    agent_id = AgentId.CONNOR
+
+    @handler("review_system_health", timeout_seconds=300)
+    async def review_system_health(self, task: Task, payload: ReviewSystemHealth, ctx: TaskContext) -> TaskResult:
+        """Judge endpoints, queue, database and disk green, amber or red, each with its reason and next step."""
+        from zora_core.skills import health, run_history
+
+        checks: list[Check] = []
+        endpoints = list(dict.fromkeys(payload.endpoints))
+        for judged in await asyncio.gather(*(_endpoint(url, ctx) for url in endpoints)):
+            checks += judged
+        figures = await ctx.database_health()
+        checks += health.judge_queue(figures["queue"], own_tasks=1)
+        checks += health.judge_database(figures)
+        for path, total, free in _disks():
+            checks.append(health.judge_disk(path, total, free))
+        history = health.settings()["history"]
+        entries = await ctx.journal(since=ctx.now - timedelta(days=history["days"]), limit=JOURNAL_LIMIT)
+        runs = run_history.read_runs(entries)
+        checks += run_history.judge_types(runs, ctx.now)
+        hours = run_history.hourly(runs, ctx.now)
+        unusual = await ctx.compute(run_history.unusual_hours, hours, ctx.now)
+        findings = [*health.findings(checks), *unusual]
+        findings.sort(key=lambda finding: -finding.severity.rank)
+        checks.sort(key=lambda check: (health.ORDER[check.status], check.name, check.subject))
+        warm_up = health.settings()["anomaly"]["hourly"]["warm_up"]
+        result = {
+            "status": checks[0].status,
+            "checks": [check.as_dict() for check in checks],
+            "endpoints_probed": endpoints,
+            "not_examined": [] if endpoints else ["HTTP endpoints: none given in `endpoints`"],
+            "history": {
+                "runs": len(runs),
+                "capped": len(entries) == JOURNAL_LIMIT,
+                "hours": len(hours),
+                "hours_needed": warm_up,
+                "unusual_hours": len(unusual),
+            },
+            "database": {key: figures[key] for key in ("server_version", "database_bytes", "round_trip_ms")},
+            "queue": figures["queue"],
+        }
+        if len(hours) < warm_up:
+            result["not_examined"].append(f"unusual hours: {len(hours)} hours of history, {warm_up} needed")
+        return TaskResult(
+            summary=_health_summary(checks, endpoints, len(unusual)),
+            findings=findings[:200],
+            suggestions=_health_suggestions(checks),
+            result=result,
+        )
+
+    @handler("analyze_codebase", timeout_seconds=600)
+    async def analyze_codebase(self, task: Task, payload: AnalyzeCodebase, ctx: TaskContext) -> TaskResult:
+        """Read a directory of source code: faults, complexity, hotspots, cycles, credentials, duplicates, tests."""
+        import tempfile
+        from pathlib import Path
+
+        from zora_core.skills.codebase import export_head, find_repository, read_history
+
+        root = _target(payload.target, ctx)
+        repository = await ctx.compute(find_repository, root)
+        commits: list[Commit] = []
+        not_examined = []
+        if repository is None:
+            not_examined.append("history: not a Git repository")
+        elif not _may_read(repository.directory, ctx):
+            not_examined.append(f"history: the repository {repository.directory} lies outside what may be read")
+        else:
+            commits = await ctx.compute(read_history, root)
+            if repository.shallow:
+                not_examined.append("history before the point where the clone was cut off")
+            digest = "\n".join(f"{commit.at.isoformat()} {commit.author}" for commit in commits)
+            ctx.cite("repository", str(repository.directory), digest, count=len(commits), unit="commits")
+        await ctx.progress(0.2, f"read {len(commits)} commits")
+        previous = _previous(payload, await ctx.tasks(status="completed", limit=TASK_LIMIT))
+        with tempfile.TemporaryDirectory(prefix="zora-code-") as folder:
+            if repository is not None and repository.bare:
+                await ctx.compute(export_head, root, Path(folder))
+                root = Path(folder)
+            analysis = await ctx.compute(_analyze, root, payload, commits, previous)
+        ctx.cite(
+            "directory", payload.target, analysis.digest_text, count=analysis.result["inventory"]["files"], unit="files"
+        )
+        result = {"target": payload.target, "include": payload.include, "exclude": payload.exclude, **analysis.result}
+        result["not_examined"] = not_examined
+        if previous is not None:
+            result["comparison"]["previous_task"] = str(previous.id)
+        return TaskResult(
+            summary=_code_summary(payload.target, analysis, previous),
+            findings=analysis.findings,
+            suggestions=_code_suggestions(payload.target, analysis),
+            result=result,
+        )
+
+
+async def _endpoint(url: str, ctx: TaskContext) -> list[Check]:
+    """Probe one URL a few times; a dead endpoint is a finding, a refused address an `InvalidInput`."""
+    from urllib.parse import urlsplit
+
+    from zora_core.fetch import FetchFailed
+    from zora_core.skills import health
+
+    probes: list[health.Probe] = []
+    final_url = url
+    settings = health.settings()["endpoint"]
+    while len(probes) < settings["probes"] and sum(p.status is None for p in probes) < settings["give_up_after"]:
+        try:
+            answer = await ctx.fetch(url)
+        except FetchFailed as error:
+            probes.append(health.Probe(elapsed_ms=0, error=str(error)))
+        else:
+            probes.append(health.Probe(elapsed_ms=answer.elapsed_ms, status=answer.status))
+            final_url = answer.final_url
+    expires = None
+    parts = urlsplit(final_url)
+    if parts.scheme == "https" and parts.hostname and any(probe.status for probe in probes):
+        expires = await _certificate_expiry(parts.hostname, parts.port or 443)
+    return health.judge_endpoint(url, probes, expires, ctx.now)
+
+
+async def _certificate_expiry(host: str, port: int) -> datetime | None:
+    """When the certificate of a host that has just been fetched ends; None when it cannot be read this time.
+
+    Only a handshake is made: nothing is sent, and nothing but the date is kept.
+    """
+    import ssl
+    from datetime import UTC
+
+    try:
+        async with asyncio.timeout(TLS_SECONDS):
+            _, writer = await asyncio.open_connection(host, port, ssl=ssl.create_default_context())
+    except (OSError, TimeoutError):
+        return None
+    certificate: dict[str, Any] = writer.get_extra_info("peercert") or {}
+    writer.transport.abort()
+    ends = certificate.get("notAfter")
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC) if ends else None
+
+
+def _disks() -> list[tuple[str, int, int]]:
+    """Path, size and free bytes of each disk that the runtime writes to: its folder, its home, temporary files."""
+    import tempfile
+    from pathlib import Path
+
+    disks: dict[int, tuple[str, int, int]] = {}
+    for folder in (Path.cwd(), Path.home(), Path(tempfile.gettempdir())):
+        if folder.is_dir():
+            usage = shutil.disk_usage(folder)
+            disks.setdefault(folder.stat().st_dev, (str(folder), usage.total, usage.free))
+    return list(disks.values())
+
+
+def _health_summary(checks: list[Check], endpoints: list[str], unusual: int) -> str:
+    bad = [check for check in checks if check.status != "green"]
+    where = f"{len(endpoints)} endpoints, queue, database and disk" if endpoints else "queue, database and disk"
+    odd = f" {unusual} unusual hours in the history." if unusual else ""
+    if not bad:
+        return f"Green: all {len(checks)} checks of {where} are within their thresholds.{odd}"
+    red = sum(check.status == "red" for check in bad)
+    counts = ", ".join(f"{n} {name}" for n, name in ((red, "red"), (len(bad) - red, "amber")) if n)
+    return f"{checks[0].status.capitalize()}: {counts} of {len(checks)} checks of {where}. Worst: {bad[0].reason}.{odd}"
+
+
+def _health_suggestions(checks: list[Check]) -> list[Suggestion]:
+    """What a person can do about each red check."""
+    return [
+        Suggestion(
+            suggestion_type="advice",
+            title=f"{check.name}: {check.reason}"[:200],
+            body=check.next_step,
+            target={"check": check.name, "subject": check.subject},
+            current_value=check.value,
+            evidence=list(check.evidence),
+            risk_level="medium",
+        )
+        for check in checks
+        if check.status == "red"
+    ][:MAX_SUGGESTIONS]
+
+
+def _target(target: str, ctx: TaskContext) -> Path:
+    """The directory that `target` names; refuses what is not on this machine."""
+    from urllib.parse import unquote, urlsplit
+
+    parts = urlsplit(target)
+    name = target
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        name = unquote(parts.path)
+    elif "://" in target or target.startswith("git@"):
+        raise InvalidInput(f"{target!r} is not on this machine: clone it, then give the folder")
+    root = ctx.path(name)
+    if not root.is_dir():
+        raise InvalidInput(f"{target!r} is a file: give the folder that holds the code")
+    return root
+
+
+def _may_read(directory: Path, ctx: TaskContext) -> bool:
+    try:
+        ctx.path(str(directory))
+    except InvalidInput:
+        return False
+    return True
+
+
+def _previous(payload: AnalyzeCodebase, tasks: list[TaskRecord]) -> TaskRecord | None:
+    """The newest completed analysis of the same target with the same globs."""
+    same = payload.model_dump(include={"target", "include", "exclude"})
+    for task in tasks:
+        if task.agent_id != "CONNOR" or task.task_type != "analyze_codebase" or not task.result:
+            continue
+        result = task.result.get("result", {})
+        if all(result.get(name) == value for name, value in same.items()) and "memory" in result:
+            return task
+    return None
+
+
+def _analyze(root: Path, payload: AnalyzeCodebase, commits: list[Commit], previous: TaskRecord | None) -> Analysis:
+    from zora_core.skills.codebase import analyze
+
+    before = previous.result["result"]["memory"] if previous is not None and previous.result else None
+    return analyze(root, include=payload.include, exclude=payload.exclude, commits=commits, previous=before)
+
+
+def _code_summary(target: str, analysis: Analysis, previous: TaskRecord | None) -> str:
+    inventory, totals = analysis.result["inventory"], analysis.result["totals"]
+    if not inventory["files"]:
+        return f"{target} holds no source file that could be read ({sum(inventory['not_read'].values())} left out)."
+    examined = f"{inventory['files']:,} files with {inventory['lines']:,} lines of {target}"
+    if not totals["issues"]:
+        return f"Nothing found in {examined}."
+    severities = ", ".join(
+        f"{totals['by_severity'][name]:,} {name}" for name in reversed(Severity) if name in totals["by_severity"]
+    )
+    summary = f"{totals['issues']:,} issues in {examined}: {severities}. Worst: {analysis.findings[0].title}."
+    comparison = analysis.result["comparison"]
+    if previous is not None and comparison:
+        summary += (
+            f" Since the last run {comparison['new']} new, {comparison['worse']} worse, {comparison['fixed']} gone."
+        )
+    return summary
+
+
+def _code_suggestions(target: str, analysis: Analysis) -> list[Suggestion]:
+    """What a person can decide on: credentials to revoke, cycles to break, functions to split."""
+    advice = {
+        "code.secret": "Revoke it and issue a new one, kept out of the repository, whose history still holds the old.",
+        "code.import-cycle": "Move what both need into a third module, or import inside the function that needs it.",
+        "code.hotspot": "Cover it with tests, then split it where its reasons to change part.",
+    }
+    chosen = [f for rule in advice for f in analysis.findings if f.rule_id == rule]
+    return [
+        Suggestion(
+            suggestion_type="advice",
+            title=finding.title[:200],
+            body=advice[finding.rule_id],
+            target={"codebase": target, "rule_id": finding.rule_id},
+            evidence=finding.evidence,
+            risk_level="medium" if finding.severity.rank >= Severity.HIGH.rank else "low",
+        )
+        for finding in chosen[:MAX_SUGGESTIONS]
+    ]

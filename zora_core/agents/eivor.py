@@ -1,0 +1,202 @@
+"""EIVOR keeps the memory: sums up what happened and finds what the memory could do without."""
+
+from __future__ import annotations
+
+import typing
+from typing import Any
+
+from pydantic import Field
+
+from zora_core.agents.agent import Agent, Payload, handler
+from zora_core.models import AgentId, Finding, Metric, Rows, Severity, Suggestion, Task, TaskResult
+
+if typing.TYPE_CHECKING:
+    from zora_core.agents.context import TaskContext
+    from zora_core.skills.digest import Digest
+    from zora_core.skills.memory import Cleanup, Cluster
+
+JOURNAL_LIMIT = 20_000
+MEMORY_LIMIT = 20_000
+SUGGESTION_LIMIT = 100
+ARCHIVE_BATCH = 500
+
+
+class SummarizeRecentEvents(Payload):
+    """Payload of summarize_recent_events."""
+
+    days: float = Field(default=7, gt=0, le=366, description="Length of the window that ends now, in days.")
+
+
+class MemoryCleanup(Payload):
+    """Payload of memory_cleanup."""
+
+    older_than_days: float = Field(
+        default=30, gt=0, le=3660, description="Age in days at which conversations and results are stale; others later."
+    )
+    similarity: float = Field(default=0.9, ge=0.5, le=1, description="Least likeness of near duplicates, 0.5 to 1.")
+
+
+class Eivor(Agent):
+    """The memory keeper."""
+
+    agent_id = AgentId.EIVOR
+
+    @handler("summarize_recent_events")
+    async def summarize_recent_events(self, task: Task, payload: SummarizeRecentEvents, ctx: TaskContext) -> TaskResult:
+        """Sum up the journal of the last days: counts and rates against before, new errors, gaps, and what mattered."""
+        from zora_core.skills import digest
+
+        before, since, until = digest.window(ctx.now, payload.days)
+        entries = await ctx.journal(since=since, until=until, limit=JOURNAL_LIMIT)
+        previous = await ctx.journal(since=before, until=since, limit=JOURNAL_LIMIT)
+        memories = await ctx.memories(since=since, until=until, limit=JOURNAL_LIMIT)
+        summary = await ctx.compute(digest.digest, entries, previous, memories, since=since, until=until)
+        result = {**digest.as_result(summary), "days": payload.days, "memories": len(memories)}
+        notes = [
+            f"only the {JOURNAL_LIMIT} latest {what} were read"
+            for what, rows in (("events", entries), ("events of the window before", previous), ("memories", memories))
+            if len(rows) >= JOURNAL_LIMIT
+        ]
+        result["notes"] = notes
+        found = digest.findings(summary) or [_nothing_happened(summary, payload.days, len(memories))]
+        text = " ".join([_digest_sentence(summary, payload.days), *(f"Note: {note}." for note in notes)])
+        return TaskResult(summary=text, findings=found, result=result)
+
+    @handler("memory_cleanup", timeout_seconds=300)
+    async def memory_cleanup(self, task: Task, payload: MemoryCleanup, ctx: TaskContext) -> TaskResult:
+        """Find duplicate, contradicting and stale memories, and suggest what to merge or archive."""
+        from zora_core.skills import memory
+
+        memories = await ctx.memories(limit=MEMORY_LIMIT)
+        cleanup = await ctx.compute(
+            memory.clean, memories, now=ctx.now, older_than_days=payload.older_than_days, threshold=payload.similarity
+        )
+        suggestions = [_merge(cluster) for cluster in cleanup.clusters[:SUGGESTION_LIMIT]]
+        suggestions += _archive(cleanup, payload.older_than_days)
+        found = memory.findings(cleanup, now=ctx.now, older_than_days=payload.older_than_days)
+        result = _cleanup_result(cleanup, payload)
+        result["truncated"] = len(memories) >= MEMORY_LIMIT
+        return TaskResult(
+            summary=_cleanup_sentence(cleanup, result["truncated"]),
+            findings=found or [_nothing_to_clean(cleanup)],
+            suggestions=suggestions,
+            result=result,
+        )
+
+
+def _digest_sentence(summary: Digest, days: float) -> str:
+    total = summary.total
+    if total.count == 0 and total.previous == 0:
+        return f"No events in the last {days:g} days, nor in the {days:g} days before."
+    largest = [f"{change.count} {name}" for name, change in list(summary.by_category.items())[:3] if change.count]
+    of_which = f" ({', '.join(largest)})" if largest else ""
+    errors = sum(1 for t in summary.templates if t.is_error)
+    return (
+        f"{total.count} events in the last {days:g} days{of_which}, "
+        f"{total.previous} in the {days:g} days before; {errors} kinds of error, {len(summary.new_errors)} of them new."
+    )
+
+
+def _nothing_happened(summary: Digest, days: float, memories: int) -> Finding:
+    return Finding(
+        rule_id="digest.nothing",
+        title="Nothing happened",
+        detail=f"The journal has no entry from {summary.since:%Y-%m-%d %H:%M} to {summary.until:%Y-%m-%d %H:%M} UTC.",
+        severity=Severity.INFO,
+        confidence=1.0,
+        evidence=[
+            Metric(name="journal entries", value=0, unit="events", formula=f"count over {days:g} days"),
+            Metric(name="memories", value=memories, unit="rows", formula=f"count over {days:g} days"),
+        ],
+    )
+
+
+def _nothing_to_clean(cleanup: Cleanup) -> Finding:
+    return Finding(
+        rule_id="memory.nothing",
+        title="Nothing to clean up",
+        detail=f"{cleanup.examined} memories were compared: no duplicates, no contradictions, nothing stale.",
+        severity=Severity.INFO,
+        confidence=1.0,
+        evidence=[Metric(name="memories", value=cleanup.examined, unit="rows", formula="memories not archived")],
+    )
+
+
+def _merge(cluster: Cluster) -> Suggestion:
+    from zora_core.skills.text import shorten
+
+    members = (cluster.keep, *cluster.archive)
+    return Suggestion(
+        suggestion_type="merge_memories",
+        title=f"Merge {len(members)} {'equal' if cluster.exact else 'nearly equal'} memories",
+        body=f"Keep “{shorten(cluster.keep.content)}” and archive {len(cluster.archive)} that say the same. "
+        "Archiving can be undone.",
+        target={"table": "memory_events", "keep": str(cluster.keep.id), "ids": [str(m.id) for m in cluster.archive]},
+        current_value={str(m.id): {"content": m.content, "tags": m.tags, "archived_at": None} for m in members[:50]},
+        suggested_value={
+            "keep": str(cluster.keep.id),
+            "archive": [str(m.id) for m in cluster.archive],
+            "tags": cluster.tags,
+            "similarity": round(cluster.score, 4),
+        },
+        evidence=[Rows(table="memory_events", ids=[str(m.id) for m in members])],
+        risk_level="low" if cluster.exact else "medium",
+    )
+
+
+def _archive(cleanup: Cleanup, older_than_days: float) -> list[Suggestion]:
+    from zora_core.skills.memory import settings, stale_by_type
+
+    found = []
+    for kind, group in stale_by_type(cleanup):
+        span = older_than_days * settings()["spans"].get(kind, 1)
+        for start in range(0, len(group), ARCHIVE_BATCH):
+            ids = [str(m.id) for m in group[start : start + ARCHIVE_BATCH]]
+            found.append(
+                Suggestion(
+                    suggestion_type="archive_memories",
+                    title=f"Archive {len(ids)} {kind} memories older than {span:g} days",
+                    body="They stay readable as archived memories, and archiving can be undone.",
+                    target={"table": "memory_events", "ids": ids},
+                    current_value={"archived": False},
+                    suggested_value={"archive": ids},
+                    evidence=[Rows(table="memory_events", ids=ids)],
+                    risk_level="low",
+                )
+            )
+    return found[:SUGGESTION_LIMIT]
+
+
+def _cleanup_result(cleanup: Cleanup, payload: MemoryCleanup) -> dict[str, Any]:
+    return {
+        "examined": cleanup.examined,
+        "older_than_days": payload.older_than_days,
+        "similarity": payload.similarity,
+        "clusters": [
+            {
+                "keep": str(c.keep.id),
+                "archive": [str(m.id) for m in c.archive],
+                "kind": "exact" if c.exact else "near",
+                "similarity": round(c.score, 4),
+            }
+            for c in cleanup.clusters[:SUGGESTION_LIMIT]
+        ],
+        "duplicates": sum(len(c.archive) for c in cleanup.clusters),
+        "clusters_total": len(cleanup.clusters),
+        "contradictions": [
+            {"ids": [str(c.first.id), str(c.second.id)], "differs_in": list(c.kinds), "similarity": round(c.score, 4)}
+            for c in cleanup.contradictions[:SUGGESTION_LIMIT]
+        ],
+        "contradictions_total": len(cleanup.contradictions),
+        "stale": len(cleanup.stale),
+        "kept_apart": cleanup.near_misses,
+    }
+
+
+def _cleanup_sentence(cleanup: Cleanup, truncated: bool) -> str:
+    duplicates = sum(len(c.archive) for c in cleanup.clusters)
+    examined = f"{'The latest ' if truncated else ''}{cleanup.examined} memories examined"
+    return (
+        f"{examined}: {duplicates} duplicates in {len(cleanup.clusters)} clusters, {len(cleanup.contradictions)} "
+        f"contradictions, {len(cleanup.stale)} stale. Nothing is changed until a person approves."
+    )

@@ -1,0 +1,313 @@
+"""LUMINA, the project lead: turns findings about a page, or a goal in plain words, into a plan."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from zora_core.agents.agent import Agent, Payload, handler
+from zora_core.errors import InvalidInput, InvalidPayload, UnknownTaskType
+from zora_core.models import AgentId, Finding, Metric, Quote, Severity, Suggestion, Task, TaskResult
+
+if typing.TYPE_CHECKING:
+    from zora_core.agents.context import TaskContext
+    from zora_core.agents.page_assets import Assets
+    from zora_core.skills.frontend_plan import WorkItem
+    from zora_core.skills.workflow_goal import Match
+    from zora_core.skills.workflow_plan import Plan, Schedule
+
+STORED_FINDINGS = 200
+MAX_SUGGESTIONS = 20
+
+
+class PlanFrontendImprovements(Payload):
+    """Payload of plan_frontend_improvements."""
+
+    page: str = Field(default="dashboard", description="Key of a page in frontend_configs; not used with url or html.")
+    url: str | None = Field(default=None, description="Address of the page.")
+    html: str | None = Field(default=None, min_length=1, description="The page's markup itself.")
+
+    @model_validator(mode="after")
+    def _one_page(self) -> PlanFrontendImprovements:
+        given = [n for n in ("page", "url", "html") if n in self.model_fields_set and getattr(self, n) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give only one of page, url and html, not {' and '.join(given)}")
+        return self
+
+
+class PlanWorkflow(Payload):
+    """Payload of plan_workflow."""
+
+    goal: str | None = Field(
+        default=None, min_length=3, max_length=2000, description="What is to be reached; the task's title by default."
+    )
+    target_agents: list[AgentId] = Field(
+        default_factory=list, description="The only agents the plan may use; all six when empty."
+    )
+
+    @field_validator("target_agents", mode="before")
+    @classmethod
+    def _upper_case(cls, value: Any) -> Any:
+        return [name.upper() if isinstance(name, str) else name for name in value] if isinstance(value, list) else value
+
+
+class Lumina(Agent):
+    """Orchestrator and project lead."""
+
+    agent_id = AgentId.LUMINA
+
+    @handler("plan_frontend_improvements", timeout_seconds=180)
+    async def plan_frontend_improvements(
+        self, task: Task, payload: PlanFrontendImprovements, ctx: TaskContext
+    ) -> TaskResult:
+        """Plan a page's improvements: work items by impact, reach and effort, each with its acceptance check."""
+        from zora_core.agents.page_assets import with_assets
+
+        if payload.html is not None:
+            page = await ctx.page(html=payload.html)
+        elif payload.url is not None:
+            page = await ctx.page(url=payload.url)
+        else:
+            page = await ctx.page(page=payload.page)
+        if not page.html.strip():
+            raise InvalidInput(f"page {page.ref!r} is empty: there is nothing to plan for")
+        await ctx.progress(0.2, "reading what the page loads")
+        assets = await with_assets(page, ctx)
+        await ctx.progress(0.6, "reviewing the page")
+        return await ctx.compute(_frontend_result, assets, ctx.now.year)
+
+    @handler("plan_workflow", timeout_seconds=120)
+    async def plan_workflow(self, task: Task, payload: PlanWorkflow, ctx: TaskContext) -> TaskResult:
+        """Plan a workflow for a goal: steps of the six agents, their order, critical path and likely finish."""
+        from zora_core.skills.workflow_plan import make_plan, schedule
+
+        goal = (payload.goal or task.title).strip()
+        ctx.cite("payload", "goal", goal)
+        agents = [agent.value for agent in payload.target_agents]
+        keys = await ctx.page_keys()
+        plan = await ctx.compute(make_plan, goal, keys, agents, _validator(ctx))
+        times = schedule(plan.steps, await ctx.task_durations()) if plan.steps and not plan.problems else None
+        return _workflow_result(plan, times, agents)
+
+
+def _frontend_result(assets: Assets, year: int) -> TaskResult:
+    from zora_core.models import Element
+    from zora_core.skills.accessibility import check_accessibility
+    from zora_core.skills.claims import check_text
+    from zora_core.skills.climate_page import review
+    from zora_core.skills.footprint import footprint
+    from zora_core.skills.frontend_plan import make_plan, settings
+    from zora_core.skills.page_weight import grams_per_thousand_views, weight_findings
+    from zora_core.skills.readability import readability
+
+    page = assets.page
+    access = check_accessibility(page)
+    fixes = {
+        f"{finding.rule_id} {element.selector}": fix
+        for finding, fix in zip(access.findings, access.fixes, strict=True)
+        for element in finding.evidence
+        if isinstance(element, Element)
+    }
+    claims = check_text(page.text, source=page.ref)
+    weight = footprint(page.transfer_bytes or page.html_bytes)
+    reading = readability(page.main_text)
+    content = review(page, claims.claims, reading, weight, year=year, complete=assets.complete)
+    found = [
+        *access.findings,
+        *claims.findings,
+        *(finding for finding in content if finding.rule_id != "page.weight"),
+        *weight_findings(page),
+    ]
+    items = make_plan(page, found, fixes)
+    kept = items[: settings()["max_items"]]
+    found.sort(key=lambda finding: -finding.severity.rank)
+    return TaskResult(
+        summary=_frontend_summary(page.ref, found, items, access.elements),
+        findings=found[:STORED_FINDINGS],
+        suggestions=[_item_suggestion(page.ref, number, item) for number, item in enumerate(kept[:MAX_SUGGESTIONS], 1)],
+        result={
+            "page": page.ref,
+            "items": [item.as_dict() for item in kept],
+            "items_total": len(items),
+            "findings": len(found),
+            "findings_stored": min(len(found), STORED_FINDINGS),
+            "effort_minutes": sum(item.effort_minutes for item in items),
+            "examined": {
+                "elements": access.elements,
+                "accessibility_rules": access.rules_checked,
+                "sentences": claims.sentences,
+                "resources_read": assets.read,
+                "unread": assets.unread,
+            },
+            "weight": {
+                "transfer_bytes": weight.transfer_bytes,
+                "complete": assets.complete,
+                "grade": weight.grade,
+                "grams_co2e_per_1000_views": grams_per_thousand_views(weight.transfer_bytes),
+                "grams_co2e_saved_per_1000_views": round(sum(item.grams_saved for item in items), 2),
+                "source": weight.source,
+            },
+        },
+    )
+
+
+def _frontend_summary(ref: str, found: list[Finding], items: list[WorkItem], elements: int) -> str:
+    if not items:
+        return f"Nothing to improve was found on {ref}: {elements} elements, its text and its weight were examined."
+    hours = sum(item.effort_minutes for item in items) / 60
+    first = items[0]
+    saved = sum(item.grams_saved for item in items)
+    grams = f" {saved:.0f} gCO2e per 1,000 views could be saved." if saved else ""
+    return (
+        f"{len(items)} work items for {ref} from {len(found)} findings, about {hours:.1f} h in all. "
+        f"First: {first.title} ({first.component}, {first.effort_minutes} min).{grams}"
+    )
+
+
+def _item_suggestion(ref: str, number: int, item: WorkItem) -> Suggestion:
+    numbers = f"impact {item.impact:g} x reach {item.reach:g} / {item.effort_minutes} min = {item.score:g}"
+    return Suggestion(
+        suggestion_type="advice",
+        title=f"{number}. {item.title} ({item.component}, {item.elements}x)"[:200],
+        body=f"{item.advice} Score: {numbers}. Done when: {item.acceptance['text']}",
+        target={"page": ref, "rule_id": item.rule_id, "component": item.component},
+        suggested_value={
+            "fixes": item.fixes,
+            "after": sorted(item.after),
+            "acceptance": item.acceptance,
+            "grams_co2e_saved_per_1000_views": item.grams_saved,
+        },
+        evidence=item.evidence,
+    )
+
+
+def _validator(ctx: TaskContext) -> Callable[[str, str, dict[str, Any]], str | None]:
+    """Says what is wrong with a step, by the agents' own payload models and by what may be read."""
+    from zora_core.agents.builtin import registry
+
+    known = registry()
+
+    def wrong(agent_id: str, task_type: str, payload: dict[str, Any]) -> str | None:
+        try:
+            known.find(agent_id, task_type).parse(payload)
+            if task_type == "analyze_codebase":
+                ctx.path(payload["target"].removeprefix("file://"))
+        except (InvalidInput, InvalidPayload, UnknownTaskType) as error:
+            return str(error)
+        return None
+
+    return wrong
+
+
+def _workflow_result(plan: Plan, times: Schedule | None, agents: list[str]) -> TaskResult:
+    from zora_core.skills.workflow_plan import definition
+
+    findings = [
+        Finding(
+            rule_id="workflow.step-left-out",
+            title=f"{task_type} is not in the plan",
+            detail=reason,
+            severity=Severity.LOW,
+            confidence=1.0,
+            evidence=[Quote(source="goal", text=plan.goal, start=0)],
+        )
+        for task_type, reason in plan.left_out.items()
+    ]
+    if not plan.matches:
+        findings.append(
+            Finding(
+                rule_id="workflow.no-template",
+                title="The goal fits no workflow template",
+                detail="Nearest: " + "; ".join(f"{match.key} ({match.title})" for match in plan.nearest) + ".",
+                severity=Severity.MEDIUM,
+                confidence=0.8,
+                evidence=[Quote(source="goal", text=plan.goal, start=0)],
+            )
+        )
+    result: dict[str, Any] = {
+        "goal": plan.goal,
+        "target_agents": agents,
+        "templates": [_match(match) for match in plan.matches],
+        "nearest_templates": [_match(match) for match in plan.nearest],
+        "entities": plan.entities,
+        "left_out": plan.left_out,
+        "steps": [asdict(step) for step in plan.steps],
+        "feasible": bool(plan.steps) and not plan.problems,
+        "problems": plan.problems,
+    }
+    suggestions = []
+    if times is not None:
+        result["schedule"] = _schedule(times)
+        suggestions.append(_workflow_suggestion(plan, times, definition(plan)))
+    return TaskResult(
+        summary=_workflow_summary(plan, times),
+        findings=sorted(findings, key=lambda finding: -finding.severity.rank),
+        suggestions=suggestions,
+        result=result,
+    )
+
+
+def _match(match: Match) -> dict[str, Any]:
+    return {"key": match.key, "title": match.title, "score": match.score, "words": list(match.words)}
+
+
+def _schedule(times: Schedule) -> dict[str, Any]:
+    return {
+        "critical_path": times.path,
+        "p50_finish_seconds": times.p50_seconds,
+        "p90_finish_seconds": times.p90_seconds,
+        "steps": {
+            key: {
+                "earliest_start": round(timing.start, 1),
+                "earliest_finish": round(timing.finish, 1),
+                "slack": round(timing.slack, 1),
+                **asdict(times.durations[key]),
+            }
+            for key, timing in times.timings.items()
+        },
+        "assumed_durations": times.assumed,
+        "assumptions": "Seconds after the start. A worker is always free, and nobody has to approve a step. "
+        + (f"No run is recorded yet of {', '.join(times.assumed)}: their times are assumed." if times.assumed else ""),
+    }
+
+
+def _workflow_suggestion(plan: Plan, times: Schedule, definition: dict[str, Any]) -> Suggestion:
+    return Suggestion(
+        suggestion_type="create_workflow",
+        title=f"Create the workflow “{definition['name']}” ({len(plan.steps)} steps)"[:200],
+        body="\n".join(f"{step.agent_id} {step.task_type}: {step.title}" for step in plan.steps),
+        target={"table": "workflows", "key": definition["key"]},
+        suggested_value=definition,
+        evidence=[
+            Quote(source="goal", text=plan.goal, start=0),
+            Metric(name="P50 finish", value=times.p50_seconds, unit="s", formula="simulation of log-normal durations"),
+            Metric(name="P90 finish", value=times.p90_seconds, unit="s", formula="simulation of log-normal durations"),
+        ],
+    )
+
+
+def _workflow_summary(plan: Plan, times: Schedule | None) -> str:
+    if not plan.matches:
+        nearest = ", ".join(match.key for match in plan.nearest)
+        return f"No template fits this goal, so there is no plan. Nearest: {nearest}; say more, or use their words."
+    fitted = ", ".join(match.key for match in plan.matches)
+    if not plan.steps:
+        reasons = "; ".join(f"{task_type}: {reason}" for task_type, reason in plan.left_out.items())
+        return f"The goal fits {fitted}, but no step is possible: {reasons}."
+    if times is None:
+        return f"The plan ({fitted}) is not feasible: {'; '.join(plan.problems)}."
+    agents = ", ".join(dict.fromkeys(step.agent_id for step in plan.steps))
+    basis = (
+        "assumed times"
+        if len(times.assumed) == len({(s.agent_id, s.task_type) for s in plan.steps})
+        else ("partly assumed times" if times.assumed else "this tenant's own times")
+    )
+    left = f" Left out: {', '.join(plan.left_out)}." if plan.left_out else ""
+    return (
+        f"{len(plan.steps)} steps by {agents} ({fitted}); critical path of {len(times.path)}, "
+        f"P50 {times.p50_seconds:.0f} s and P90 {times.p90_seconds:.0f} s by {basis}.{left}"
+    )

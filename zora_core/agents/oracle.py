@@ -1,0 +1,337 @@
+"""ORACLE looks ahead: proposes climate missions that fit a profile, and researches what is known about a topic."""
+
+from __future__ import annotations
+
+import re
+import typing
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from zora_core.agents.agent import Agent, Payload, handler
+from zora_core.errors import InvalidInput
+from zora_core.models import (
+    AgentId,
+    ClimateMission,
+    ClimateProfile,
+    Evidence,
+    Finding,
+    Metric,
+    Rows,
+    Severity,
+    Suggestion,
+    Task,
+    TaskResult,
+)
+
+if typing.TYPE_CHECKING:
+    from zora_core.agents.context import TaskContext
+    from zora_core.skills.missions import Choice, Proposal, Situation
+    from zora_core.skills.research import Brief, Document
+
+SUGGESTION_TYPE = "create_climate_missions"
+MEMORIES = {"quick": 0, "standard": 3_000, "deep": 10_000}
+JOURNAL = {"quick": 500, "standard": 2_000, "deep": 10_000}
+MAX_SOURCE_BYTES = 5_000_000
+_FILE_NAME = re.compile(
+    r"(?:\.{0,2}/|~/|file:)?[^\s<>]{1,300}\.(?:txt|md|rst|html?|csv|json|log)|(?:\.{1,2}/|/)[^\s<>]{1,300}"
+)
+
+
+def _lower(value: object) -> object:
+    return value.strip().casefold() if isinstance(value, str) else value
+
+
+class ProposeNewClimateMissions(Payload):
+    """Payload of propose_new_climate_missions."""
+
+    focus_area: Annotated[
+        Literal["general", "energy", "transport", "food", "consumption", "advocacy", "products"],
+        BeforeValidator(_lower),
+    ] = Field(default="general", description="A category of missions, or general for a spread over all of them.")
+    count: int = Field(default=5, ge=1, le=50, description="How many missions to propose at most.")
+    profile_id: str | None = Field(
+        default=None, description="The climate profile's id; the primary one when not given."
+    )
+
+
+class ResearchTopic(Payload):
+    """Payload of research_topic."""
+
+    topic: str | None = Field(
+        default=None, max_length=2_000, description="The question; the task's title when not given."
+    )
+    depth: Annotated[Literal["quick", "standard", "deep"], BeforeValidator(_lower)] = Field(
+        default="standard", description="How far to look and how many passages to return."
+    )
+    sources: list[str] = Field(
+        default_factory=list, max_length=50, description="Texts, URLs or file paths to read besides memory and journal."
+    )
+
+
+class Oracle(Agent):
+    """The strategist and researcher."""
+
+    agent_id = AgentId.ORACLE
+
+    @handler("propose_new_climate_missions")
+    async def propose_new_climate_missions(
+        self, task: Task, payload: ProposeNewClimateMissions, ctx: TaskContext
+    ) -> TaskResult:
+        """Propose climate missions that fit a profile, each with its yearly saving, formula and uncertainty."""
+        from zora_core.skills import missions
+
+        profile = _find_profile(await ctx.profiles(), payload.profile_id)
+        existing = await ctx.missions()
+        earlier = await ctx.suggestions(limit=1000)
+        taken = [
+            str(s.suggested_value.get("title"))
+            for s in earlier
+            if s.suggestion_type == SUGGESTION_TYPE
+            and s.status in ("proposed", "approved", "rejected")
+            and isinstance(s.suggested_value, dict)
+        ]
+        where = missions.situation(profile)
+        choice = await ctx.compute(
+            missions.propose,
+            profile,
+            existing,
+            focus_area=payload.focus_area,
+            count=payload.count,
+            also_taken=taken,
+        )
+        return TaskResult(
+            summary=_missions_sentence(choice, profile, where, payload.focus_area),
+            findings=[_mission_finding(p) for p in choice.proposals] or [_no_mission(choice, existing)],
+            suggestions=[_mission_suggestion(p, profile) for p in choice.proposals],
+            result=_missions_result(choice, where, profile, payload, existing),
+        )
+
+    @handler("research_topic", timeout_seconds=300)
+    async def research_topic(self, task: Task, payload: ResearchTopic, ctx: TaskContext) -> TaskResult:
+        """Gather what memory, journal and sources say about a topic: citations, agreements, contradictions, gaps."""
+        from zora_core.skills import research
+
+        topic = (payload.topic or task.title).strip()
+        if not research.topic_terms(topic):
+            raise InvalidInput(f"the topic {topic!r} has no word to look for: say what to research")
+        documents = [await _read_source(ctx, number, source) for number, source in enumerate(payload.sources, 1)]
+        rows, order = await _read_records(ctx, topic, payload.depth)
+        brief = await ctx.compute(
+            research.research, topic, [*documents, *rows], depth=payload.depth, now=ctx.now, database_order=order
+        )
+        return TaskResult(
+            summary=_research_sentence(brief),
+            findings=research.findings(brief),
+            result={**research.as_result(brief), "depth": payload.depth, "given_sources": len(documents)},
+        )
+
+
+def _find_profile(profiles: list[ClimateProfile], profile_id: str | None) -> ClimateProfile | None:
+    if profile_id is None:
+        return profiles[0] if profiles else None
+    for profile in profiles:
+        if str(profile.id) == profile_id.strip().lower():
+            return profile
+    known = ", ".join(f"{p.name} ({p.id})" for p in profiles[:10]) or "none yet"
+    raise InvalidInput(
+        f"unknown profile_id {profile_id!r} (known: {known}): create the profile, or leave profile_id out"
+    )
+
+
+def _missions_sentence(choice: Choice, profile: ClimateProfile | None, where: Situation, focus_area: str) -> str:
+    who = f"for {profile.name}" if profile else "for an average person, since there is no profile"
+    if not choice.proposals:
+        return f"No new mission to propose {who}: none of the {choice.examined} actions of the catalogue is left."
+    total = sum(p.impact.mid for p in choice.proposals)
+    area = "" if focus_area == "general" else f"{focus_area} "
+    best = max(choice.proposals, key=lambda p: p.impact.mid)
+    text = (
+        f"{len(choice.proposals)} {area}missions proposed {who}, together about {total:.0f} kgCO2e a year; "
+        f"the largest is “{best.action.title}” ({best.impact.mid:.0f} kg)."
+    )
+    return f"{text} {len(where.assumptions)} assumptions were made." if where.assumptions else text
+
+
+def _mission_evidence(proposal: Proposal) -> list[Evidence]:
+    action, impact = proposal.action, proposal.impact
+    evidence: list[Evidence] = [
+        Metric(name="saving", value=round(impact.mid, 1), unit="kgCO2e/year", formula=action.formula),
+        Metric(name="saving, low", value=round(impact.low, 1), unit="kgCO2e/year", formula="root sum of squares"),
+        Metric(name="saving, high", value=round(impact.high, 1), unit="kgCO2e/year", formula="root sum of squares"),
+    ]
+    evidence += [Metric(name=name, value=e.mid, unit=e.unit, formula=e.text) for name, e in proposal.inputs.items()]
+    return evidence
+
+
+def _mission_finding(proposal: Proposal) -> Finding:
+    from zora_core.skills.missions import explain
+
+    action, impact = proposal.action, proposal.impact
+    return Finding(
+        rule_id=f"missions.{action.id}",
+        title=f"{action.title}: about {impact.mid:.0f} kgCO2e a year ({max(0.0, impact.low):.0f} to {impact.high:.0f})",
+        detail=explain(proposal),
+        severity=Severity.INFO,
+        confidence=round(min(0.95, action.feasibility**0.5), 2),
+        source="statistic",
+        evidence=_mission_evidence(proposal),
+    )
+
+
+def _no_mission(choice: Choice, existing: list[ClimateMission]) -> Finding:
+    reasons = "; ".join(f"{count}: {reason}" for reason, count in choice.left_out.items())
+    evidence: list[Evidence] = [
+        Metric(name="actions examined", value=choice.examined, unit="actions", formula="the catalogue")
+    ]
+    if existing:
+        evidence.append(Rows(table="climate_missions", ids=[str(m.id) for m in existing[:200]]))
+    return Finding(
+        rule_id="missions.nothing",
+        title="No new mission to propose",
+        detail=f"Left out: {reasons}.",
+        severity=Severity.INFO,
+        confidence=1.0,
+        evidence=evidence,
+    )
+
+
+def _mission_suggestion(proposal: Proposal, profile: ClimateProfile | None) -> Suggestion:
+    from zora_core.skills.missions import explain
+
+    action = proposal.action
+    profile_id = str(profile.id) if profile else None
+    return Suggestion(
+        suggestion_type=SUGGESTION_TYPE,
+        title=f"New mission: {action.title}",
+        body=explain(proposal),
+        target={"table": "climate_missions", "profile_id": profile_id},
+        current_value=None,
+        suggested_value={
+            "profile_id": profile_id,
+            "title": action.title,
+            "description": explain(proposal),
+            "category": action.category,
+            "status": "planned",
+            "estimated_impact_kgco2": round(proposal.impact.mid, 1),
+            "due_date": None,
+            "verified": False,
+        },
+        evidence=_mission_evidence(proposal),
+        risk_level="low",
+    )
+
+
+def _missions_result(
+    choice: Choice,
+    where: Situation,
+    profile: ClimateProfile | None,
+    payload: ProposeNewClimateMissions,
+    existing: list[ClimateMission],
+) -> dict[str, Any]:
+    return {
+        "profile_id": str(profile.id) if profile else None,
+        "profile_type": where.profile_type,
+        "country": where.country,
+        "understood_as": dict(where.facts),
+        "assumptions": list(where.assumptions),
+        "focus_area": payload.focus_area,
+        "existing_missions": len(existing),
+        "actions_examined": choice.examined,
+        "left_out": choice.left_out,
+        "missions": [_mission_entry(proposal) for proposal in choice.proposals],
+    }
+
+
+def _mission_entry(proposal: Proposal) -> dict[str, Any]:
+    action, impact = proposal.action, proposal.impact
+    return {
+        "id": action.id,
+        "title": action.title,
+        "category": action.category,
+        "kgco2e_per_year": {"low": round(impact.low, 1), "mid": round(impact.mid, 1), "high": round(impact.high, 1)},
+        "formula": action.formula,
+        "inputs": {
+            name: {"low": e.low, "mid": e.mid, "high": e.high, "unit": e.unit, "source": e.source, "year": e.year}
+            for name, e in proposal.inputs.items()
+        },
+        "feasibility": action.feasibility,
+        "novelty": proposal.novelty,
+        "score": proposal.score,
+        "what_would_make_this_wrong": action.wrong,
+        "most_uncertain": [{"input": name, "share": round(share, 3)} for name, share in impact.drivers[:3]],
+        "notes": list(proposal.notes),
+    }
+
+
+async def _read_records(ctx: TaskContext, topic: str, depth: str) -> tuple[list[Document], list[str]]:
+    """Memories and journal entries as documents, and the memories' ids as the database ranked them.
+
+    The records of runs are left out: they would answer with the questions asked before.
+    """
+    from zora_core.skills.research import Document
+
+    found = [m for m in await ctx.search(topic, limit=100) if "agent_task" not in m.tags]
+    memories = {m.id: m for m in found}
+    if MEMORIES[depth]:
+        memories |= {m.id: m for m in await ctx.memories(limit=MEMORIES[depth]) if "agent_task" not in m.tags}
+    entries = [e for e in await ctx.journal(limit=JOURNAL[depth]) if e.category not in ("agent_action", "autonomy")]
+    documents = [
+        Document(f"memory_events/{m.id}", m.content, "memory_events", str(m.id), m.created_at)
+        for m in sorted(memories.values(), key=lambda m: (m.created_at, str(m.id)))
+    ]
+    documents += [
+        Document(
+            f"journal_entries/{e.id}",
+            f"{e.title}\n\n{e.body}" if e.body else e.title,
+            "journal_entries",
+            str(e.id),
+            e.created_at,
+        )
+        for e in entries
+    ]
+    return documents, [str(m.id) for m in found]
+
+
+async def _read_source(ctx: TaskContext, number: int, source: str) -> Document:
+    """A given source as a document: a URL is fetched, a path is read, anything else is the text itself."""
+    from zora_core.skills.page import Page
+    from zora_core.skills.research import Document
+
+    stripped = source.strip()
+    if not stripped:
+        raise InvalidInput(f"sources[{number - 1}] is empty: give a text, a URL or a path")
+    if re.match(r"https?://\S+$", stripped):
+        page = await ctx.page(url=stripped)
+        return Document(stripped, await ctx.compute(_page_text, page))
+    if _FILE_NAME.fullmatch(stripped):
+        path = ctx.path(stripped.removeprefix("file://").removeprefix("file:"))
+        if not path.is_file() or path.stat().st_size > MAX_SOURCE_BYTES:
+            raise InvalidInput(
+                f"sources[{number - 1}] {stripped!r} is not a file of at most {MAX_SOURCE_BYTES:,} bytes"
+            )
+        data = await ctx.compute(path.read_bytes)
+        ctx.cite("file", stripped, data)
+        text = data.decode("utf-8", "replace")
+        if path.suffix.lower() in (".html", ".htm"):
+            text = await ctx.compute(_page_text, Page(ref=stripped, html=text))
+        return Document(stripped, text)
+    ref = f"sources[{number - 1}]"
+    ctx.cite("payload", ref, source)
+    return Document(ref, source)
+
+
+def _page_text(page: Any) -> str:
+    return str(page.main_text)
+
+
+def _research_sentence(brief: Brief) -> str:
+    read = f"{brief.passages} passages of {brief.documents} documents"
+    if brief.verdict == "not enough evidence":
+        return f"Not enough evidence on “{brief.topic}” in {read}. {brief.gaps[0] if brief.gaps else ''}".strip()
+    documents = len({hit.document.ref for hit in brief.hits})
+    text = (
+        f"{len(brief.hits)} passages of {documents} documents speak of “{brief.topic}” (out of {read}); "
+        f"{len(brief.agreements)} agreements, {len(brief.disagreements)} contradictions, {len(brief.gaps)} gaps."
+    )
+    return f"{text} It all rests on one document." if brief.verdict == "thin" else text

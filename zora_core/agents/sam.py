@@ -1,0 +1,316 @@
+"""SAM reviews pages: can everyone use them, and does what they say about the climate hold."""
+
+from __future__ import annotations
+
+import typing
+from collections import defaultdict
+from dataclasses import asdict
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from zora_core.agents.agent import Agent, Payload, handler
+from zora_core.errors import InvalidInput
+from zora_core.models import AgentId, Element, Evidence, Finding, Quote, Suggestion, Task, TaskResult
+
+if typing.TYPE_CHECKING:
+    from zora_core.agents.context import TaskContext
+    from zora_core.agents.page_assets import Assets
+    from zora_core.skills.accessibility import AccessibilityReport
+    from zora_core.skills.claims import ClaimsReport
+    from zora_core.skills.footprint import Footprint
+    from zora_core.skills.page import Page
+    from zora_core.skills.readability import Readability
+
+STORED_FINDINGS = 200
+STORED_CLAIMS = 100
+MAX_SUGGESTIONS = 20
+MAX_FILE_BYTES = 5_000_000
+
+
+class ReviewClimatePage(Payload):
+    """Payload of review_climate_page."""
+
+    page: str = Field(default="climate", description="Key of a page in frontend_configs; not used with url or html.")
+    url: str | None = Field(default=None, description="Address of the page.")
+    html: str | None = Field(default=None, min_length=1, description="The page's markup itself.")
+
+    @model_validator(mode="after")
+    def _one_page(self) -> ReviewClimatePage:
+        given = [
+            name
+            for name in ("page", "url", "html")
+            if name in self.model_fields_set and getattr(self, name) is not None
+        ]
+        if len(given) > 1:
+            raise ValueError(f"give only one of page, url and html, not {' and '.join(given)}")
+        return self
+
+
+class ReviewAccessibility(Payload):
+    """Payload of review_accessibility."""
+
+    target: str | None = Field(default=None, min_length=1, description="A URL, a page key or a file.")
+    html: str | None = Field(default=None, min_length=1, description="The page's markup itself.")
+    level: Literal["A", "AA", "AAA"] = Field(default="AA", description="WCAG 2.2 conformance level to check against.")
+
+    @model_validator(mode="after")
+    def _one_page(self) -> ReviewAccessibility:
+        if (self.target is None) == (self.html is None):
+            raise ValueError("give either target or html")
+        return self
+
+
+class Sam(Agent):
+    """The reviewer of pages."""
+
+    agent_id = AgentId.SAM
+
+    @handler("review_climate_page", timeout_seconds=180)
+    async def review_climate_page(self, task: Task, payload: ReviewClimatePage, ctx: TaskContext) -> TaskResult:
+        """Check a page's climate claims, their sources and dates, its readability, structure and carbon footprint."""
+        from zora_core.agents.page_assets import with_assets
+
+        page = await self._climate_page(payload, ctx)
+        _refuse_empty(page)
+        await ctx.progress(0.2, "reading what the page loads")
+        assets = await with_assets(page, ctx)
+        await ctx.progress(0.6, "checking the claims")
+        return await ctx.compute(_climate_result, assets, ctx.now.year)
+
+    async def _climate_page(self, payload: ReviewClimatePage, ctx: TaskContext) -> Page:
+        if payload.html is not None:
+            return await ctx.page(html=payload.html)
+        if payload.url is not None:
+            return await ctx.page(url=payload.url)
+        return await ctx.page(page=payload.page)
+
+    @handler("review_accessibility", timeout_seconds=180)
+    async def review_accessibility(self, task: Task, payload: ReviewAccessibility, ctx: TaskContext) -> TaskResult:
+        """Check a page against WCAG 2.2 by static rules keyed to success criteria and ACT rules."""
+        from zora_core.agents.page_assets import with_assets
+
+        page = await self._target(payload, ctx)
+        _refuse_empty(page)
+        assets = await with_assets(page, ctx, only=frozenset({"stylesheet"}))
+        return await ctx.compute(_accessibility_result, assets, payload.level)
+
+    async def _target(self, payload: ReviewAccessibility, ctx: TaskContext) -> Page:
+        """The page that `target` names: an address, a page key, or a file."""
+        if payload.html is not None:
+            return await ctx.page(html=payload.html)
+        target = payload.target or ""
+        if target.lower().startswith(("http://", "https://")):
+            return await ctx.page(url=target)
+        keys = await ctx.page_keys()
+        if target in keys:
+            return await ctx.page(page=target)
+        try:
+            return _file_page(target, ctx)
+        except InvalidInput as error:
+            known = ", ".join(keys) or "none yet"
+            raise InvalidInput(
+                f"{target!r} is no URL, no page key (known: {known}) and no readable file: {error}"
+            ) from error
+
+
+def _file_page(target: str, ctx: TaskContext) -> Page:
+    from zora_core.skills.page import Page
+
+    path = ctx.path(target)
+    if not path.is_file():
+        raise InvalidInput(f"{target!r} is not a file")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise InvalidInput(f"{target!r} has {path.stat().st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
+    data = path.read_bytes()
+    if b"\0" in data or b"<" not in data:
+        raise InvalidInput(f"{target!r} holds no markup")
+    ctx.cite("file", str(path), data)
+    return Page(ref=target, html=data.decode("utf-8", "replace"), url=path.as_uri())
+
+
+def _refuse_empty(page: Page) -> None:
+    if not page.html.strip():
+        raise InvalidInput(f"page {page.ref!r} is empty: there is nothing to review")
+
+
+def _accessibility_result(assets: Assets, level: str) -> TaskResult:
+    from zora_core.skills.accessibility import check_accessibility, rules
+
+    page = assets.page
+    report = check_accessibility(page, level)
+    by_id = {rule.id: rule for rule in rules().values()}
+    broken = [
+        {
+            "rule_id": rule_id,
+            "title": by_id[rule_id].title,
+            "criterion": by_id[rule_id].criterion or None,
+            "level": by_id[rule_id].level,
+            "act_rules": list(by_id[rule_id].act),
+            "severity": by_id[rule_id].severity.value,
+            "count": count,
+        }
+        for rule_id, count in report.by_rule.items()
+    ]
+    return TaskResult(
+        summary=_accessibility_summary(page, report, level),
+        findings=report.findings[:STORED_FINDINGS],
+        suggestions=_accessibility_suggestions(page, report),
+        result={
+            "page": page.ref,
+            "level": level,
+            "engine": "static",
+            "elements": report.elements,
+            "rules_checked": report.rules_checked,
+            "findings": len(report.findings),
+            "findings_stored": min(len(report.findings), STORED_FINDINGS),
+            "by_severity": report.by_severity,
+            "rules_broken": broken,
+            "stylesheets_read": assets.read,
+            "unread": assets.unread,
+            "truncated": report.truncated,
+            "limits": "Markup and styles only: no script ran, nothing was laid out; a person must check the rest.",
+        },
+    )
+
+
+def _accessibility_summary(page: Page, report: AccessibilityReport, level: str) -> str:
+    examined = f"{report.elements} elements of {page.ref}, {report.rules_checked} rules, level {level}"
+    if not report.findings:
+        return f"No accessibility fault found ({examined}); what only a person can judge is unchecked."
+    severities = ", ".join(f"{count} {severity}" for severity, count in report.by_severity.items())
+    worst = max(report.findings, key=lambda f: (f.severity.rank, report.by_rule[f.rule_id]))
+    times = report.by_rule[worst.rule_id]
+    total = _count(len(report.findings), "accessibility finding")
+    return f"{total} ({severities}; {examined}). Worst: {worst.title} ({times}x)."
+
+
+def _accessibility_suggestions(page: Page, report: AccessibilityReport) -> list[Suggestion]:
+    """One suggestion per broken rule, most severe first, with up to five of its elements."""
+    groups: dict[str, list[tuple[Finding, str]]] = defaultdict(list)
+    for finding, fix in zip(report.findings, report.fixes, strict=True):
+        groups[finding.rule_id].append((finding, fix))
+    suggestions = []
+    for rule_id, group in list(groups.items())[:MAX_SUGGESTIONS]:
+        elements = [e for finding, _ in group[:5] for e in finding.evidence if isinstance(e, Element)]
+        fixes = {e.selector: fix for e, (_, fix) in zip(elements, group, strict=False) if fix}
+        evidence: list[Evidence] = list(elements)
+        suggestions.append(
+            Suggestion(
+                suggestion_type="advice",
+                title=f"{group[0][0].title}: fix {_count(len(group), 'element')}",
+                body=group[0][0].detail,
+                target={"page": page.ref, "rule_id": rule_id, "elements": len(group)},
+                current_value={e.selector: e.html for e in elements},
+                suggested_value=fixes or None,
+                evidence=evidence,
+            )
+        )
+    return suggestions
+
+
+def _climate_result(assets: Assets, year: int) -> TaskResult:
+    from zora_core.skills.claims import check_text
+    from zora_core.skills.climate_page import has_source, review, structure
+    from zora_core.skills.footprint import footprint
+    from zora_core.skills.readability import readability
+
+    page = assets.page
+    report = check_text(page.text, source=page.ref)
+    reading = readability(page.main_text)
+    weight = footprint(page.transfer_bytes or page.html_bytes)
+    sourced = [has_source(page, claim) for claim in report.claims]
+    findings = [*report.findings, *review(page, report.claims, reading, weight, year=year, complete=assets.complete)]
+    findings.sort(key=lambda f: -f.severity.rank)
+    claims = [
+        {"text": c.text, "start": c.start, "kind": c.kind, "verdict": c.verdict, "source_nearby": near}
+        for c, near in list(zip(report.claims, sourced, strict=True))[:STORED_CLAIMS]
+    ]
+    return TaskResult(
+        summary=_climate_summary(page, report, sum(sourced), weight, assets.complete),
+        findings=findings[:STORED_FINDINGS],
+        suggestions=_claim_suggestions(page, report, sourced),
+        result={
+            "page": page.ref,
+            "title": page.title,
+            "sentences": report.sentences,
+            "claims": claims,
+            "claims_total": len(report.claims),
+            "claims_with_source_nearby": sum(sourced),
+            "verdicts": _verdicts(report),
+            "findings": len(findings),
+            "findings_stored": min(len(findings), STORED_FINDINGS),
+            "readability": _reading_result(reading),
+            "structure": asdict(structure(page)),
+            "footprint": {
+                "transfer_bytes": weight.transfer_bytes,
+                "complete": assets.complete,
+                "resources_read": assets.read,
+                "unread": assets.unread,
+                "grams_co2e_per_view": round(weight.grams_per_view, 5),
+                "grade": weight.grade,
+                "formula": weight.formula,
+                "source": weight.source,
+            },
+        },
+    )
+
+
+def _verdicts(report: ClaimsReport) -> dict[str, int]:
+    counts: dict[str, int] = defaultdict(int)
+    for claim in report.claims:
+        counts[claim.verdict] += 1
+    return dict(counts)
+
+
+def _reading_result(reading: Readability) -> dict[str, Any]:
+    return {
+        "words": reading.words,
+        "sentences": reading.sentences,
+        "words_per_sentence": round(reading.words_per_sentence, 1),
+        "long_word_share": round(reading.long_word_share, 3),
+        "lix": None if reading.lix is None else round(reading.lix, 1),
+        "level": reading.level,
+        "long_sentences": len(reading.long_sentences),
+    }
+
+
+def _climate_summary(page: Page, report: ClaimsReport, sourced: int, weight: Footprint, complete: bool) -> str:
+    at_least = "" if complete else "at least "
+    view = f"{at_least}{weight.grams_per_view:.3f} gCO2e per view (grade {weight.grade})"
+    if not report.claims:
+        return f"No climate claim in {_count(report.sentences, 'sentence')} of {page.ref}; {view}."
+    verdicts = ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in _verdicts(report).items())
+    found = f"{_count(len(report.claims), 'climate claim')} in {_count(report.sentences, 'sentence')} of {page.ref}"
+    return f"{found}: {verdicts}; {sourced} with a source nearby; {view}."
+
+
+def _claim_suggestions(page: Page, report: ClaimsReport, sourced: list[bool]) -> list[Suggestion]:
+    """One suggestion per claim that a rule objects to, worst first: what is missing and how to reword."""
+    from zora_core.skills.climate_page import missing_parts, pattern
+
+    judged = [
+        (c, near) for c, near in zip(report.claims, sourced, strict=True) if c.verdict != "supported" and c.findings
+    ]
+    judged.sort(key=lambda pair: (-pair[0].findings[0].severity.rank, pair[0].start))
+    return [
+        Suggestion(
+            suggestion_type="advice",
+            title=f"{'Remove or reword' if claim.verdict == 'prohibited' else 'Substantiate'}: “{_short(claim.text)}”",
+            body=" ".join(claim.remedies) or claim.findings[0].detail,
+            target={"page": page.ref, "start": claim.start, "verdict": claim.verdict},
+            current_value=claim.text,
+            suggested_value={"missing": missing_parts(claim, source_nearby=near), "pattern": pattern(claim)},
+            evidence=[Quote(source=page.ref, text=claim.text, start=claim.start)],
+            risk_level="medium" if claim.verdict == "prohibited" else "low",
+        )
+        for claim, near in judged[:MAX_SUGGESTIONS]
+    ]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 70 else f"{text[:69]}…"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,59 @@
+"""What WAI-ARIA says about roles, states and properties, read from the data file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Role:
+    """One role; see the data file for what each field means."""
+
+    name: str = "author"
+    required: tuple[str, ...] = ()
+    supports: frozenset[str] = frozenset()
+    context: frozenset[str] = frozenset()
+    owns: frozenset[str] = frozenset()
+    leaf: bool = False
+
+
+@dataclass(frozen=True)
+class Aria:
+    """Roles by name, attributes by kind of value, and the roles that HTML elements have by themselves."""
+
+    roles: dict[str, Role]
+    attributes: dict[str, tuple[str, frozenset[str]]]
+    global_attributes: frozenset[str]
+    implicit: dict[str, str]
+    input_roles: dict[str, str]
+
+
+@lru_cache(maxsize=1)
+def load() -> Aria:
+    """The tables of the data file; an attribute's value is its kind and, for tokens, the values allowed."""
+    text = resources.files("zora_core").joinpath("data", "accessibility_aria.toml").read_text(encoding="utf-8")
+    data: dict[str, Any] = tomllib.loads(text)
+    kinds = data["attributes"]
+    attributes = {
+        name: (kind, frozenset[str]())
+        for kind in ("boolean", "boolean_or_undefined", "tristate", "integer", "number", "reference", "text")
+        for name in kinds[kind]
+    }
+    attributes |= {name: ("token", frozenset(values)) for name, values in kinds["token"].items()}
+    attributes |= {name: ("tokens", frozenset(values)) for name, values in kinds["tokens"].items()}
+    roles = {
+        role: Role(
+            name=entry.get("name", "author"),
+            required=tuple(entry.get("required", ())),
+            supports=frozenset(entry.get("supports", ())),
+            context=frozenset(entry.get("context", ())),
+            owns=frozenset(entry.get("owns", ())),
+            leaf=entry.get("leaf", False),
+        )
+        for role, entry in data["roles"].items()
+    }
+    return Aria(roles, attributes, frozenset(kinds["global"]), data["implicit"], data["input_roles"])

@@ -1,0 +1,59 @@
+"""The word lists of the accessibility rules, read from the data file."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+
+@dataclass(frozen=True)
+class Words:
+    """Words that tell something about links, images, titles, labels and languages."""
+
+    generic_links: frozenset[str]
+    document_extensions: frozenset[str]
+    uninformative_alts: frozenset[str]
+    image_extensions: frozenset[str]
+    generic_titles: frozenset[str]
+    generic_labels: frozenset[str]
+    autofill: frozenset[str]
+    autofill_contact: frozenset[str]
+    language_codes: frozenset[str]
+    rtl_languages: frozenset[str]
+    languages: dict[str, frozenset[str]]
+
+
+@lru_cache(maxsize=1)
+def words() -> Words:
+    """The lists of the data file."""
+    text = resources.files("zora_core").joinpath("data", "accessibility_words.toml").read_text(encoding="utf-8")
+    data = tomllib.loads(text)
+    return Words(
+        generic_links=frozenset(data["links"]["generic"]),
+        document_extensions=frozenset(data["links"]["documents"]),
+        uninformative_alts=frozenset(data["images"]["uninformative"]),
+        image_extensions=frozenset(data["images"]["extensions"]),
+        generic_titles=frozenset(data["titles"]["generic"]),
+        generic_labels=frozenset(data["labels"]["generic"]),
+        autofill=frozenset(data["autocomplete"]["fields"]),
+        autofill_contact=frozenset(data["autocomplete"]["contact_fields"]),
+        language_codes=frozenset(data["languages"]["codes"].split()),
+        rtl_languages=frozenset(data["languages"]["rtl"]),
+        languages={code: frozenset(listed.split()) for code, listed in data["languages"]["words"].items()},
+    )
+
+
+def guess_language(text: str) -> str | None:
+    """The language a passage is written in, or None when its frequent words do not settle it.
+
+    Counts the frequent words of each language; the best needs three hits and twice as many as any other.
+    """
+    tokens = re.findall(r"[^\W\d_]+", text.lower())
+    hits = {code: sum(token in listed for token in tokens) for code, listed in words().languages.items()}
+    ranked = sorted(hits, key=lambda code: (-hits[code], code))
+    best, second = ranked[0], ranked[1]
+    enough = hits[best] >= 3 and hits[best] >= 2 * max(hits[second], 1) and hits[best] * 6 >= len(tokens)
+    return best if enough else None

@@ -1,0 +1,195 @@
+"""Environmental claims in a text: found, parsed, held against EU, UK and US rules and against given sources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zora_core.models import Finding, Quote, Severity
+from zora_core.skills.claim_detection import Detection, detect, features
+from zora_core.skills.claim_evidence import Evidence, Match, Passage, SourceText
+from zora_core.skills.claim_parsing import Facts, parse_facts, split_sentences
+from zora_core.skills.claim_rules import JURISDICTIONS, VERDICTS, Rule, claim_features, rules_for
+from zora_core.skills.text import Sentence
+
+__all__ = ["JURISDICTIONS", "VERDICTS", "Claim", "ClaimsReport", "SourceText", "check_text"]
+
+# The kind of a claim is the first of these features that it shows.
+_KINDS = (
+    "neutrality",
+    "future",
+    "label_claim",
+    "offset",
+    "recycled_content",
+    "recyclable",
+    "compostable",
+    "degradable",
+    "free_of",
+    "non_toxic",
+    "renewable_energy",
+    "renewable_material",
+    "source_reduction",
+    "reduction",
+    "comparison",
+    "generic",
+)
+
+_SUBSTANTIATION = {
+    "EU": "Directive 2005/29/EC, Article 12",
+    "UK": "CMA Green Claims Code, principle 6 (substantiated)",
+    "US": "16 CFR 260.2",
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An environmental claim: the sentence `text` at character `start` of the checked text.
+
+    `kind` names what it asserts (`neutrality`, `future`, `reduction`, `generic`, …, else `other`). `verdict` is that of
+    the rules on its wording: `prohibited` (a practice that the law lists as always unfair), `misleading` (open to a
+    false reading, or contradicted by a source), `needs_evidence` (could be true, is not shown), `supported` (the
+    given sources agree and no rule objects). `remedies` say what would cure its findings; `confidence` that it is a
+    claim at all lies in 0..1.
+    """
+
+    text: str
+    start: int
+    kind: str
+    verdict: str
+    confidence: float
+    facts: Facts
+    evidence: str
+    findings: list[Finding]
+    remedies: list[str]
+
+
+@dataclass(frozen=True)
+class ClaimsReport:
+    """The claims of a text in their order, all findings (most severe first) and how many sentences were examined."""
+
+    claims: list[Claim]
+    findings: list[Finding]
+    sentences: int
+
+
+def check_text(
+    text: str,
+    *,
+    source: str,
+    jurisdictions: Sequence[str] = JURISDICTIONS,
+    sources: Sequence[SourceText] = (),
+    assume_claims: bool = False,
+) -> ClaimsReport:
+    """Find the environmental claims in `text` and judge each.
+
+    `source` names the text in evidence. `sources` are texts that may support the claims. `assume_claims` is for text
+    that was handed in as a claim: every sentence about the environment counts, whatever its score. Raises `ValueError`
+    for an unknown jurisdiction.
+    """
+    rules = rules_for(jurisdictions)
+    evidence = Evidence(sources)
+    sentences = split_sentences(text)
+    claims = []
+    for index, sentence in enumerate(sentences):
+        facts = parse_facts(sentence.text)
+        detection = detect(sentence.text, facts)
+        if detection.is_claim or (assume_claims and _speaks_of_environment(sentence.text, detection)):
+            beside = " ".join(s.text for s in sentences[max(0, index - 1) : index + 2] if s is not sentence)
+            claims.append(_judge(sentence, facts, detection, beside, rules, evidence, source, jurisdictions))
+    findings = [finding for claim in claims for finding in claim.findings]
+    findings.sort(key=lambda f: (-f.severity.rank, -f.confidence))
+    return ClaimsReport(claims, findings, len(sentences))
+
+
+def _speaks_of_environment(sentence: str, detection: Detection) -> bool:
+    return detection.score > 0 or bool(features(sentence) & set(_KINDS) - {"future", "reduction", "comparison"})
+
+
+def _judge(
+    sentence: Sentence,
+    facts: Facts,
+    detection: Detection,
+    beside: str,
+    rules: Sequence[Rule],
+    evidence: Evidence,
+    source: str,
+    jurisdictions: Sequence[str],
+) -> Claim:
+    shown = claim_features(sentence.text, facts, beside)
+    match = evidence.match(sentence.text, facts)
+    quote = Quote(source=source, text=sentence.text, start=sentence.start)
+    broken = [rule for rule in rules if rule.applies(shown) and not rule.cured_by & match.shown]
+    findings = [_rule_finding(rule, quote) for rule in broken]
+    findings += _evidence_findings(match, quote, jurisdictions)
+    verdicts = {rule.verdict for rule in broken}
+    if match.contradicting or match.narrower:
+        verdicts.add("misleading")
+    if match.status != "agrees":
+        verdicts.add("needs_evidence")
+    findings.sort(key=lambda f: (-f.severity.rank, -f.confidence))
+    return Claim(
+        text=sentence.text,
+        start=sentence.start,
+        kind=next((kind for kind in _KINDS if kind in shown), "other"),
+        verdict=min(verdicts, key=VERDICTS.index, default="supported"),
+        confidence=detection.confidence,
+        facts=facts,
+        evidence=match.status,
+        findings=findings,
+        remedies=list(dict.fromkeys(rule.remedy for rule in broken)),
+    )
+
+
+def _rule_finding(rule: Rule, quote: Quote) -> Finding:
+    return Finding(
+        rule_id=rule.id,
+        title=rule.title,
+        detail=f"{rule.detail} Provision: {rule.provision}. What to do: {rule.remedy}",
+        severity=rule.severity,
+        confidence=rule.confidence,
+        evidence=[quote],
+    )
+
+
+def _evidence_findings(match: Match, quote: Quote, jurisdictions: Sequence[str]) -> list[Finding]:
+    provisions = "; ".join(_SUBSTANTIATION[j] for j in dict.fromkeys(jurisdictions))
+    findings = [
+        Finding(
+            rule_id="claims.evidence.contradicted",
+            title="A given source contradicts the claim",
+            detail=f"{passage.reason}. Provision: {provisions}.",
+            severity=Severity.CRITICAL,
+            confidence=0.8,
+            evidence=[quote, _quoted(passage)],
+        )
+        for passage in match.contradicting
+    ]
+    findings += [
+        Finding(
+            rule_id="claims.evidence.narrower",
+            title="The source supports less than the claim says",
+            detail=f"{passage.reason}. Provision: {provisions}.",
+            severity=Severity.HIGH,
+            confidence=0.65,
+            evidence=[quote, _quoted(passage)],
+        )
+        for passage in match.narrower
+    ]
+    if match.status in ("silent", "none", "partly") and (match.missing or match.status != "partly"):
+        what = ", ".join(match.missing) or "the statement"
+        given = "no source was given" if match.status == "none" else f"the given sources do not show {what}"
+        findings.append(
+            Finding(
+                rule_id="claims.evidence.missing",
+                title="The claim is not substantiated here",
+                detail=f"{given[0].upper()}{given[1:]}. Provision: {provisions}.",
+                severity=Severity.LOW if match.status == "none" else Severity.MEDIUM,
+                confidence=0.9 if match.status == "none" else 0.7,
+                evidence=[quote, *(_quoted(p) for p in match.agreeing[:2])],
+            )
+        )
+    return findings
+
+
+def _quoted(passage: Passage) -> Quote:
+    return Quote(source=passage.ref, text=passage.text, start=passage.start)

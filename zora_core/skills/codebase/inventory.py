@@ -1,0 +1,155 @@
+"""The files of a directory: which there are, in which language, and which of them are read."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from functools import cache, cached_property
+from pathlib import Path, PurePosixPath
+
+from zora_core.skills.codebase.issue import settings
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A text file under the target; `path` is relative to it, with slashes."""
+
+    path: str
+    language: str
+    text: str
+    is_test: bool
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """Its lines, as compilers count them."""
+        return self.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+    @cached_property
+    def code_lines(self) -> int:
+        """Lines that are neither blank nor a comment."""
+        comment = settings()["languages"][self.language]["comment"]
+        stripped = (line.strip() for line in self.lines)
+        return sum(1 for line in stripped if line and not (comment and line.startswith(comment)))
+
+    @property
+    def is_code(self) -> bool:
+        """Whether it is written in a programming language."""
+        return self.language in settings()["code"]["languages"]
+
+
+@dataclass
+class Inventory:
+    """What was read, and how many files were not, by reason."""
+
+    root: Path
+    files: list[SourceFile] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def code(self) -> list[SourceFile]:
+        """The files in programming languages."""
+        return [file for file in self.files if file.is_code]
+
+    def python(self) -> list[SourceFile]:
+        """The Python files."""
+        return [file for file in self.files if file.language == "python"]
+
+
+def take_inventory(root: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Inventory:
+    """Read the files under `root`, in order of their paths, within the limits.
+
+    `include` and `exclude` are globs on the relative path (`src/**`, `*.py`); a directory's name excludes all in it.
+    Symbolic links are never followed, so that nothing outside `root` is read.
+    """
+    limits = settings()["limits"]
+    inventory = Inventory(root)
+    total = 0
+    for path, entry in _walk(root, "", exclude, inventory.skipped):
+        if include and not _matches(path, include):
+            inventory.skipped["not included"] += 1
+            continue
+        language = _language(path)
+        if language is None:
+            inventory.skipped["unknown type"] += 1
+            continue
+        size = entry.stat(follow_symlinks=False).st_size
+        if size > limits["file_bytes"]:
+            inventory.skipped["too large"] += 1
+            continue
+        if len(inventory.files) >= limits["files"] or total + size > limits["total_bytes"]:
+            inventory.skipped["beyond the limit"] += 1
+            continue
+        data = Path(entry.path).read_bytes()
+        if b"\0" in data:
+            inventory.skipped["binary"] += 1
+            continue
+        total += size
+        text = data.decode("utf-8-sig", "replace")
+        if _is_generated(text):
+            inventory.skipped["generated"] += 1
+            continue
+        inventory.files.append(SourceFile(path, language, text, _is_test(path)))
+    return inventory
+
+
+def _walk(
+    root: Path, prefix: str, exclude: Sequence[str], skipped: Counter[str]
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    with os.scandir(root) as entries:
+        ordered = sorted(entries, key=lambda entry: entry.name)
+    for entry in ordered:
+        path = prefix + entry.name
+        if entry.is_symlink():
+            skipped["symbolic link"] += 1
+        elif _matches(path, exclude):
+            skipped["excluded"] += 1
+        elif entry.is_dir(follow_symlinks=False):
+            if entry.name in settings()["inventory"]["skip_directories"]:
+                skipped["skipped directory"] += 1
+            else:
+                yield from _walk(Path(entry.path), path + "/", exclude, skipped)
+        elif entry.is_file(follow_symlinks=False):
+            yield path, entry
+
+
+def _matches(path: str, patterns: Sequence[str]) -> bool:
+    """Whether a glob matches the whole path or, as with `.gitignore`, one of the folders above it."""
+    parents = [str(parent) for parent in PurePosixPath(path).parents][:-1]
+    name = path.rsplit("/", 1)[-1]
+    for pattern in patterns:
+        pattern = pattern.removeprefix("./").rstrip("/")
+        if "/" not in pattern and fnmatch(name, pattern):
+            return True
+        if any(fnmatch(candidate, pattern) for candidate in (path, *parents)):
+            return True
+    return False
+
+
+@cache
+def _extensions() -> dict[str, str]:
+    return {
+        extension: language for language, about in settings()["languages"].items() for extension in about["extensions"]
+    }
+
+
+def _language(path: str) -> str | None:
+    name = path.rsplit("/", 1)[-1].lower()
+    return _extensions().get("." + name.rsplit(".", 1)[-1]) if "." in name else None
+
+
+def _is_test(path: str) -> bool:
+    rules = settings()["inventory"]
+    *folders, name = path.split("/")
+    return any(folder.lower() in rules["test_directories"] for folder in folders) or any(
+        fnmatch(name, pattern) for pattern in rules["test_names"]
+    )
+
+
+def _is_generated(text: str) -> bool:
+    """Whether one of the first comment lines says that a program wrote the file."""
+    head = [
+        line for line in text[:600].lower().split("\n")[:5] if line.lstrip().startswith(("#", "//", "/*", "--", "*"))
+    ]
+    return any(mark in line for line in head for mark in settings()["inventory"]["generated_marks"])

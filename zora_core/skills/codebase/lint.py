@@ -1,0 +1,97 @@
+"""Ruff's findings on Python files, without the target's own configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from zora_core.models import Severity
+from zora_core.skills.codebase.inventory import Inventory, SourceFile
+from zora_core.skills.codebase.issue import Issue, place, settings
+
+FILES_PER_CALL = 2000
+
+
+def lint(inventory: Inventory) -> list[Issue]:
+    """Run ruff with the rules in `codebase.toml`; every file is named to it, so that it looks for none itself.
+
+    Raises `RuntimeError` with ruff's own message when it cannot run.
+    """
+    rules = settings()["ruff"]
+    by_path = {os.path.join(inventory.root, file.path): file for file in inventory.python()}
+    issues = []
+    paths = sorted(by_path)
+    for start in range(0, len(paths), FILES_PER_CALL):
+        for found in _ruff(paths[start : start + FILES_PER_CALL], _target_version(inventory.files)):
+            file = by_path.get(found["filename"])
+            code = found["code"] or "invalid-syntax"
+            if file is None or (file.is_test and code in rules["ignore_in_tests"]):
+                continue
+            where = place(file.path, found["location"]["row"], file.lines, hide=code in rules["hide_text"])
+            issues.append(
+                Issue(
+                    rule_id=f"code.ruff.{code}",
+                    message=f"{code} {found['message']}",
+                    severity=severity_of(code),
+                    places=(where,),
+                )
+            )
+    return issues
+
+
+@cache
+def severity_of(code: str) -> Severity:
+    """The severity of a ruff rule, by its longest known prefix."""
+    table: dict[str, str] = settings()["ruff"]["severity"]
+    prefix = max((known for known in table if code.startswith(known)), key=len, default="")
+    return Severity(table.get(prefix, "low"))
+
+
+def _ruff(paths: list[str], version: str) -> list[dict[str, Any]]:
+    from ruff.__main__ import find_ruff_bin  # type: ignore[import-untyped]
+
+    rules = settings()["ruff"]
+    command = [
+        os.fsdecode(find_ruff_bin()),
+        "check",
+        "--isolated",
+        "--no-cache",
+        "--no-fix",
+        "--exit-zero",
+        "--quiet",
+        "--output-format=json",
+        f"--target-version={version}",
+        f"--select={','.join(rules['select'])}",
+        f"--ignore={','.join(rules['ignore'])}",
+        "--",
+        *paths,
+    ]
+    environment = {name: os.environ[name] for name in ("SYSTEMROOT", "TMPDIR", "TEMP") if name in os.environ}
+    limit = settings()["limits"]["ruff_seconds"]
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=limit, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"ruff failed with status {done.returncode}: {done.stderr.decode(errors='replace')[:500]}")
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def _target_version(files: Iterable[SourceFile]) -> str:
+    """The oldest Python that the target's `pyproject.toml` supports; the newest known when it does not say."""
+    newest: int = settings()["ruff"]["newest_python"]
+    for file in files:
+        if file.path == "pyproject.toml":
+            try:
+                project = tomllib.loads(file.text).get("project")
+            except tomllib.TOMLDecodeError:
+                return f"py3{newest}"
+            required = project.get("requires-python") if isinstance(project, dict) else None
+            match = re.search(r">=?\s*3\.(\d+)", required) if isinstance(required, str) else None
+            if match:
+                return f"py3{min(max(int(match[1]), 7), newest)}"
+    return f"py3{newest}"

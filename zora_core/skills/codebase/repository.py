@@ -1,0 +1,168 @@
+"""What a Git repository tells about its files, read without running anything that the repository could configure."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from zora_core.errors import InvalidInput
+from zora_core.skills.codebase.issue import settings
+
+# A repository's own configuration may name programs (monitors, hooks, signature and diff helpers, transports).
+_SAFE_CONFIGURATION = {
+    "safe.directory": "*",
+    "core.fsmonitor": "false",
+    "core.hooksPath": os.devnull,
+    "core.pager": "cat",
+    "core.attributesFile": os.devnull,
+    "log.showSignature": "false",
+    "protocol.allow": "never",
+    "submodule.recurse": "false",
+}
+
+
+@dataclass(frozen=True)
+class Repository:
+    """`directory` is Git's own folder; `bare` tells that it has no work tree; `shallow` that its history is cut off."""
+
+    directory: Path
+    bare: bool
+    shallow: bool
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit without merges: who, when (UTC), and the lines changed in each file of the target."""
+
+    author: str
+    at: datetime
+    changes: dict[str, int]
+
+
+def find_repository(target: Path) -> Repository | None:
+    """The repository that `target` is or lies in, or None."""
+    if not target.is_dir():
+        return None
+    found = _git(
+        target, "rev-parse", "--absolute-git-dir", "--is-bare-repository", "--is-shallow-repository", check=False
+    )
+    if found is None:
+        return None
+    directory, bare, shallow = found.decode("utf-8", "surrogateescape").rstrip("\n").rsplit("\n", 2)
+    return Repository(Path(directory), bare == "true", shallow == "true")
+
+
+def read_history(target: Path) -> list[Commit]:
+    """The commits that touched `target`, newest first, at most `limits.git_commits`; paths are relative to it.
+
+    Renames are not followed: a renamed file begins anew.
+    """
+    output = _git(
+        target,
+        "log",
+        f"--max-count={settings()['limits']['git_commits']}",
+        "--no-merges",
+        "--no-renames",
+        "--no-ext-diff",
+        "--no-textconv",
+        "--no-show-signature",
+        "--no-mailmap",
+        "--ignore-submodules=all",
+        "--relative",
+        "--numstat",
+        "-z",
+        "--format=%x01%an%x02%ct",
+        "HEAD",
+        "--",
+        ".",
+        check=False,
+    )
+    return list(_commits(output or b""))
+
+
+def _commits(output: bytes) -> Iterator[Commit]:
+    for record in output.decode("utf-8", "surrogateescape").split("\x01")[1:]:
+        head, _, body = record.partition("\0")
+        author, _, seconds = head.partition("\x02")
+        changes: dict[str, int] = {}
+        for entry in body.split("\0"):
+            added, _, rest = entry.strip("\n").partition("\t")
+            deleted, _, path = rest.partition("\t")
+            if path and added.isdigit() and deleted.isdigit():
+                changes[path] = changes.get(path, 0) + int(added) + int(deleted)
+        if seconds.strip().isdigit():
+            yield Commit(author.strip(), datetime.fromtimestamp(int(seconds), UTC), changes)
+
+
+def export_head(repository: Path, destination: Path) -> int:
+    """Write the files of a bare repository's HEAD under `destination`, unfiltered, and return how many.
+
+    Symbolic links, submodules and files beyond the limits are left out. Raises `InvalidInput` when there is no commit.
+    """
+    limits = settings()["limits"]
+    listing = _git(repository, "ls-tree", "-r", "-z", "--long", "HEAD", check=False)
+    if listing is None:
+        raise InvalidInput(f"the repository {str(repository)!r} has no commit at HEAD: name a branch with commits")
+    wanted: list[tuple[str, Path]] = []
+    total = 0
+    for entry in listing.decode("utf-8", "surrogateescape").split("\0"):
+        about, _, name = entry.partition("\t")
+        fields = about.split()
+        if len(fields) != 4 or fields[0] not in ("100644", "100755") or int(fields[3]) > limits["file_bytes"]:
+            continue
+        path = Path(os.path.normpath(destination / name))
+        total += int(fields[3])
+        if len(wanted) >= limits["files"] or total > limits["total_bytes"]:
+            break
+        if path.is_relative_to(destination) and path != destination:
+            wanted.append((fields[2], path))
+    requests = "".join(f"{blob}\n" for blob, _ in wanted).encode()
+    answer = _git(repository, "cat-file", "--batch", stdin=requests) or b""
+    position = 0
+    for _, path in wanted:
+        end = answer.index(b"\n", position)
+        size = int(answer[position:end].split()[2])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(answer[end + 1 : end + 1 + size])
+        position = end + 1 + size + 1
+    return len(wanted)
+
+
+def _git(directory: Path, *arguments: str, stdin: bytes = b"", check: bool = True) -> bytes | None:
+    """Git's output; None when it fails and `check` is off. Nothing is fetched, locked, paged or asked for."""
+    command = ["git", "--no-pager", "--no-optional-locks", "--no-replace-objects", "--literal-pathspecs"]
+    for name, value in _SAFE_CONFIGURATION.items():
+        command += ["-c", f"{name}={value}"]
+    environment = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LC_ALL": "C",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_ALLOW_PROTOCOL": "",
+    }
+    try:
+        done = subprocess.run(
+            [*command, *arguments],
+            cwd=directory,
+            input=stdin,
+            capture_output=True,
+            env=environment,
+            timeout=settings()["limits"]["git_seconds"],
+            check=False,
+        )
+    except FileNotFoundError:
+        if check:
+            raise
+        return None
+    if done.returncode == 0:
+        return done.stdout
+    if check:
+        raise RuntimeError(f"git {arguments[0]} failed: {done.stderr.decode(errors='replace')[:500]}")
+    return None

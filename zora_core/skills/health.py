@@ -1,0 +1,236 @@
+"""The health of endpoints, queue, database and disk: each figure against its threshold, green, amber or red."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from math import ceil, sqrt
+from typing import Any, Literal
+
+from zora_core.models import Evidence, Finding, Metric, Severity
+
+Status = Literal["green", "amber", "red"]
+ORDER: dict[Status, int] = {"red": 0, "amber": 1, "green": 2}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What came back from one request: `status` is None when nothing did, and `error` then says why."""
+
+    elapsed_ms: float
+    status: int | None = None
+    error: str | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether the service answered as it should: any status below 400."""
+        return self.status is not None and self.status < 400
+
+
+@dataclass(frozen=True)
+class Check:
+    """One judged figure: `name` is the rule, `subject` what was measured, `reason` and `next_step` are for a person."""
+
+    name: str
+    subject: str
+    status: Status
+    value: float
+    unit: str
+    reason: str
+    next_step: str
+    evidence: tuple[Evidence, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For programs; the evidence is in the findings."""
+        return {key: value for key, value in asdict(self).items() if key != "evidence"}
+
+
+@cache
+def settings() -> dict[str, Any]:
+    """The thresholds in `health.toml`."""
+    return tomllib.loads((files("zora_core.data") / "health.toml").read_text(encoding="utf-8"))
+
+
+def judge(
+    name: str, subject: str, value: float, reason: str, *, formula: str = "", evidence: Sequence[Evidence] = ()
+) -> Check:
+    """Compare `value` with the thresholds of the check `name`."""
+    rule = settings()["checks"][name]
+    below = rule["worse"] == "below"
+
+    def beyond(limit: float) -> bool:
+        return value < limit if below else value > limit
+
+    status: Status = "red" if beyond(rule["red"]) else "amber" if beyond(rule["amber"]) else "green"
+    if status != "green":
+        reason += f" ({status} {rule['worse']} {rule[status]:g} {rule['unit']})"
+    metric = Metric(name=f"{name} {subject}".strip(), value=round(value, 4), unit=rule["unit"], formula=formula)
+    return Check(
+        name=name,
+        subject=subject,
+        status=status,
+        value=round(value, 4),
+        unit=rule["unit"],
+        reason=reason,
+        next_step="" if status == "green" else rule["next_step"],
+        evidence=(metric, *evidence),
+    )
+
+
+def judge_endpoint(
+    url: str, probes: Sequence[Probe], certificate_expires: datetime | None, now: datetime
+) -> list[Check]:
+    """Availability, p95 latency and the certificate's remaining life of one endpoint.
+
+    Latency counts only probes that were answered. Without `certificate_expires` nothing is said about TLS.
+    """
+    if not probes:
+        raise ValueError(f"no probe of {url}")
+    good = [probe for probe in probes if probe.answered]
+    bad = [probe for probe in probes if not probe.answered]
+    reason = f"{url} answered {len(good)} of {len(probes)} probes"
+    if bad:
+        reason += "; " + ", ".join(sorted({probe.error or f"HTTP {probe.status}" for probe in bad}))
+    formula = "probes answered with a status below 400 / probes"
+    checks = [judge("endpoint-available", url, len(good) / len(probes), reason, formula=formula)]
+    if good:
+        times = [probe.elapsed_ms for probe in good]
+        p50, p95 = percentile(times, 0.5), percentile(times, 0.95)
+        checks.append(
+            judge(
+                "endpoint-latency",
+                url,
+                p95,
+                f"{url} took {p50:.0f} ms (median) and {p95:.0f} ms (p95) over {len(good)} probes",
+                formula="nearest-rank 95th percentile of the time to the last byte",
+            )
+        )
+    if certificate_expires is not None:
+        days = (certificate_expires - now).total_seconds() / 86400
+        reason = f"the certificate of {url} ends on {certificate_expires:%Y-%m-%d}, in {days:.0f} days"
+        if days < 0:
+            reason = f"the certificate of {url} ended on {certificate_expires:%Y-%m-%d}, {-days:.0f} days ago"
+        checks.append(judge("endpoint-tls", url, days, reason))
+    return checks
+
+
+def judge_queue(queue: Mapping[str, Any], *, own_tasks: int = 0) -> list[Check]:
+    """Age, backlog, stalled work, expired leases and the last hour's failures of the queue.
+
+    Keys as in `TaskContext.database_health()["queue"]`. `own_tasks` of those in progress are the review itself, which
+    does not prove that anybody works on the rest.
+    """
+    ready, running = int(queue["ready"]), max(0, int(queue["in_progress"]) - own_tasks)
+    completed, failed = int(queue["completed_last_hour"]), int(queue["failed_last_hour"])
+    oldest, expired = float(queue["oldest_ready_seconds"] or 0), int(queue["expired_leases"])
+    finished = completed + failed
+    stalled = ready if running == 0 and finished == 0 and oldest > settings()["checks"]["queue-age"]["amber"] else 0
+    checks = [
+        judge("queue-age", "queue", oldest, f"{ready} tasks are ready, the oldest for {duration(oldest)}"),
+        judge(
+            "queue-stalled", "queue", stalled, f"{ready} ready, {running} running, {finished} ended in the last hour"
+        ),
+        judge("queue-expired-leases", "queue", expired, f"{expired} running tasks have an expired lease"),
+        judge_failures("queue", failed, finished, "in the last hour"),
+    ]
+    if finished:
+        reason = f"{ready} ready tasks at {finished} ended in the last hour"
+        formula = "ready tasks / tasks ended in the last hour"
+        checks.append(judge("queue-drain", "queue", ready / finished, reason, formula=formula))
+    return checks
+
+
+def judge_failures(subject: str, failed: int, runs: int, when: str, evidence: Sequence[Evidence] = ()) -> Check:
+    """The failure rate of `runs` runs, by the lower end of its 95 % Wilson interval."""
+    reason = f"{failed} of {runs} runs failed {when}" if runs else f"no run ended {when}"
+    formula = f"lower 95 % Wilson bound of {failed}/{runs}"
+    return judge("failure-rate", subject, wilson_lower(failed, runs), reason, formula=formula, evidence=evidence)
+
+
+def judge_database(figures: Mapping[str, Any]) -> list[Check]:
+    """Connections, round trip, transactions, locks, dead rows and wraparound of PostgreSQL.
+
+    Keys as in `TaskContext.database_health()`. Of the tables only the one with the largest share of dead rows is judged
+    green; every table beyond a threshold has a check of its own.
+    """
+    used, most = int(figures["connections"]["used"]), int(figures["connections"]["max"])
+    longest = float(figures["longest_transaction_seconds"] or 0)
+    blocked, age = int(figures["blocked_locks"] or 0), int(figures["transaction_id_age"] or 0)
+    trip = float(figures["round_trip_ms"])
+    return [
+        judge("database-connections", "database", used / most, f"{used} of {most} connections are in use"),
+        judge("database-round-trip", "database", trip, f"a round trip takes {trip:.1f} ms"),
+        judge("database-long-transaction", "database", longest, f"the longest transaction lasts {duration(longest)}"),
+        judge("database-blocked-locks", "database", blocked, f"{blocked} sessions wait for a lock"),
+        judge("database-wraparound", "database", age, f"the oldest transaction id is {age:,} transactions old"),
+        *_judge_dead_rows(figures["dead_tuples"]),
+    ]
+
+
+def _judge_dead_rows(tables: Iterable[Mapping[str, Any]]) -> list[Check]:
+    least = settings()["checks"]["database-dead-rows"]["least_rows"]
+    checks = []
+    for table in tables:
+        live, dead = int(table["live"]), int(table["dead"])
+        share = dead / (live + dead) if dead >= least else 0.0
+        reason = f"{table['table']} has {dead:,} dead and {live:,} live rows"
+        formula = f"dead / (dead + live), 0 with fewer than {least} dead rows"
+        checks.append(judge("database-dead-rows", str(table["table"]), share, reason, formula=formula))
+    checks.sort(key=lambda check: (-check.value, check.subject))
+    return [check for check in checks if check.status != "green"] or checks[:1]
+
+
+def judge_disk(path: str, total: int, free: int) -> Check:
+    """Free space of the disk under `path`; sizes in bytes."""
+    reason = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB are free under {path}"
+    return judge("disk-free", path, free / total, reason, formula="free bytes / total bytes")
+
+
+def findings(checks: Iterable[Check]) -> list[Finding]:
+    """A finding for each check that is not green, red first."""
+    found = []
+    for check in sorted(checks, key=lambda check: (ORDER[check.status], check.name, check.subject)):
+        if check.status == "green":
+            continue
+        rule = settings()["checks"][check.name]
+        severity = Severity(rule.get("red_severity", "high")) if check.status == "red" else Severity.MEDIUM
+        found.append(
+            Finding(
+                rule_id=f"health.{check.name}",
+                title=f"{rule['title']}: {check.status}" + (f" ({check.subject})" if check.subject else ""),
+                detail=f"{check.reason}. Next: {check.next_step} Threshold: {rule['source']}.",
+                severity=severity,
+                confidence=1.0,
+                source="statistic" if check.name == "failure-rate" else "rule",
+                evidence=list(check.evidence),
+            )
+        )
+    return sorted(found, key=lambda finding: -finding.severity.rank)
+
+
+def wilson_lower(successes: int, trials: int, z: float = 1.96) -> float:
+    """Lower end of the Wilson score interval (Wilson 1927); 0 without trials."""
+    if trials == 0:
+        return 0.0
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    margin = z * sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    return max(0.0, (centre - margin) / (1 + z * z / trials))
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Nearest-rank percentile of at least one value; `share` in 0..1."""
+    ordered = sorted(values)
+    return ordered[max(0, ceil(share * len(ordered)) - 1)]
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that people would use."""
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

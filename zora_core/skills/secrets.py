@@ -1,0 +1,139 @@
+"""Credentials and personal data in text: where they stand, and the text without them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+from zora_core.skills.lexicon import data
+
+
+@dataclass(frozen=True)
+class SecretMatch:
+    """A credential or a piece of personal data: `text[start:end]`; `masked` may be shown in its place."""
+
+    kind: str
+    start: int
+    end: int
+    masked: str
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    kind: str
+    regex: re.Pattern[str]
+    keep: int
+    check: str
+    exception: re.Pattern[str] | None
+
+
+def find_secrets(text: str) -> list[SecretMatch]:
+    """Credentials in `text`, in order and without overlaps; placeholders such as `your_api_key` are left out.
+
+    The formats and the threshold of randomness stand in `data/risk_secrets.toml`.
+    """
+    return _find(text, _patterns("secret"))
+
+
+def find_personal_data(text: str) -> list[SecretMatch]:
+    """E-mail addresses, phone and national numbers, cards (Luhn) and IBANs (ISO 13616 check digits) in `text`."""
+    return _find(text, _patterns("personal"))
+
+
+def redact(text: str) -> str:
+    """`text` with every credential and every piece of personal data replaced by its masked form."""
+    parts, position = [], 0
+    for match in _without_overlaps([*find_secrets(text), *find_personal_data(text)]):
+        parts += [text[position : match.start], match.masked]
+        position = match.end
+    return "".join([*parts, text[position:]])
+
+
+def _find(text: str, patterns: Iterable[_Pattern]) -> list[SecretMatch]:
+    found = []
+    for pattern in patterns:
+        for match in pattern.regex.finditer(text):
+            group = "value" if "value" in pattern.regex.groupindex else 0
+            value = match[group]
+            if _passes(pattern, value):
+                masked = f"{value[: pattern.keep]}[{pattern.kind}, {len(value)} characters]"
+                found.append(SecretMatch(pattern.kind, match.start(group), match.end(group), masked))
+    return _without_overlaps(found)
+
+
+def _without_overlaps(matches: list[SecretMatch]) -> list[SecretMatch]:
+    """The earliest match wins, then the longest; of equals the first given, so specific patterns come first."""
+    kept: list[SecretMatch] = []
+    for match in sorted(matches, key=lambda m: (m.start, -m.end)):
+        if not kept or match.start >= kept[-1].end:
+            kept.append(match)
+    return kept
+
+
+def _passes(pattern: _Pattern, value: str) -> bool:
+    if pattern.exception is not None and pattern.exception.search(value):
+        return False
+    match pattern.check:
+        case "":
+            return True
+        case "placeholder":
+            return not _is_placeholder(value)
+        case "entropy":
+            return not _is_placeholder(value) and _looks_random(value)
+        case "luhn":
+            return _luhn(value)
+        case "iban":
+            return _iban(value)
+        case unknown:
+            raise ValueError(f"data/risk_secrets.toml: unknown check {unknown!r} of {pattern.kind}")
+
+
+def _is_placeholder(value: str) -> bool:
+    lowered = value.lower()
+    rules = data("risk_secrets")
+    return (
+        lowered in rules["not_secret"]
+        or len(set(lowered)) < 4
+        or any(word in lowered for word in rules["placeholders"])
+        or lowered.startswith(("${", "{{", "<", "%(", "$(", "os.environ", "process.env"))
+    )
+
+
+def _looks_random(value: str) -> bool:
+    """Enough entropy, and more than one word's worth of letters: digits, symbols or mixed case inside."""
+    mixed = any(c.isdigit() for c in value) or bool(re.search(r"[a-z][A-Z]|[^\w.\-/ ]", value))
+    return mixed and entropy(value) >= data("risk_secrets")["min_bits"] - (0.8 if len(value) < 12 else 0)
+
+
+def entropy(value: str) -> float:
+    """Shannon entropy of the characters of `value`, in bits per character; 0 for an empty string."""
+    return -sum(n / len(value) * math.log2(n / len(value)) for n in Counter(value).values())
+
+
+def _luhn(value: str) -> bool:
+    digits = [int(c) for c in value if c.isdigit()]
+    doubled = [d * 2 - 9 if d > 4 else d * 2 for d in digits[-2::-2]]
+    return len(set(digits)) > 1 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+def _iban(value: str) -> bool:
+    compact = value.replace(" ", "")
+    return 15 <= len(compact) <= 34 and int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1
+
+
+@cache
+def _patterns(table: str) -> tuple[_Pattern, ...]:
+    return tuple(
+        _Pattern(
+            kind=row["kind"],
+            regex=re.compile(row["regex"]),
+            keep=row.get("keep", 0),
+            check=row.get("check", ""),
+            exception=re.compile(row["except"]) if "except" in row else None,
+        )
+        for row in data("risk_secrets")[table]
+    )
