@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import Server
 from zora_core.database import schema
 from zora_core.errors import SchemaError
+from zora_core.settings import DEFAULT_TENANT_ID
 
 RELEASED = sorted((Path(__file__).parent / "released").glob("*.sql"))
 
@@ -138,3 +139,28 @@ async def test_agent_tasks_has_the_columns_types_and_defaults_of_the_specificati
         "payload": "'{}'::jsonb",
         "created_at": "now()",
     }
+
+
+async def test_a_role_that_does_not_own_the_tables_reads_and_changes_nothing_whatever_it_was_granted(
+    fresh: asyncpg.Connection,
+) -> None:
+    await schema.migrate(fresh)
+    await fresh.execute("insert into tenants (id, name, slug) values ($1, 't', 't')", DEFAULT_TENANT_ID)
+    await fresh.execute(
+        'select from create_agent_tasks($1, \'[{"agent_id": "SAM", "task_type": "t", "title": "t"}]\')',
+        DEFAULT_TENANT_ID,
+    )
+    await fresh.execute("drop role if exists anon; create role anon; grant all on all tables in schema public to anon")
+    await fresh.execute("set role anon")
+    try:
+        tables = await fresh.fetch(
+            "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'"
+        )
+        assert len(tables) > 10
+        for table in tables:
+            assert await fresh.fetchval(f"select count(*) from {table['relname']}") == 0, table["relname"]
+        assert await fresh.fetch("select * from claim_agent_tasks($1, 'w', 5)", DEFAULT_TENANT_ID) == []
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await fresh.execute("insert into tenants (name, slug) values ('x', 'x')")
+    finally:
+        await fresh.execute("reset role; drop owned by anon; drop role anon")

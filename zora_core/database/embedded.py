@@ -257,12 +257,21 @@ class EmbeddedServer:
         if user:
             _let_through(binaries)
             _let_through(folder)
+        # Settings for clients (PGPORT, …) would change the server, and our secrets are not its business.
+        environment = {
+            n: v for n, v in os.environ.items() if not n.startswith(("PG", "ZORA_", "SUPABASE_", "DATABASE_"))
+        }
         with tempfile.TemporaryFile() as output:
-            code = subprocess.run(
-                [binaries / program, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False,
-                cwd=folder, user=user, group=_group(user), extra_groups=[] if user else None,
-                env={**os.environ, "LC_ALL": "C"}, **_FLAGS,
-            ).returncode  # fmt: skip
+            try:
+                code = subprocess.run(
+                    [binaries / program, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                    check=False, cwd=folder, user=user, group=_group(user), extra_groups=[] if user else None,
+                    env={**environment, "LC_ALL": "C"}, **_FLAGS,
+                ).returncode  # fmt: skip
+            except PermissionError as error:
+                raise ConfigurationError(
+                    f"user {user} may not run {error.filename}: install again with umask 022, or set DATABASE_URL"
+                ) from error
             if code != 0:
                 output.seek(0)
                 said = output.read().decode(errors="replace").strip()

@@ -11,6 +11,9 @@ create table if not exists zora_functions (
     applied_at timestamptz not null default now()
 );
 
+alter table zora_migrations enable row level security;
+alter table zora_functions enable row level security;
+
 -- uuidv7() is built into PostgreSQL 18. For earlier versions: 48 bits of Unix time in milliseconds, then the version
 -- and the variant, the rest random (RFC 9562, section 5.7).
 do $bootstrap$

@@ -226,3 +226,15 @@ create table frontend_configs (
     created_at timestamptz not null default now(),
     unique (tenant_id, page)
 );
+
+-- Only the owner reads and writes, until policies say otherwise: on Supabase the tables would else be open to everyone
+-- who has the public key.
+alter table tenants enable row level security;
+alter table users enable row level security;
+alter table agent_tasks enable row level security;
+alter table journal_entries enable row level security;
+alter table memory_events enable row level security;
+alter table agent_suggestions enable row level security;
+alter table climate_profiles enable row level security;
+alter table climate_missions enable row level security;
+alter table frontend_configs enable row level security;
