@@ -15,6 +15,7 @@ import pytest
 
 from tests.autonomy.agents import Probe
 from tests.conftest import Zora
+from zora_core.autonomy import worker as worker_module
 from zora_core.autonomy.runtime import AgentRuntime
 from zora_core.autonomy.worker import TaskRun, Worker
 from zora_core.errors import ConfigurationError
@@ -268,6 +269,21 @@ async def test_losing_every_connection_loses_nothing(zora: Zora) -> None:
     assert {run.status for run in ended} == {"completed"}
     (row,) = await zora.sql("select count(*) from memory_events")
     assert row["count"] == 4
+
+
+async def test_a_stop_is_heard_while_the_database_is_gone(zora: Zora, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = Probe()
+    await zora.create("SAM", "wait")
+    worker = zora.worker(probe)
+    monkeypatch.setattr(worker_module, "RECORD_SECONDS", 0.05)
+    loop = asyncio.create_task(worker.run(poll_seconds=0.01))
+    await probe.started.wait()
+    await zora.database._pool.close()
+    worker.stop()
+    worker.stop()
+    await asyncio.wait_for(loop, 10)
+    (row,) = await zora.sql("select status::text, lease_expires_at from agent_tasks")
+    assert row["status"] == "in_progress", "its lease brings it back"
 
 
 async def test_bad_settings_of_a_runtime_are_refused_at_once(zora: Zora) -> None:

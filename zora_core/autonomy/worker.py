@@ -7,13 +7,14 @@ slot. Every loop survives the loss of the database; an error that is not such a 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from zora_core.autonomy.backoff import retrying
@@ -32,6 +33,7 @@ logger = logging.getLogger("zora.runtime")
 
 UPKEEP_SECONDS = 5.0
 MAX_LOST_LEASES = 3
+RECORD_SECONDS = 5.0  # for recording what was cancelled, when the database may be gone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,10 @@ class TaskRun:
     summary: str | None = None
     error: str | None = None
     duration_seconds: float
+
+
+class _Stopped(Exception):
+    """The worker was asked to stop while it waited for the database."""
 
 
 class Worker:
@@ -79,7 +85,6 @@ class Worker:
         self._wake = asyncio.Event()
         self._slot_freed = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._next_due: float | None = None
 
     def stop(self) -> None:
         """Stop claiming; running tasks get the grace period. A second call hands them back at once."""
@@ -106,7 +111,8 @@ class Worker:
             else:
                 await self._upkeep_once()
             try:
-                await self._claim(group, runs, limit, poll_seconds)
+                with contextlib.suppress(_Stopped):
+                    await self._claim(group, runs, limit, poll_seconds)
                 await self._finish()
             finally:
                 for task in background:
@@ -128,13 +134,7 @@ class Worker:
                 await self._slot_freed.wait()
                 continue
             self._wake.clear()
-            rows = await retrying(self._database, lambda free=free: self._database.call(  # type: ignore[misc]
-                "claim_agent_tasks",
-                tenant_id=self._settings.tenant_id,
-                worker_id=self.worker_id,
-                limit=free,
-                lease_seconds=self._lease_seconds,
-            ))  # fmt: skip
+            rows = await self._claim_ready(free)
             for row in rows:
                 claimed += 1
                 run = Run(row)
@@ -151,14 +151,27 @@ class Worker:
                 continue
             await self._sleep(poll_seconds)
 
-    async def _sleep(self, poll_seconds: float | None) -> None:
-        """Until a notification, the next due task, or the polling interval."""
-        waits = [seconds for seconds in (poll_seconds, self._next_due) if seconds is not None]
+    async def _claim_ready(self, limit: int) -> list[dict[str, Any]]:
         try:
-            async with asyncio.timeout(max(min(waits), 0.01) if waits else None):
+            return await retrying(
+                self._database,
+                lambda: self._database.call(
+                    "claim_agent_tasks",
+                    tenant_id=self._settings.tenant_id,
+                    worker_id=self.worker_id,
+                    limit=limit,
+                    lease_seconds=self._lease_seconds,
+                ),
+                unless=self._stopping,
+            )
+        except DatabaseUnavailable as error:
+            raise _Stopped from error
+
+    async def _sleep(self, poll_seconds: float | None) -> None:
+        """Until a notification, or for the polling interval."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(poll_seconds):
                 await self._wake.wait()
-        except TimeoutError:
-            pass
 
     async def _work(self, run: Run, runs: list[TaskRun] | None) -> None:
         """One task from claim to settlement; `execute` turns whatever happens to the handler into an outcome."""
@@ -190,15 +203,23 @@ class Worker:
     async def _finish(self) -> None:
         """Let running tasks end; when stopping, only within the grace period, then hand them back."""
         if self._stopping.is_set() and self.running:
-            _, late = await asyncio.wait(
-                [run.work for run in self.running.values() if run.work], timeout=self._grace_seconds
-            )
-            for run in list(self.running.values()):
-                if run.work in late:
-                    run.stop("shutdown")
+            await self._ended(self._grace_seconds)
+            for run in self.running.values():
+                run.stop("shutdown")
+            await self._ended(RECORD_SECONDS)
+            for run in self.running.values():
+                logger.error("task %s could not be handed back: it runs again when its lease has expired", run.task.id)
+                if run.work:
+                    run.work.cancel()
         while self.running:
             self._slot_freed.clear()
             await self._slot_freed.wait()
+
+    async def _ended(self, seconds: float) -> None:
+        """Until every running task has ended, but not longer than this."""
+        works = [run.work for run in self.running.values() if run.work]
+        if works:
+            await asyncio.wait(works, timeout=seconds)
 
     async def _heartbeat(self) -> None:
         """Six beats to a lease: prolong every lease in one call, hand in progress, learn of cancellations."""
@@ -222,20 +243,24 @@ class Worker:
 
     async def _upkeep(self) -> None:
         while True:
-            await self._upkeep_once()
-            await asyncio.sleep(min(UPKEEP_SECONDS, max(self._next_due or UPKEEP_SECONDS, 0.05)))
+            next_due = await self._upkeep_once()
+            await asyncio.sleep(min(UPKEEP_SECONDS, max(next_due, 0.05)))
 
-    async def _upkeep_once(self) -> None:
-        """What any worker does for all: make due tasks claimable, take back expired leases."""
+    async def _upkeep_once(self) -> float:
+        """What any worker does for all: make due tasks claimable, take back expired leases.
+
+        Returns in how many seconds the next task falls due.
+        """
         (promotion,) = await retrying(self._database, lambda: self._database.call("promote_agent_tasks"))
         rescued = await retrying(
             self._database, lambda: self._database.call("rescue_agent_tasks", max_lost=MAX_LOST_LEASES)
         )
         for row in rescued:
             logger.warning("took task %s back from a worker that vanished; it is %s now", row["id"], row["status"])
-        self._next_due = promotion["next_due_seconds"]
         if promotion["promoted"] or rescued:
             self._wake.set()
+        next_due = promotion["next_due_seconds"]
+        return UPKEEP_SECONDS if next_due is None else float(next_due)
 
     async def _listen(self) -> None:
         """Wake on notifications for our tenant; while the connection is lost, polling goes on."""
