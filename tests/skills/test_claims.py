@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +12,10 @@ from hypothesis import strategies as st
 from zora_core.skills.claim_parsing import parse_facts, split_sentences
 from zora_core.skills.claim_rules import JURISDICTIONS, rules_for
 from zora_core.skills.claims import Claim, SourceText, check_text
+from zora_core.skills.page import Page
+from zora_core.skills.text import sentences
+
+SITE = Path(__file__).parents[2] / "examples" / "site"
 
 REPORT = SourceText(
     "report",
@@ -186,6 +193,168 @@ def test_facts_are_parsed_with_their_roles() -> None:
     assert (facts.target_year, facts.baseline_year, facts.scopes) == (2030, 2019, (1, 2, 3))
     assert {(q.dimension, q.value) for q in facts.quantities} == {("share", 50.0), ("mass", 1.5e9)}
     assert facts.direction == "down"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "since 2019",
+        "against 2019",
+        "below 2019 levels",
+        "compared to 2019",
+        "compared with our 2019 baseline",
+        "versus 2019",
+        "relative to 2019",
+        "from 2019 levels",
+        "between 2019 and 2024",
+        "from 2019 to 2024",
+        "over 2019-2024",
+        "from 412 t in 2019 to 297 t in 2024",
+        "(base year: 2019)",
+        "(2019, our base year, was unusual)",
+    ],
+)
+def test_a_year_compared_with_is_the_baseline_in_any_wording(words: str) -> None:
+    facts = parse_facts(f"Our emissions fell by 28% {words}.")
+    assert (facts.baseline_year, facts.target_year) == (2019, None)
+    assert not any("baseline" in rule for rule in rules(f"Our emissions fell by 28% {words}."))
+
+
+@pytest.mark.parametrize(
+    ("text", "baseline", "target"),
+    [
+        ("By 2030 we will cut scopes 1 and 2 by 70% against 2019.", 2019, 2030),
+        ("We will cut emissions by 50% from 2019 by 2030.", 2019, 2030),
+        ("We will cut emissions between 2021 and 2030.", 2021, 2030),
+        ("From 2030 onwards all our vans will be electric.", None, 2030),
+        ("Net zero by 2040.", None, 2040),
+        ("In 2024 we emitted 3 t of CO2.", None, None),
+        ("By 2023 we had cut our emissions by 10%.", None, None),
+        ("Organic under Regulation (EU) 2018/848.", None, None),
+    ],
+)
+def test_only_a_year_ahead_is_a_target(text: str, baseline: int | None, target: int | None) -> None:
+    facts = parse_facts(text)
+    assert (facts.baseline_year, facts.target_year) == (baseline, target)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Our emissions fell by 14%.",
+        "Emissions have fallen by a fifth.",
+        "Waste is down by 12%.",
+        "We halved our energy use.",
+        "Emissions dropped by more than 14%.",
+        "Our emissions went from 412 t to 350 t.",
+    ],
+)
+def test_a_fall_is_a_claim_of_reduction(text: str) -> None:
+    (claim,) = check_text(text, source="s").claims
+    assert claim.kind == "reduction"
+    assert claim.facts.direction == "down"
+
+
+def test_a_change_gives_both_amounts_and_stands_for_a_baseline() -> None:
+    facts = parse_facts("Our emissions rose from about 350 t to just 412 t.")
+    assert facts.change is not None
+    assert [q.value for q in facts.change] == [350_000, 412_000]
+    assert parse_facts("Our emissions went from 350 t to 412 t.").direction == "up"
+    assert not any("baseline" in rule for rule in rules("Our emissions fell by 15%, from 412 t to 350 t."))
+
+
+def test_an_intensity_does_not_bear_out_a_total() -> None:
+    source = SourceText("r", "Emissions per kilogram of product fell by 9% compared to 2019.")
+    assert parse_facts(source.text).per == "kilogram of product"
+    assert parse_facts("Emissions fell by 9 per cent per year.").per is None
+    assert "claims.evidence.narrower" in rules("Our emissions fell by 9% compared to 2019.", source)
+    assert judge("Emissions per kilogram of product fell by 9% compared to 2019.", source).verdict == "supported"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "By 2030 we will cut scopes 1 and 2 by 70% against 2019.",
+        "Our emissions fell by 14% compared with our 2019 baseline (scope 1 and 2).",
+        "We cut packaging waste by 38% between 2021 and 2024 (scope 3, audited by Ravel & Co).",
+    ],
+)
+def test_a_claim_with_figure_scope_and_baseline_only_needs_evidence(text: str) -> None:
+    (claim,) = check_text(text, source="s").claims
+    assert claim.verdict == "needs_evidence"
+    assert not any("baseline" in finding.rule_id for finding in claim.findings)
+
+
+def test_a_target_with_its_year_and_baseline_still_needs_a_plan() -> None:
+    target = "By 2030 we will cut scopes 1 and 2 by 70% against 2019."
+    assert {"claims.eu.future-without-plan", "claims.uk.future-without-plan"} <= rules(target)
+    plan = "The transition plan is checked every year: audit by Harrow Assurance."
+    (claim, *_) = check_text(f"{target} {plan}", source="s").claims
+    assert {f.rule_id for f in claim.findings} == {"claims.evidence.missing"}
+
+
+def test_a_refill_is_not_a_refillable_package() -> None:
+    assert "claims.us.refillable" not in rules("Our refills are 100% climate neutral.")
+    assert "claims.us.refillable" not in rules("A refilled litre of our soap emits 0.42 kg CO2e.")
+    assert "claims.us.refillable" in rules("Our bottle is refillable.")
+    assert "claims.us.refillable" in rules("Refill the bottle and save plastic.")
+
+
+def test_no_impact_on_the_climate_by_offsets_is_neutrality_by_offsets() -> None:
+    text = (
+        "We compensate all of our emissions with certified forest projects, so your order has no impact on the climate."
+    )
+    assert "claims.eu.offset-neutrality" in rules(text)
+    assert "claims.eu.label-without-scheme" not in rules(text)
+
+
+def test_a_product_name_is_no_claim() -> None:
+    assert check_text("Balcony solar panel", source="s").claims == []
+
+
+def verdicts(page: str) -> dict[str, str]:
+    text = Page(ref=page, html=(SITE / page).read_text("utf-8")).text
+    return {claim.text: claim.verdict for claim in check_text(text, source=page).claims}
+
+
+def test_the_honest_page_lacks_nothing_but_evidence() -> None:
+    found = verdicts("report.html")
+    assert "By 2030 we will cut scopes 1 and 2 by 70% against 2019." in found
+    assert len(found) >= 3
+    assert set(found.values()) == {"needs_evidence"}
+
+
+def test_the_vague_page_is_told_from_its_one_measured_paragraph() -> None:
+    found = verdicts("climate.html")
+    measured = [verdict for text, verdict in found.items() if "21.4 tonnes" in text or "refilled litre" in text]
+    assert measured == ["needs_evidence", "needs_evidence"]
+    assert sum(verdict == "prohibited" for verdict in found.values()) >= 4
+
+
+def test_the_point_of_an_annex_is_cited_only_where_it_was_confirmed() -> None:
+    points = {m[1] for rule in rules_for(("EU",)) if (m := re.search(r"Annex I point (\w+)", rule.provision))}
+    assert points == {"2a", "4a", "4b", "4c"}
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("A. " * 30_000, 1),
+        ("a" + " " * 60_000 + "b", 1),
+        ('Yes."' + '"' * 60_000, 1),
+        ("Fine. " * 20_000, 20_000),
+        ("1.1." * 15_000, 1),
+    ],
+    ids=["initials", "spaces", "quotes", "sentences", "digits"],
+)
+def test_a_long_nasty_text_is_split_in_one_pass(text: str, count: int) -> None:
+    assert len(sentences(text)) == count
+    assert len(split_sentences(text)) == count
+
+
+@pytest.mark.parametrize("piece", ["A. ", "1.1.", "cut our emissions ", "12" + " " * 50, "from 4 t to 3 t in 2019 "])
+def test_a_long_nasty_text_is_checked(piece: str) -> None:
+    assert check_text(piece * (20_000 // len(piece)), source="s").sentences == 1
 
 
 def test_standards_and_scopes_are_not_figures() -> None:

@@ -43,6 +43,9 @@ def detect(sentence: str, facts: Facts) -> Detection:
     said = (spans["merit"], spans["technology"])
     spans["topic"] = [span for span in spans["topic"] if not any(inside(*span, longer) for longer in said)]
     spans["merit"] = [span for span in spans["merit"] if not _negated(text, span[0])]
+    if facts.change and facts.direction == "down":
+        # "from 412 t to 350 t" says that something fell without a word for it.
+        spans["improvement"].append((facts.change[0].start, facts.change[1].start + len(facts.change[1].text)))
     words = {name: tuple(dict.fromkeys(text[a:b].lower() for a, b in found)) for name, found in spans.items() if found}
     if not words.keys() & {"merit", "technology", "topic"}:
         return Detection(0.0, rules["threshold"], words)

@@ -11,7 +11,7 @@ from typing import Literal
 from zora_core.skills.claim_detection import features
 from zora_core.skills.claim_parsing import Facts, Quantity, base_unit, parse_facts, split_sentences
 from zora_core.skills.lexicon import data, normalize
-from zora_core.skills.text import Sentence, stem, vocabulary
+from zora_core.skills.text import Sentence, stem, stems, vocabulary
 
 # Features of a source that can fill what a claim's wording leaves open.
 _CURES = frozenset({"plan", "verified", "scheme"})
@@ -222,7 +222,7 @@ def _narrower(text: str, facts: Facts, statement: _Statement) -> Passage | None:
         return statement.passage(f"the source speaks of scope {', '.join(map(str, statement.facts.scopes))} only")
     if missing or not set(facts.scopes) <= set(statement.facts.scopes or facts.scopes):
         return statement.passage(f"the claim says scope {facts.scopes}, the source {statement.facts.scopes}")
-    if statement.facts.per and not facts.per:
+    if statement.facts.per and not facts.per and not set(stems(statement.facts.per)) <= set(stems(text)):
         return statement.passage(f"the source counts per {statement.facts.per}, the claim in total")
     if "part" in statement.features and "part" not in features(text):
         return statement.passage("the source speaks of a part that the claim does not name")

@@ -22,14 +22,14 @@ _ARTICLE = r"\(?(?:the |a |our |its |their )?"
 _YEAR_WORDS = r"(?:levels? (?:of|in) |baseline (?:of |year |in )?|(?:fiscal |financial |base )?year |end of )?"
 # "against 2019", "since the year 2019", "compared with 412 tonnes in 2019", "base year: 2019"
 _BASELINE_BEFORE = re.compile(
-    rf"(?:\b(?:compar(?:ed|ison|ing) (?:to|with)|versus|vs\.?|relative to|against|since|than(?: in)?|over|on"
+    rf"(?:\b(?:compar(?:ed|ison|ing) (?:to|with)|versus|vs\.?|relative to|against|since|below|than(?: in)?|over|on"
     rf"|base(?:line)?(?: year)?(?: is| was|:|,| of)?) {_ARTICLE}{_YEAR_WORDS}"
-    rf"|\b(?:from|compared (?:to|with)|versus|vs\.?|relative to|against|than) {_ARTICLE}\d[\d.,]*"
+    rf"|\b(?:from|compared (?:to|with)|versus|vs\.?|relative to|against|below|than) {_ARTICLE}\d[\d.,]*"
     rf"(?: ?[\w%²³]+){{0,5}} (?:in|of|for) {_ARTICLE}{_YEAR_WORDS})$",
     re.IGNORECASE,
 )
 _BASELINE_AFTER = re.compile(
-    r"\)?[ -]\(?(?:emissions? )?(?:levels?|baseline|base year|base)\b|,? \(?(?:our|the|as) (?:base(?:line)?)(?: year)?\b",
+    r"\)?[ -]\(?(?:emissions? )?(?:levels?|base(?:line)?(?: year)?)\b|,? \(?(?:our|the|as) (?:baseline|base year)\b",
     re.IGNORECASE,
 )
 _FROM_BEFORE = re.compile(rf"\bfrom {_ARTICLE}{_YEAR_WORDS}$", re.IGNORECASE)
