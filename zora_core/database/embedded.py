@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -162,9 +163,19 @@ class EmbeddedServer:
         import psutil
 
         pid_file = self._pid_file()
+        if not pid_file:
+            return
         try:
-            if not pid_file or psutil.Process(int(pid_file[0])).status() != psutil.STATUS_ZOMBIE:
-                return
+            server = psutil.Process(int(pid_file[0]))
+            if not server.name().startswith("postgres"):
+                return  # somebody else's process by now, which PostgreSQL sees for itself
+            deadline = time.monotonic() + 10
+            while server.status() != psutil.STATUS_ZOMBIE:  # it refuses connections, so it is about to end
+                if time.monotonic() > deadline:
+                    raise DatabaseUnavailable(
+                        f"the server in {self._data} (process {server.pid}) neither answers nor ends: end it"
+                    )
+                time.sleep(0.01)
         except psutil.NoSuchProcess:
             return
         backends = []

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import cache
-from importlib.resources import files
 from math import ceil, sqrt
 from typing import Any, Literal
 
 from zora_core.models import Evidence, Finding, Metric, Severity
+from zora_core.skills.lexicon import data
+from zora_core.skills.wording import count
 
 Status = Literal["green", "amber", "red"]
 ORDER: dict[Status, int] = {"red": 0, "amber": 1, "green": 2}
@@ -49,10 +48,9 @@ class Check:
         return {key: value for key, value in asdict(self).items() if key != "evidence"}
 
 
-@cache
 def settings() -> dict[str, Any]:
     """The thresholds in `health.toml`."""
-    return tomllib.loads((files("zora_core.data") / "health.toml").read_text(encoding="utf-8"))
+    return data("health")
 
 
 def judge(
@@ -92,7 +90,7 @@ def judge_endpoint(
         raise ValueError(f"no probe of {url}")
     good = [probe for probe in probes if probe.answered]
     bad = [probe for probe in probes if not probe.answered]
-    reason = f"{url} answered {len(good)} of {len(probes)} probes"
+    reason = f"{url} answered {len(good)} of {count(len(probes), 'probe')}"
     if bad:
         reason += "; " + ", ".join(sorted({probe.error or f"HTTP {probe.status}" for probe in bad}))
     formula = "probes answered with a status below 400 / probes"
@@ -105,15 +103,16 @@ def judge_endpoint(
                 "endpoint-latency",
                 url,
                 p95,
-                f"{url} took {p50:.0f} ms (median) and {p95:.0f} ms (p95) over {len(good)} probes",
+                f"{url} took {p50:.0f} ms (median) and {p95:.0f} ms (p95) over {count(len(good), 'probe')}",
                 formula="nearest-rank 95th percentile of the time to the last byte",
             )
         )
     if certificate_expires is not None:
         days = (certificate_expires - now).total_seconds() / 86400
-        reason = f"the certificate of {url} ends on {certificate_expires:%Y-%m-%d}, in {days:.0f} days"
+        distance, when = count(round(abs(days)), "day"), f"{certificate_expires:%Y-%m-%d}"
+        reason = f"the certificate of {url} ends on {when}, in {distance}"
         if days < 0:
-            reason = f"the certificate of {url} ended on {certificate_expires:%Y-%m-%d}, {-days:.0f} days ago"
+            reason = f"the certificate of {url} ended on {when}, {distance} ago"
         checks.append(judge("endpoint-tls", url, days, reason))
     return checks
 
@@ -129,16 +128,18 @@ def judge_queue(queue: Mapping[str, Any], *, own_tasks: int = 0) -> list[Check]:
     oldest, expired = float(queue["oldest_ready_seconds"] or 0), int(queue["expired_leases"])
     finished = completed + failed
     stalled = ready if running == 0 and finished == 0 and oldest > settings()["checks"]["queue-age"]["amber"] else 0
+    waiting = f"{count(ready, 'task is', 'tasks are')} ready, the oldest for {duration(oldest)}"
+    overdue = f"{count(expired, 'running task has', 'running tasks have')} an expired lease"
     checks = [
-        judge("queue-age", "queue", oldest, f"{ready} tasks are ready, the oldest for {duration(oldest)}"),
+        judge("queue-age", "queue", oldest, waiting),
         judge(
             "queue-stalled", "queue", stalled, f"{ready} ready, {running} running, {finished} ended in the last hour"
         ),
-        judge("queue-expired-leases", "queue", expired, f"{expired} running tasks have an expired lease"),
+        judge("queue-expired-leases", "queue", expired, overdue),
         judge_failures("queue", failed, finished, "in the last hour"),
     ]
     if finished:
-        reason = f"{ready} ready tasks at {finished} ended in the last hour"
+        reason = f"{count(ready, 'ready task')} at {finished} ended in the last hour"
         formula = "ready tasks / tasks ended in the last hour"
         checks.append(judge("queue-drain", "queue", ready / finished, reason, formula=formula))
     return checks
@@ -146,7 +147,7 @@ def judge_queue(queue: Mapping[str, Any], *, own_tasks: int = 0) -> list[Check]:
 
 def judge_failures(subject: str, failed: int, runs: int, when: str, evidence: Sequence[Evidence] = ()) -> Check:
     """The failure rate of `runs` runs, by the lower end of its 95 % Wilson interval."""
-    reason = f"{failed} of {runs} runs failed {when}" if runs else f"no run ended {when}"
+    reason = f"{failed} of {count(runs, 'run')} failed {when}" if runs else f"no run ended {when}"
     formula = f"lower 95 % Wilson bound of {failed}/{runs}"
     return judge("failure-rate", subject, wilson_lower(failed, runs), reason, formula=formula, evidence=evidence)
 
@@ -162,10 +163,15 @@ def judge_database(figures: Mapping[str, Any]) -> list[Check]:
     blocked, age = int(figures["blocked_locks"] or 0), int(figures["transaction_id_age"] or 0)
     trip = float(figures["round_trip_ms"])
     return [
-        judge("database-connections", "database", used / most, f"{used} of {most} connections are in use"),
+        judge("database-connections", "database", used / most, f"{used} of {count(most, 'connection')} in use"),
         judge("database-round-trip", "database", trip, f"a round trip takes {trip:.1f} ms"),
         judge("database-long-transaction", "database", longest, f"the longest transaction lasts {duration(longest)}"),
-        judge("database-blocked-locks", "database", blocked, f"{blocked} sessions wait for a lock"),
+        judge(
+            "database-blocked-locks",
+            "database",
+            blocked,
+            f"{count(blocked, 'session waits', 'sessions wait')} for a lock",
+        ),
         judge("database-wraparound", "database", age, f"the oldest transaction id is {age:,} transactions old"),
         *_judge_dead_rows(figures["dead_tuples"]),
     ]
@@ -177,7 +183,7 @@ def _judge_dead_rows(tables: Iterable[Mapping[str, Any]]) -> list[Check]:
     for table in tables:
         live, dead = int(table["live"]), int(table["dead"])
         share = dead / (live + dead) if dead >= least else 0.0
-        reason = f"{table['table']} has {dead:,} dead and {live:,} live rows"
+        reason = f"{table['table']} has {dead:,} dead and {count(live, 'live row')}"
         formula = f"dead / (dead + live), 0 with fewer than {least} dead rows"
         checks.append(judge("database-dead-rows", str(table["table"]), share, reason, formula=formula))
     checks.sort(key=lambda check: (-check.value, check.subject))
@@ -190,26 +196,36 @@ def judge_disk(path: str, total: int, free: int) -> Check:
     return judge("disk-free", path, free / total, reason, formula="free bytes / total bytes")
 
 
+def severity(check: Check) -> Severity:
+    """How much a check that is not green matters."""
+    red: str = settings()["checks"][check.name].get("red_severity", "high")
+    return {"red": Severity(red), "amber": Severity.MEDIUM, "green": Severity.INFO}[check.status]
+
+
+def worst_first(check: Check) -> tuple[int, int, str, str]:
+    """A key that sorts checks by status, then severity."""
+    return ORDER[check.status], -severity(check).rank, check.name, check.subject
+
+
 def findings(checks: Iterable[Check]) -> list[Finding]:
     """A finding for each check that is not green, red first."""
     found = []
-    for check in sorted(checks, key=lambda check: (ORDER[check.status], check.name, check.subject)):
+    for check in sorted(checks, key=worst_first):
         if check.status == "green":
             continue
         rule = settings()["checks"][check.name]
-        severity = Severity(rule.get("red_severity", "high")) if check.status == "red" else Severity.MEDIUM
         found.append(
             Finding(
                 rule_id=f"health.{check.name}",
                 title=f"{rule['title']}: {check.status}" + (f" ({check.subject})" if check.subject else ""),
                 detail=f"{check.reason}. Next: {check.next_step} Threshold: {rule['source']}.",
-                severity=severity,
+                severity=severity(check),
                 confidence=1.0,
                 source="statistic" if check.name == "failure-rate" else "rule",
                 evidence=list(check.evidence),
             )
         )
-    return sorted(found, key=lambda finding: -finding.severity.rank)
+    return found
 
 
 def wilson_lower(successes: int, trials: int, z: float = 1.96) -> float:
@@ -219,7 +235,8 @@ def wilson_lower(successes: int, trials: int, z: float = 1.96) -> float:
     share = successes / trials
     centre = share + z * z / (2 * trials)
     margin = z * sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    return max(0.0, (centre - margin) / (1 + z * z / trials))
+    # Rounding may lift the bound of a share of 0 above it.
+    return min(share, max(0.0, (centre - margin) / (1 + z * z / trials)))
 
 
 def percentile(values: Sequence[float], share: float) -> float:
