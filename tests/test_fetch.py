@@ -7,12 +7,15 @@ import gzip
 import ipaddress
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
-from zora_core.errors import InvalidInput
-from zora_core.fetch import FetchFailed, fetch, is_public
+from tests.https import https_server, make_certificate, trust
+from zora_core.errors import FetchFailed, InvalidInput
+from zora_core.fetch import fetch, is_public
 
 
 class Site(BaseHTTPRequestHandler):
@@ -124,6 +127,33 @@ async def test_the_name_is_looked_up_once_per_request(site: str, monkeypatch: py
     monkeypatch.setattr(loop, "getaddrinfo", counting)
     await fetch(site.replace("127.0.0.1", "localhost"), allow_private=True)
     assert [host for host in looked_up if host == "localhost"] == ["localhost"]
+
+
+@pytest.mark.parametrize("days", [30, 90])
+async def test_the_end_of_the_certificate_comes_from_the_connection_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    Site.hosts = []
+    certificate = make_certificate(tmp_path, days)
+    trust(monkeypatch, certificate)
+    with https_server(certificate, Site) as server:
+        fetched = await fetch(server.url, allow_private=True)
+    assert fetched.certificate_expires_at is not None
+    left = fetched.certificate_expires_at - datetime.now(UTC)
+    assert timedelta(days=days - 1) < left <= timedelta(days=days)
+    assert (fetched.status, server.connections) == (200, 1)
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_a_failure(tmp_path: Path) -> None:
+    with (
+        https_server(make_certificate(tmp_path, 30), Site) as server,
+        pytest.raises(FetchFailed, match="CERTIFICATE_VERIFY_FAILED"),
+    ):
+        await fetch(server.url, allow_private=True)
+
+
+async def test_without_tls_there_is_no_certificate(site: str) -> None:
+    assert (await fetch(site, allow_private=True)).certificate_expires_at is None
 
 
 async def test_three_redirects_are_followed_and_a_fourth_is_not(site: str) -> None:

@@ -40,5 +40,9 @@ class InvalidInput(ZoraError):
     """
 
 
+class FetchFailed(ZoraError):
+    """The address is allowed but did not answer (unknown host, refused connection, time-out). Trying again may help."""
+
+
 class DataRejected(ZoraError):
     """The database refuses a value (a NUL character, a number that is not one, a broken constraint)."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import ssl
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
-from zora_core.errors import InvalidInput, ZoraError
+from zora_core.errors import FetchFailed, InvalidInput
 
 if TYPE_CHECKING:
     import httpx
@@ -23,13 +25,12 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class FetchFailed(ZoraError):
-    """The address is allowed but did not answer (unknown host, refused connection, time-out). Trying again may help."""
-
-
 @dataclass(frozen=True)
 class Fetched:
-    """An HTTP answer: `status` is the HTTP status, `elapsed_ms` the time to the last byte, `body` at most the cap."""
+    """An HTTP answer: `status` is the HTTP status, `elapsed_ms` the time to the last byte, `body` at most the cap.
+
+    `certificate_expires_at` is the end of the certificate that `final_url` was served under; None without TLS.
+    """
 
     url: str
     final_url: str
@@ -37,6 +38,7 @@ class Fetched:
     headers: dict[str, str]
     body: bytes
     elapsed_ms: float
+    certificate_expires_at: datetime | None = None
 
 
 async def fetch(
@@ -83,6 +85,7 @@ async def _follow(
             if response.status_code in _REDIRECTS and location:
                 current = urljoin(current, location)
                 continue
+            certificate_end = _certificate_end(response)
             return Fetched(
                 url=url,
                 final_url=current,
@@ -90,6 +93,7 @@ async def _follow(
                 headers=dict(response.headers),
                 body=await _read(response, current, max_bytes),
                 elapsed_ms=(time.perf_counter() - started) * 1000,
+                certificate_expires_at=certificate_end,
             )
         finally:
             await response.aclose()
@@ -161,6 +165,13 @@ async def _connect(
             if place == len(addresses):
                 raise
     raise FetchFailed(f"host {target.hostname!r} has no address")
+
+
+def _certificate_end(response: httpx.Response) -> datetime | None:
+    """The end of the certificate that the connection of `response` was checked with."""
+    tls = response.extensions["network_stream"].get_extra_info("ssl_object")
+    ends = (tls.getpeercert() or {}).get("notAfter") if tls is not None else None
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC) if ends else None
 
 
 async def _read(response: httpx.Response, url: str, max_bytes: int) -> bytes:

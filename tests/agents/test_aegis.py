@@ -48,10 +48,22 @@ async def test_a_page_is_searched_for_claims_in_its_visible_text(zora: Zora) -> 
     assert "eco-friendly" not in json.dumps(task.result["findings"])
 
 
+async def test_only_the_worst_claims_are_proposed_and_all_are_counted(zora: Zora) -> None:
+    mild = [f"Our jar {number} uses {number}% less plastic." for number in range(10, 20)]
+    task = await zora.run("AEGIS", "check_climate_claims", {"claims": [*mild, "Our socks are eco-friendly."]})
+    assert task.result is not None
+    suggestions = task.result["suggestions"]
+    assert len(suggestions) == 8
+    assert suggestions[0]["current_value"] == "Our socks are eco-friendly."
+    assert task.result_summary is not None
+    assert task.result_summary.startswith("11 environmental claims under EU, UK, US rules: 1 prohibited, ")
+    assert task.result_summary.endswith("Examined: 11 sentences.")
+
+
 async def test_a_text_without_claims_says_so(zora: Zora) -> None:
     task = await zora.run("AEGIS", "check_climate_claims", {"claim": "Our bread is baked at night."})
     assert task.status == "completed"
-    assert task.result_summary == "No environmental claim found. Examined: 1 sentence, 0 sources."
+    assert task.result_summary == "No environmental claim found. Examined: 1 sentence."
 
 
 @pytest.mark.parametrize(

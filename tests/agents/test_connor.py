@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,7 +14,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import Zora
+from tests.https import https_server, make_certificate, trust
 from zora_core.settings import examples
+from zora_core.skills.health import settings
 
 
 class Service(BaseHTTPRequestHandler):
@@ -75,6 +78,19 @@ async def test_dead_and_broken_endpoints_are_findings_and_a_living_one_is_not(
     assert any("HTTP 503" in f["detail"] for f in critical)
     assert task.result_summary is not None
     assert task.result_summary.startswith("Red")
+
+
+async def test_a_certificate_is_judged_from_the_probes_own_connections(
+    zora: Zora, service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = make_certificate(tmp_path, 36_500)
+    trust(monkeypatch, certificate)
+    with https_server(certificate, Service) as server:
+        task = await zora.run("CONNOR", "review_system_health", {"endpoints": [server.url, service]})
+    assert task.result is not None, task.error_message
+    (tls,) = [check for check in task.result["result"]["checks"] if check["name"] == "endpoint-tls"]
+    assert (tls["subject"], tls["status"]) == (server.url, "green")
+    assert server.connections == settings()["endpoint"]["probes"]
 
 
 async def test_an_address_that_is_none_fails_the_task(zora: Zora) -> None:
@@ -159,7 +175,30 @@ async def test_runs_with_other_globs_are_not_compared(zora: Zora, project: Path)
 async def test_clean_code_says_what_was_examined(zora: Zora, project: Path) -> None:
     (project / "a.py").write_text("print(1)\n")
     task = await zora.run("CONNOR", "analyze_codebase", {"target": f"file://{project}"})
-    assert task.result_summary == f"Nothing found in 1 files with 2 lines of file://{project}."
+    assert task.result_summary == f"Nothing found in 1 file with 2 lines of file://{project}."
+
+
+@pytest.fixture
+def broken_history(project: Path) -> Path:
+    """The project as a repository whose objects cannot be read."""
+    git = ["git", "-C", str(project), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], check=True, capture_output=True)
+    for file in (project / ".git" / "objects").glob("??/*"):
+        file.chmod(0o600)
+        file.write_bytes(b"broken")
+    return project
+
+
+async def test_a_history_that_git_cannot_read_is_named_and_the_code_is_still_read(
+    zora: Zora, broken_history: Path
+) -> None:
+    task = await zora.run("CONNOR", "analyze_codebase", {"target": "project"})
+    assert task.result is not None, task.error_message
+    assert any("git log failed" in reason for reason in task.result["result"]["not_examined"])
+    assert [f["rule_id"] for f in task.result["findings"]] == ["code.ruff.F401"]
+    assert task.result_summary is not None
+    assert task.result_summary.startswith("1 issue in 1 file with 2 lines of project: 1 low.")
 
 
 @pytest.mark.parametrize(

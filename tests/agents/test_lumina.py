@@ -23,7 +23,11 @@ async def test_the_dashboard_gets_ordered_work_items_with_acceptance_checks(zora
     assert items[0]["score"] == max(item["score"] for item in items)
     found = {finding["rule_id"] for finding in task.result["findings"]}
     assert {item["acceptance"]["rule_id"] for item in items} <= found
-    assert len(task.result["suggestions"]) == min(len(items), 20)
+    assert len(items) > 8
+    assert len(task.result["suggestions"]) == task.result["result"]["items_proposed"] == 8
+    assert task.result_summary is not None
+    assert task.result_summary.startswith(f"{len(items)} work items for dashboard")
+    assert "; the first 8 are proposed." in task.result_summary
     assert all(suggestion["evidence"] for suggestion in task.result["suggestions"])
 
 

@@ -115,6 +115,20 @@ async def test_a_flood_of_faults_is_bounded_but_counted(zora: Zora) -> None:
     assert "Image has no text alternative (1000x)" in (task.result_summary or "")
 
 
+async def test_a_person_is_asked_about_the_worst_rules_only(zora: Zora) -> None:
+    html = (SITE / "dashboard.html").read_text()
+    task = await zora.run("SAM", "review_accessibility", {"html": html})
+    assert task.result is not None
+    broken = task.result["result"]["rules_broken"]
+    assert len(broken) > 8
+    assert len(task.result["suggestions"]) == 8
+    severity = {
+        rule["rule_id"]: ["info", "low", "medium", "high", "critical"].index(rule["severity"]) for rule in broken
+    }
+    proposed = [severity[s["target"]["rule_id"]] for s in task.result["suggestions"]]
+    assert proposed == sorted(severity.values(), reverse=True)[:8]
+
+
 async def test_the_climate_page_is_reviewed_with_literal_quotes(zora: Zora, site: str) -> None:
     await zora.seed("frontend_configs", page="climate", config={"url": f"{site}/climate.html"})
     task = await zora.run("SAM", "review_climate_page", {})

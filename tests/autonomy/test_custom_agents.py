@@ -13,7 +13,7 @@ import pytest
 
 from tests.autonomy.agents import Probe
 from tests.conftest import Zora
-from zora_core.agents import Agent, AgentId, Payload, Task, TaskContext, TaskResult, handler
+from zora_core.agents import Agent, AgentId, Payload, Registry, Task, TaskContext, TaskResult, handler
 from zora_core.agents.builtin import registry
 from zora_core.autonomy.runtime import AgentRuntime
 from zora_core.errors import ConfigurationError
@@ -107,7 +107,7 @@ async def test_an_agents_handle_task_dispatches_to_its_handler(zora: Zora) -> No
     task = Task.model_validate({name: row[name] for name in Task.model_fields})
     from zora_core.autonomy.context import RunContext
 
-    context = RunContext(zora.database, zora.settings, zora.tenant_id, zora.now)
+    context = RunContext(zora.database, zora.settings, zora.tenant_id, zora.now, Registry([]))
     result = await Probe().handle_task(task, context)
     assert isinstance(result, TaskResult)
     assert result.summary == "2 words"

@@ -28,7 +28,7 @@ from pg_constraint where connamespace = 'public'::regnamespace
 union all
 select 'index', indexname, indexdef from pg_indexes where schemaname = 'public'
 union all
-select 'option', relname, array_to_string(reloptions, ',')
+select 'option', relname, format('%s, row security %s', array_to_string(reloptions, ','), relrowsecurity)
 from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'
 union all
 select 'trigger', format('%s.%s', tgrelid::regclass, tgname), pg_get_triggerdef(oid)

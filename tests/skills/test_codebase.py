@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zora_core.models import FileLine, Severity
-from zora_core.skills.codebase import Analysis, Commit, analyze, export_head, find_repository, read_history
+from zora_core.skills.codebase import Analysis, Commit, GitFailed, analyze, export_head, find_repository, read_history
 from zora_core.skills.codebase.complexity import measure
 from zora_core.skills.codebase.duplicates import find_duplicates
 from zora_core.skills.codebase.imports import import_cycles, strong_components
 from zora_core.skills.codebase.inventory import SourceFile, take_inventory
+from zora_core.skills.codebase.issue import settings
 from zora_core.skills.codebase.python import read_modules
 from zora_core.skills.codebase.unused import dead_code
 
@@ -311,6 +312,12 @@ def test_the_history_gives_commits_authors_and_paths_of_the_target(repository: P
     assert [commit.author for commit in commits] == ["Cleo", "Ben", "Ada", "Ada", "Ada"]
     assert set(commits[-1].changes) == {"hot.py", "cold.py", "docs/notes.md"}
     assert [set(commit.changes) for commit in read_history(repository / "docs")] == [{"notes.md"}]
+
+
+def test_a_history_that_takes_too_long_is_given_up(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(settings()["limits"], "git_seconds", 0.0001)
+    with pytest.raises(GitFailed, match=r"took more than 0\.0001 s"):
+        read_history(repository)
 
 
 def test_files_that_change_often_and_are_complicated_are_hotspots(repository: Path) -> None:

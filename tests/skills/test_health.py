@@ -181,3 +181,27 @@ def test_an_empty_journal_has_no_hours() -> None:
     assert run_history.read_runs([]) == []
     assert run_history.hourly([], NOW) == []
     assert run_history.unusual_hours([], NOW) == []
+
+
+def test_of_red_checks_the_critical_one_comes_first_whatever_its_name() -> None:
+    disk = health.judge_disk("/", 100, 1)
+    (endpoint,) = health.judge_endpoint("https://x.example/", [Probe(0, error="refused")] * 2, None, NOW)
+    assert [disk.status, endpoint.status] == ["red", "red"]
+    late = health.judge("database-long-transaction", "database", 100, "late")
+    assert sorted([late, disk, endpoint], key=health.worst_first) == [endpoint, disk, late]
+
+
+def test_one_task_is_and_two_tasks_are() -> None:
+    queue = {
+        "ready": 1,
+        "in_progress": 0,
+        "completed_last_hour": 1,
+        "failed_last_hour": 0,
+        "oldest_ready_seconds": 4,
+        "expired_leases": 1,
+    }
+    reasons = {check.name: check.reason for check in health.judge_queue(queue)}
+    assert reasons["queue-age"] == "1 task is ready, the oldest for 4 s"
+    assert reasons["queue-expired-leases"].startswith("1 running task has an expired lease")
+    assert reasons["failure-rate"] == "0 of 1 run failed in the last hour"
+    assert reasons["queue-drain"].startswith("1 ready task at 1 ended")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import string
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from zora_core.skills import secrets
 from zora_core.skills.secrets import find_personal_data, find_secrets, redact
 
 # Assembled here, so that no file of the repository contains anything that looks like a key.
@@ -92,3 +94,51 @@ def test_any_text_is_taken_and_matches_are_ordered_and_apart(text: str) -> None:
 def test_long_hostile_text_takes_no_long_time() -> None:
     for piece in ("token==", "a.a@a.", "+1 23 ", "-----BEGIN PRIVATE KEY-----", "eyJaaaaaaaaaaaa."):
         assert isinstance(redact(piece * 3000), str)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "ASIA" + "Q7R2M5X9B4T1W8Z3",
+        *(f"{start}{ALNUM[7:43]}" for start in ("gho_", "ghu_", "ghs_", "ghr_")),
+        "github_pat_" + ALNUM,
+        *(f"{start}{ALNUM[5:30]}" for start in ("glptt-", "gldt-", "glrt-", "glsoat-")),
+        *(f"{start}{ALNUM[10:34]}" for start in ("sk_test_", "rk_live_", "rk_test_", "sb_secret_")),
+        "sbp_" + "0123456789abcdef9876" * 2,
+        "https://hooks.slack.com/services/T0AB12CD3/B0AB12CD3/" + ALNUM[3:27],
+        "aws_secret_access_key = " + ALNUM[-40:],
+        *(f"{name} = 'c0rrect-Horse7'" for name in ("PASSWD", "passphrase", "Pwd", "secret", "token", "credentials")),
+        *(f"{name} = 'c0rrect-Horse7'" for name in ("api-key", "ACCESS_KEY", "private_key")),
+        f"bearer: {ALNUM[20:52]} ",
+        f"Authorization: {ALNUM[20:52]} ",
+    ],
+)
+def test_every_way_in_which_a_format_begins_is_known(secret: str) -> None:
+    assert len(find_secrets(f"({secret})")) == 1
+
+
+# What formats begin with and what may stand around it, letters that only `re.IGNORECASE` takes for ASCII included.
+PIECES = st.sampled_from(
+    [
+        *SAMPLES.values(),
+        *(start for table in ("secret", "personal") for p in secrets._patterns(table) for start in p.starts),
+        *("api_key", "ACCESS-KEY", "private key", "passwd", "\u017fecret", "to\u212aen", "ap\u0130_key", "\u0131"),
+        *('="Zk29dlQm81xPw0"', ": vErys3cretpw", "postgres://u:", "@db", "c0rrect-Horse7", "jane.roe@acme-corp.org"),
+        *("+44 20 7946 0958", "SSN ", "219-09-9999", "_", "-", " ", "\n", "\u0130", "ß", "A", "7"),
+    ]
+)
+
+
+@given(st.lists(PIECES | st.text(max_size=3), max_size=12).map("".join))
+@example('\u0130 to\u212aen = "c0rrect-Horse7"')
+@example('to\u212aen \u017fecret="c0rrect-Horse7"')
+@example("tokentoken=tokentoken=tR4nsit0ry88")
+def test_looking_for_beginnings_first_changes_no_answer(text: str) -> None:
+    for table in ("secret", "personal"):
+        patterns = secrets._patterns(table)
+        everywhere = [replace(pattern, starts=(), contains=()) for pattern in patterns]
+        assert secrets._find(text, patterns) == secrets._find(text, everywhere)
+
+
+def test_most_patterns_have_beginnings_so_that_source_code_is_read_fast() -> None:
+    assert [p.kind for p in secrets._patterns("secret") if not p.starts] == ["password-in-url"]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zora_core.skills.digest import mask
 from zora_core.skills.similarity import candidate_pairs, differing_facts, similarity, statement
 
 SENTENCE = "The heat pump in the cellar needs 30 kWh a day when it is cold outside"
@@ -83,3 +84,10 @@ def test_candidate_pairs_are_exactly_those_above_the_threshold() -> None:
     found = list(candidate_pairs(bags, 0.6))
     assert set(found) == wanted
     assert len(found) == len(wanted)
+
+
+@pytest.mark.parametrize("piece", ["a-", "a.", "A'", " \n", "1,", "x@", "("])
+def test_long_hostile_texts_are_read_in_time_that_grows_with_their_length(piece: str) -> None:
+    text = piece * 60_000
+    assert differing_facts(text, text) == []
+    assert len(mask(text)) <= len(text) + 4 * 60_000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
 MAX_FINDINGS = 200
 MAX_LISTED = 100
-MAX_SUGGESTIONS = 10
+# More than a handful of proposals is not read; the rest stands in the findings.
+MAX_SUGGESTIONS = 8
 TASK_LIMIT = 5_000
 JOURNAL_LIMIT = 20_000
 SUGGESTION_LIMIT = 2_000
@@ -133,28 +136,26 @@ async def _sources(payload: CheckClimateClaims, ctx: TaskContext) -> list[Source
 
 
 def _claims_result(reports: dict[str, ClaimsReport], payload: CheckClimateClaims, sources: int) -> TaskResult:
+    from zora_core.skills import wording
+
     claims = [(ref, claim) for ref, report in reports.items() for claim in report.claims]
     sentences = sum(report.sentences for report in reports.values())
     findings = sorted(
         (f for report in reports.values() for f in report.findings), key=lambda f: (-f.severity.rank, -f.confidence)
     )
-    verdicts = {
-        verdict: sum(claim.verdict == verdict for _, claim in claims)
-        for verdict in ("prohibited", "misleading", "needs_evidence", "supported")
-    }
-    where = f"{sentences} sentence{'s' * (sentences != 1)}, {sources} source{'s' * (sources != 1)}"
+    verdicts = {verdict: sum(claim.verdict == verdict for _, claim in claims) for verdict in wording.VERDICTS}
+    where = wording.count(sentences, "sentence") + (f", {wording.count(sources, 'source')}" if sources else "")
     if claims:
-        counts = ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in verdicts.items() if count)
         summary = (
-            f"{len(claims)} environmental claim{'s' * (len(claims) != 1)} under {', '.join(payload.jurisdictions)} "
-            f"rules: {counts}. Examined: {where}."
+            f"{wording.count(len(claims), 'environmental claim')} under {', '.join(payload.jurisdictions)} rules: "
+            f"{wording.verdicts(verdicts)}. Examined: {where}."
         )
     else:
         summary = f"No environmental claim found. Examined: {where}."
     return TaskResult(
         summary=summary,
         findings=findings[:MAX_FINDINGS],
-        suggestions=[_rewording(ref, claim) for ref, claim in claims if claim.remedies][:MAX_SUGGESTIONS],
+        suggestions=_rewordings(claims),
         result={
             "verdicts": verdicts,
             "claims": [_claim_row(ref, claim) for ref, claim in claims[:MAX_LISTED]],
@@ -186,6 +187,16 @@ def _claim_row(ref: str, claim: Claim) -> dict[str, object]:
     }
 
 
+def _rewordings(claims: Sequence[tuple[str, Claim]]) -> list[Suggestion]:
+    """For the worst claims that something would cure, what that is."""
+    from zora_core.skills.wording import VERDICTS
+
+    order = list(VERDICTS)
+    curable = [(ref, claim) for ref, claim in claims if claim.remedies]
+    curable.sort(key=lambda pair: (order.index(pair[1].verdict), -pair[1].confidence))
+    return [_rewording(ref, claim) for ref, claim in curable[:MAX_SUGGESTIONS]]
+
+
 def _rewording(ref: str, claim: Claim) -> Suggestion:
     return Suggestion(
         suggestion_type="advice",
@@ -202,17 +213,20 @@ def _rewording(ref: str, claim: Claim) -> Suggestion:
 def _review_result(
     report: RiskReport, hours: int, examined: dict[str, int], kinds: dict[str, tuple[str, str, str]], *, complete: bool
 ) -> TaskResult:
-    rules: dict[str, int] = {}
-    for finding in report.findings:
-        rules[finding.rule_id] = rules.get(finding.rule_id, 0) + 1
+    from zora_core.skills.wording import count
+
+    rules = Counter(finding.rule_id for finding in report.findings)
     where = (
-        f"{examined['tasks']} tasks, {examined['journal_entries']} journal entries and {examined['suggestions']} "
-        f"suggestions of the last {hours} h{'' if complete else ' (the newest only: there are more tasks)'}"
+        f"{count(examined['tasks'], 'task')}, {count(examined['journal_entries'], 'journal entry', 'journal entries')} "
+        f"and {count(examined['suggestions'], 'suggestion')} of the last {hours} h"
+        f"{'' if complete else ' (the newest only: there are more tasks)'}"
     )
     if report.findings:
+        block = report.verdicts["block"]
         summary = (
-            f"{report.verdicts['block']} tasks to block, {report.verdicts['needs_human']} for a person to look at, "
-            f"{report.verdicts['pass']} pass ({len(report.findings)} findings). Examined: {where}."
+            f"{count(block, 'task')} to block, {report.verdicts['needs_human']} for a person to look at, "
+            f"{count(report.verdicts['pass'], 'passes', 'pass')} ({count(len(report.findings), 'finding')}). "
+            f"Examined: {where}."
         )
     else:
         summary = f"Nothing to object to. Examined: {where}."
@@ -241,13 +255,13 @@ def _review_result(
             "flagged": flagged,
             "flagged_total": len(report.flagged),
             "findings_total": len(report.findings),
-            "rules": rules,
+            "rules": dict(rules),
         },
     )
 
 
 def _holds(report: RiskReport) -> list[Suggestion]:
-    """For each task to block, what a person should decide."""
+    """For each task to block, the worst first, what a person should decide."""
     return [
         Suggestion(
             suggestion_type="advice",

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import shutil
 import typing
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 from pydantic import Field
 
 from zora_core.agents.agent import Agent, Payload, handler
-from zora_core.errors import InvalidInput
+from zora_core.errors import FetchFailed, InvalidInput
 from zora_core.models import AgentId, Severity, Suggestion, Task, TaskRecord, TaskResult
 
 if typing.TYPE_CHECKING:
@@ -24,8 +23,8 @@ if typing.TYPE_CHECKING:
 JOURNAL_LIMIT = 20_000
 # An earlier analysis is looked for among so many completed tasks; each comes with its whole result.
 TASK_LIMIT = 300
-TLS_SECONDS = 10
-MAX_SUGGESTIONS = 10
+# More than a handful of proposals is not read; the rest stands in the findings.
+MAX_SUGGESTIONS = 8
 
 
 class ReviewSystemHealth(Payload):
@@ -59,6 +58,7 @@ class Connor(Agent):
     async def review_system_health(self, task: Task, payload: ReviewSystemHealth, ctx: TaskContext) -> TaskResult:
         """Judge endpoints, queue, database and disk green, amber or red, each with its reason and next step."""
         from zora_core.skills import health, run_history
+        from zora_core.skills.wording import count
 
         checks: list[Check] = []
         endpoints = list(dict.fromkeys(payload.endpoints))
@@ -77,7 +77,7 @@ class Connor(Agent):
         unusual = await ctx.compute(run_history.unusual_hours, hours, ctx.now)
         findings = [*health.findings(checks), *unusual]
         findings.sort(key=lambda finding: -finding.severity.rank)
-        checks.sort(key=lambda check: (health.ORDER[check.status], check.name, check.subject))
+        checks.sort(key=health.worst_first)
         warm_up = health.settings()["anomaly"]["hourly"]["warm_up"]
         result = {
             "status": checks[0].status,
@@ -95,7 +95,7 @@ class Connor(Agent):
             "queue": figures["queue"],
         }
         if len(hours) < warm_up:
-            result["not_examined"].append(f"unusual hours: {len(hours)} hours of history, {warm_up} needed")
+            result["not_examined"].append(f"unusual hours: {count(len(hours), 'hour')} of history, {warm_up} needed")
         return TaskResult(
             summary=_health_summary(checks, endpoints, len(unusual)),
             findings=findings[:200],
@@ -109,7 +109,8 @@ class Connor(Agent):
         import tempfile
         from pathlib import Path
 
-        from zora_core.skills.codebase import export_head, find_repository, read_history
+        from zora_core.skills.codebase import GitFailed, export_head, find_repository, read_history
+        from zora_core.skills.wording import count
 
         root = _target(payload.target, ctx)
         repository = await ctx.compute(find_repository, root)
@@ -120,12 +121,15 @@ class Connor(Agent):
         elif not _may_read(repository.directory, ctx):
             not_examined.append(f"history: the repository {repository.directory} lies outside what may be read")
         else:
-            commits = await ctx.compute(read_history, root)
+            try:
+                commits = await ctx.compute(read_history, root)
+            except GitFailed as error:
+                not_examined.append(f"history: {error}")
             if repository.shallow:
                 not_examined.append("history before the point where the clone was cut off")
             digest = "\n".join(f"{commit.at.isoformat()} {commit.author}" for commit in commits)
             ctx.cite("repository", str(repository.directory), digest, count=len(commits), unit="commits")
-        await ctx.progress(0.2, f"read {len(commits)} commits")
+        await ctx.progress(0.2, f"read {count(len(commits), 'commit')}")
         previous = _previous(payload, await ctx.tasks(status="completed", limit=TASK_LIMIT))
         with tempfile.TemporaryDirectory(prefix="zora-code-") as folder:
             if repository is not None and repository.bare:
@@ -149,13 +153,10 @@ class Connor(Agent):
 
 async def _endpoint(url: str, ctx: TaskContext) -> list[Check]:
     """Probe one URL a few times; a dead endpoint is a finding, a refused address an `InvalidInput`."""
-    from urllib.parse import urlsplit
-
-    from zora_core.fetch import FetchFailed
     from zora_core.skills import health
 
     probes: list[health.Probe] = []
-    final_url = url
+    certificate_expires_at = None
     settings = health.settings()["endpoint"]
     while len(probes) < settings["probes"] and sum(p.status is None for p in probes) < settings["give_up_after"]:
         try:
@@ -164,31 +165,8 @@ async def _endpoint(url: str, ctx: TaskContext) -> list[Check]:
             probes.append(health.Probe(elapsed_ms=0, error=str(error)))
         else:
             probes.append(health.Probe(elapsed_ms=answer.elapsed_ms, status=answer.status))
-            final_url = answer.final_url
-    expires = None
-    parts = urlsplit(final_url)
-    if parts.scheme == "https" and parts.hostname and any(probe.status for probe in probes):
-        expires = await _certificate_expiry(parts.hostname, parts.port or 443)
-    return health.judge_endpoint(url, probes, expires, ctx.now)
-
-
-async def _certificate_expiry(host: str, port: int) -> datetime | None:
-    """When the certificate of a host that has just been fetched ends; None when it cannot be read this time.
-
-    Only a handshake is made: nothing is sent, and nothing but the date is kept.
-    """
-    import ssl
-    from datetime import UTC
-
-    try:
-        async with asyncio.timeout(TLS_SECONDS):
-            _, writer = await asyncio.open_connection(host, port, ssl=ssl.create_default_context())
-    except (OSError, TimeoutError):
-        return None
-    certificate: dict[str, Any] = writer.get_extra_info("peercert") or {}
-    writer.transport.abort()
-    ends = certificate.get("notAfter")
-    return datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC) if ends else None
+            certificate_expires_at = answer.certificate_expires_at
+    return health.judge_endpoint(url, probes, certificate_expires_at, ctx.now)
 
 
 def _disks() -> list[tuple[str, int, int]]:
@@ -205,9 +183,13 @@ def _disks() -> list[tuple[str, int, int]]:
 
 
 def _health_summary(checks: list[Check], endpoints: list[str], unusual: int) -> str:
+    from zora_core.skills.wording import count
+
     bad = [check for check in checks if check.status != "green"]
-    where = f"{len(endpoints)} endpoints, queue, database and disk" if endpoints else "queue, database and disk"
-    odd = f" {unusual} unusual hours in the history." if unusual else ""
+    where = "queue, database and disk"
+    if endpoints:
+        where = f"{count(len(endpoints), 'endpoint')}, {where}"
+    odd = f" {count(unusual, 'unusual hour')} in the history." if unusual else ""
     if not bad:
         return f"Green: all {len(checks)} checks of {where} are within their thresholds.{odd}"
     red = sum(check.status == "red" for check in bad)
@@ -276,16 +258,18 @@ def _analyze(root: Path, payload: AnalyzeCodebase, commits: list[Commit], previo
 
 
 def _code_summary(target: str, analysis: Analysis, previous: TaskRecord | None) -> str:
+    from zora_core.skills.wording import count
+
     inventory, totals = analysis.result["inventory"], analysis.result["totals"]
     if not inventory["files"]:
         return f"{target} holds no source file that could be read ({sum(inventory['not_read'].values())} left out)."
-    examined = f"{inventory['files']:,} files with {inventory['lines']:,} lines of {target}"
+    examined = f"{count(inventory['files'], 'file')} with {count(inventory['lines'], 'line')} of {target}"
     if not totals["issues"]:
         return f"Nothing found in {examined}."
     severities = ", ".join(
         f"{totals['by_severity'][name]:,} {name}" for name in reversed(Severity) if name in totals["by_severity"]
     )
-    summary = f"{totals['issues']:,} issues in {examined}: {severities}. Worst: {analysis.findings[0].title}."
+    summary = f"{count(totals['issues'], 'issue')} in {examined}: {severities}. Worst: {analysis.findings[0].title}."
     comparison = analysis.result["comparison"]
     if previous is not None and comparison:
         summary += (
@@ -302,6 +286,7 @@ def _code_suggestions(target: str, analysis: Analysis) -> list[Suggestion]:
         "code.hotspot": "Cover it with tests, then split it where its reasons to change part.",
     }
     chosen = [f for rule in advice for f in analysis.findings if f.rule_id == rule]
+    chosen.sort(key=lambda finding: -finding.severity.rank)
     return [
         Suggestion(
             suggestion_type="advice",

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from zora_core.agents.agent import Registry
 from zora_core.fetch import Fetched
 from zora_core.models import (
     ClimateMission,
@@ -26,6 +27,9 @@ class TaskContext(Protocol):
     """Given to every handler. Each reading method adds a `Source` to `sources`, the result's evidence base."""
 
     sources: list[Source]
+
+    task_types: Registry
+    """Every task type that the runtime knows, installed ones included."""
 
     @property
     def now(self) -> datetime:
@@ -63,6 +67,10 @@ class TaskContext(Protocol):
 
     def path(self, path: str) -> Path:
         """Resolve a file or directory that the runtime allows to be read, or raise `InvalidInput`."""
+        ...
+
+    def read_file(self, path: str, *, kind: str = "file", ref: str | None = None) -> bytes:
+        """The content of a file of at most 5 MB that may be read, or `InvalidInput`; recorded as a source."""
         ...
 
     async def tasks(

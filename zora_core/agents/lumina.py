@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
+from zora_core.agents.page_payload import PagePayload
 from zora_core.errors import InvalidInput, InvalidPayload, UnknownTaskType
 from zora_core.models import AgentId, Finding, Metric, Quote, Severity, Suggestion, Task, TaskResult
 
@@ -21,22 +22,12 @@ if typing.TYPE_CHECKING:
     from zora_core.skills.workflow_plan import Plan, Schedule
 
 STORED_FINDINGS = 200
-MAX_SUGGESTIONS = 20
 
 
-class PlanFrontendImprovements(Payload):
+class PlanFrontendImprovements(PagePayload):
     """Payload of plan_frontend_improvements."""
 
     page: str = Field(default="dashboard", description="Key of a page in frontend_configs; not used with url or html.")
-    url: str | None = Field(default=None, description="Address of the page.")
-    html: str | None = Field(default=None, min_length=1, description="The page's markup itself.")
-
-    @model_validator(mode="after")
-    def _one_page(self) -> PlanFrontendImprovements:
-        given = [n for n in ("page", "url", "html") if n in self.model_fields_set and getattr(self, n) is not None]
-        if len(given) > 1:
-            raise ValueError(f"give only one of page, url and html, not {' and '.join(given)}")
-        return self
 
 
 class PlanWorkflow(Payload):
@@ -67,14 +58,7 @@ class Lumina(Agent):
         """Plan a page's improvements: work items by impact, reach and effort, each with its acceptance check."""
         from zora_core.agents.page_assets import with_assets
 
-        if payload.html is not None:
-            page = await ctx.page(html=payload.html)
-        elif payload.url is not None:
-            page = await ctx.page(url=payload.url)
-        else:
-            page = await ctx.page(page=payload.page)
-        if not page.html.strip():
-            raise InvalidInput(f"page {page.ref!r} is empty: there is nothing to plan for")
+        page = await payload.read(ctx)
         await ctx.progress(0.2, "reading what the page loads")
         assets = await with_assets(page, ctx)
         await ctx.progress(0.6, "reviewing the page")
@@ -124,15 +108,17 @@ def _frontend_result(assets: Assets, year: int) -> TaskResult:
     ]
     items = make_plan(page, found, fixes)
     kept = items[: settings()["max_items"]]
+    proposed = items[: settings()["max_suggestions"]]
     found.sort(key=lambda finding: -finding.severity.rank)
     return TaskResult(
-        summary=_frontend_summary(page.ref, found, items, access.elements),
+        summary=_frontend_summary(page.ref, found, items, len(proposed), access.elements),
         findings=found[:STORED_FINDINGS],
-        suggestions=[_item_suggestion(page.ref, number, item) for number, item in enumerate(kept[:MAX_SUGGESTIONS], 1)],
+        suggestions=[_item_suggestion(page.ref, number, item) for number, item in enumerate(proposed, 1)],
         result={
             "page": page.ref,
             "items": [item.as_dict() for item in kept],
             "items_total": len(items),
+            "items_proposed": len(proposed),
             "findings": len(found),
             "findings_stored": min(len(found), STORED_FINDINGS),
             "effort_minutes": sum(item.effort_minutes for item in items),
@@ -155,15 +141,19 @@ def _frontend_result(assets: Assets, year: int) -> TaskResult:
     )
 
 
-def _frontend_summary(ref: str, found: list[Finding], items: list[WorkItem], elements: int) -> str:
+def _frontend_summary(ref: str, found: list[Finding], items: list[WorkItem], proposed: int, elements: int) -> str:
+    from zora_core.skills.wording import count
+
     if not items:
-        return f"Nothing to improve was found on {ref}: {elements} elements, its text and its weight were examined."
+        examined = count(elements, "element")
+        return f"Nothing to improve was found on {ref}: {examined}, its text and its weight were examined."
     hours = sum(item.effort_minutes for item in items) / 60
     first = items[0]
     saved = sum(item.grams_saved for item in items)
     grams = f" {saved:.0f} gCO2e per 1,000 views could be saved." if saved else ""
     return (
-        f"{len(items)} work items for {ref} from {len(found)} findings, about {hours:.1f} h in all. "
+        f"{count(len(items), 'work item')} for {ref} from {count(len(found), 'finding')}, about {hours:.1f} h in all; "
+        f"{f'the first {proposed} are' if proposed < len(items) else 'all'} proposed. "
         f"First: {first.title} ({first.component}, {first.effort_minutes} min).{grams}"
     )
 
@@ -187,13 +177,10 @@ def _item_suggestion(ref: str, number: int, item: WorkItem) -> Suggestion:
 
 def _validator(ctx: TaskContext) -> Callable[[str, str, dict[str, Any]], str | None]:
     """Says what is wrong with a step, by the agents' own payload models and by what may be read."""
-    from zora_core.agents.builtin import registry
-
-    known = registry()
 
     def wrong(agent_id: str, task_type: str, payload: dict[str, Any]) -> str | None:
         try:
-            known.find(agent_id, task_type).parse(payload)
+            ctx.task_types.find(agent_id, task_type).parse(payload)
             if task_type == "analyze_codebase":
                 ctx.path(payload["target"].removeprefix("file://"))
         except (InvalidInput, InvalidPayload, UnknownTaskType) as error:
@@ -276,9 +263,11 @@ def _schedule(times: Schedule) -> dict[str, Any]:
 
 
 def _workflow_suggestion(plan: Plan, times: Schedule, definition: dict[str, Any]) -> Suggestion:
+    from zora_core.skills.wording import count
+
     return Suggestion(
         suggestion_type="create_workflow",
-        title=f"Create the workflow “{definition['name']}” ({len(plan.steps)} steps)"[:200],
+        title=f"Create the workflow “{definition['name']}” ({count(len(plan.steps), 'step')})"[:200],
         body="\n".join(f"{step.agent_id} {step.task_type}: {step.title}" for step in plan.steps),
         target={"table": "workflows", "key": definition["key"]},
         suggested_value=definition,
@@ -291,6 +280,8 @@ def _workflow_suggestion(plan: Plan, times: Schedule, definition: dict[str, Any]
 
 
 def _workflow_summary(plan: Plan, times: Schedule | None) -> str:
+    from zora_core.skills.wording import count
+
     if not plan.matches:
         nearest = ", ".join(match.key for match in plan.nearest)
         return f"No template fits this goal, so there is no plan. Nearest: {nearest}; say more, or use their words."
@@ -308,6 +299,6 @@ def _workflow_summary(plan: Plan, times: Schedule | None) -> str:
     )
     left = f" Left out: {', '.join(plan.left_out)}." if plan.left_out else ""
     return (
-        f"{len(plan.steps)} steps by {agents} ({fitted}); critical path of {len(times.path)}, "
+        f"{count(len(plan.steps), 'step')} by {agents} ({fitted}); critical path of {len(times.path)}, "
         f"P50 {times.p50_seconds:.0f} s and P90 {times.p90_seconds:.0f} s by {basis}.{left}"
     )

@@ -32,7 +32,6 @@ if typing.TYPE_CHECKING:
 SUGGESTION_TYPE = "create_climate_missions"
 MEMORIES = {"quick": 0, "standard": 3_000, "deep": 10_000}
 JOURNAL = {"quick": 500, "standard": 2_000, "deep": 10_000}
-MAX_SOURCE_BYTES = 5_000_000
 _FILE_NAME = re.compile(
     r"(?:\.{0,2}/|~/|file:)?[^\s<>]{1,300}\.(?:txt|md|rst|html?|csv|json|log)|(?:\.{1,2}/|/)[^\s<>]{1,300}"
 )
@@ -305,15 +304,9 @@ async def _read_source(ctx: TaskContext, number: int, source: str) -> Document:
         page = await ctx.page(url=stripped)
         return Document(stripped, await ctx.compute(_page_text, page))
     if _FILE_NAME.fullmatch(stripped):
-        path = ctx.path(stripped.removeprefix("file://").removeprefix("file:"))
-        if not path.is_file() or path.stat().st_size > MAX_SOURCE_BYTES:
-            raise InvalidInput(
-                f"sources[{number - 1}] {stripped!r} is not a file of at most {MAX_SOURCE_BYTES:,} bytes"
-            )
-        data = await ctx.compute(path.read_bytes)
-        ctx.cite("file", stripped, data)
-        text = data.decode("utf-8", "replace")
-        if path.suffix.lower() in (".html", ".htm"):
+        name = stripped.removeprefix("file://").removeprefix("file:")
+        text = ctx.read_file(name, ref=stripped).decode("utf-8", "replace")
+        if name.lower().endswith((".html", ".htm")):
             text = await ctx.compute(_page_text, Page(ref=stripped, html=text))
         return Document(stripped, text)
     ref = f"sources[{number - 1}]"

@@ -7,8 +7,7 @@ import typing
 from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit
 
-from zora_core.errors import InvalidInput
-from zora_core.fetch import FetchFailed
+from zora_core.errors import FetchFailed, InvalidInput
 
 if typing.TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
@@ -74,10 +73,6 @@ async def _read(resource: Resource, page: Page, ctx: TaskContext) -> tuple[bytes
         length = answer.headers.get("content-length", "")
         return answer.body, int(length) if length.isdigit() else len(answer.body)
     if parts.scheme == "file" and urlsplit(page.url or "").scheme == "file":
-        path = ctx.path(unquote(parts.path))
-        if not path.is_file():
-            raise InvalidInput(f"{str(path)!r} is not a file")
-        data = path.read_bytes()
-        ctx.cite("file", str(path), data)
+        data = ctx.read_file(unquote(parts.path))
         return data, len(data)
     raise InvalidInput("the page was given without an address to load it from")

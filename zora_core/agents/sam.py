@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
+from zora_core.agents.page_payload import PagePayload, refuse_empty
 from zora_core.errors import InvalidInput
 from zora_core.models import AgentId, Element, Evidence, Finding, Quote, Suggestion, Task, TaskResult
 
@@ -24,27 +25,14 @@ if typing.TYPE_CHECKING:
 
 STORED_FINDINGS = 200
 STORED_CLAIMS = 100
-MAX_SUGGESTIONS = 20
-MAX_FILE_BYTES = 5_000_000
+# More than a handful of proposals is not read; the rest stands in the findings.
+MAX_SUGGESTIONS = 8
 
 
-class ReviewClimatePage(Payload):
+class ReviewClimatePage(PagePayload):
     """Payload of review_climate_page."""
 
     page: str = Field(default="climate", description="Key of a page in frontend_configs; not used with url or html.")
-    url: str | None = Field(default=None, description="Address of the page.")
-    html: str | None = Field(default=None, min_length=1, description="The page's markup itself.")
-
-    @model_validator(mode="after")
-    def _one_page(self) -> ReviewClimatePage:
-        given = [
-            name
-            for name in ("page", "url", "html")
-            if name in self.model_fields_set and getattr(self, name) is not None
-        ]
-        if len(given) > 1:
-            raise ValueError(f"give only one of page, url and html, not {' and '.join(given)}")
-        return self
 
 
 class ReviewAccessibility(Payload):
@@ -71,19 +59,11 @@ class Sam(Agent):
         """Check a page's climate claims, their sources and dates, its readability, structure and carbon footprint."""
         from zora_core.agents.page_assets import with_assets
 
-        page = await self._climate_page(payload, ctx)
-        _refuse_empty(page)
+        page = await payload.read(ctx)
         await ctx.progress(0.2, "reading what the page loads")
         assets = await with_assets(page, ctx)
         await ctx.progress(0.6, "checking the claims")
         return await ctx.compute(_climate_result, assets, ctx.now.year)
-
-    async def _climate_page(self, payload: ReviewClimatePage, ctx: TaskContext) -> Page:
-        if payload.html is not None:
-            return await ctx.page(html=payload.html)
-        if payload.url is not None:
-            return await ctx.page(url=payload.url)
-        return await ctx.page(page=payload.page)
 
     @handler("review_accessibility", timeout_seconds=180)
     async def review_accessibility(self, task: Task, payload: ReviewAccessibility, ctx: TaskContext) -> TaskResult:
@@ -91,7 +71,7 @@ class Sam(Agent):
         from zora_core.agents.page_assets import with_assets
 
         page = await self._target(payload, ctx)
-        _refuse_empty(page)
+        refuse_empty(page)
         assets = await with_assets(page, ctx, only=frozenset({"stylesheet"}))
         return await ctx.compute(_accessibility_result, assets, payload.level)
 
@@ -117,21 +97,10 @@ class Sam(Agent):
 def _file_page(target: str, ctx: TaskContext) -> Page:
     from zora_core.skills.page import Page
 
-    path = ctx.path(target)
-    if not path.is_file():
-        raise InvalidInput(f"{target!r} is not a file")
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise InvalidInput(f"{target!r} has {path.stat().st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
-    data = path.read_bytes()
+    data = ctx.read_file(target)
     if b"\0" in data or b"<" not in data:
         raise InvalidInput(f"{target!r} holds no markup")
-    ctx.cite("file", str(path), data)
-    return Page(ref=target, html=data.decode("utf-8", "replace"), url=path.as_uri())
-
-
-def _refuse_empty(page: Page) -> None:
-    if not page.html.strip():
-        raise InvalidInput(f"page {page.ref!r} is empty: there is nothing to review")
+    return Page(ref=target, html=data.decode("utf-8", "replace"), url=ctx.path(target).as_uri())
 
 
 def _accessibility_result(assets: Assets, level: str) -> TaskResult:
@@ -175,18 +144,23 @@ def _accessibility_result(assets: Assets, level: str) -> TaskResult:
 
 
 def _accessibility_summary(page: Page, report: AccessibilityReport, level: str) -> str:
-    examined = f"{report.elements} elements of {page.ref}, {report.rules_checked} rules, level {level}"
+    from zora_core.skills.wording import count
+
+    elements, rules = count(report.elements, "element"), count(report.rules_checked, "rule")
+    examined = f"{elements} of {page.ref}, {rules}, level {level}"
     if not report.findings:
         return f"No accessibility fault found ({examined}); what only a person can judge is unchecked."
-    severities = ", ".join(f"{count} {severity}" for severity, count in report.by_severity.items())
+    severities = ", ".join(f"{number} {severity}" for severity, number in report.by_severity.items())
     worst = max(report.findings, key=lambda f: (f.severity.rank, report.by_rule[f.rule_id]))
     times = report.by_rule[worst.rule_id]
-    total = _count(len(report.findings), "accessibility finding")
+    total = count(len(report.findings), "accessibility finding")
     return f"{total} ({severities}; {examined}). Worst: {worst.title} ({times}x)."
 
 
 def _accessibility_suggestions(page: Page, report: AccessibilityReport) -> list[Suggestion]:
     """One suggestion per broken rule, most severe first, with up to five of its elements."""
+    from zora_core.skills.wording import count
+
     groups: dict[str, list[tuple[Finding, str]]] = defaultdict(list)
     for finding, fix in zip(report.findings, report.fixes, strict=True):
         groups[finding.rule_id].append((finding, fix))
@@ -198,7 +172,7 @@ def _accessibility_suggestions(page: Page, report: AccessibilityReport) -> list[
         suggestions.append(
             Suggestion(
                 suggestion_type="advice",
-                title=f"{group[0][0].title}: fix {_count(len(group), 'element')}",
+                title=f"{group[0][0].title}: fix {count(len(group), 'element')}",
                 body=group[0][0].detail,
                 target={"page": page.ref, "rule_id": rule_id, "elements": len(group)},
                 current_value={e.selector: e.html for e in elements},
@@ -276,27 +250,30 @@ def _reading_result(reading: Readability) -> dict[str, Any]:
 
 
 def _climate_summary(page: Page, report: ClaimsReport, sourced: int, weight: Footprint, complete: bool) -> str:
+    from zora_core.skills.wording import count, verdicts
+
     at_least = "" if complete else "at least "
     view = f"{at_least}{weight.grams_per_view:.3f} gCO2e per view (grade {weight.grade})"
     if not report.claims:
-        return f"No climate claim in {_count(report.sentences, 'sentence')} of {page.ref}; {view}."
-    verdicts = ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in _verdicts(report).items())
-    found = f"{_count(len(report.claims), 'climate claim')} in {_count(report.sentences, 'sentence')} of {page.ref}"
-    return f"{found}: {verdicts}; {sourced} with a source nearby; {view}."
+        return f"No climate claim in {count(report.sentences, 'sentence')} of {page.ref}; {view}."
+    found = f"{count(len(report.claims), 'climate claim')} in {count(report.sentences, 'sentence')} of {page.ref}"
+    return f"{found}: {verdicts(_verdicts(report))}; {sourced} with a source nearby; {view}."
 
 
 def _claim_suggestions(page: Page, report: ClaimsReport, sourced: list[bool]) -> list[Suggestion]:
     """One suggestion per claim that a rule objects to, worst first: what is missing and how to reword."""
     from zora_core.skills.climate_page import missing_parts, pattern
+    from zora_core.skills.dom import shorten
 
     judged = [
         (c, near) for c, near in zip(report.claims, sourced, strict=True) if c.verdict != "supported" and c.findings
     ]
     judged.sort(key=lambda pair: (-pair[0].findings[0].severity.rank, pair[0].start))
+    what = {"prohibited": "Remove or reword"}
     return [
         Suggestion(
             suggestion_type="advice",
-            title=f"{'Remove or reword' if claim.verdict == 'prohibited' else 'Substantiate'}: “{_short(claim.text)}”",
+            title=f"{what.get(claim.verdict, 'Substantiate')}: “{shorten(claim.text, 70)}”",
             body=" ".join(claim.remedies) or claim.findings[0].detail,
             target={"page": page.ref, "start": claim.start, "verdict": claim.verdict},
             current_value=claim.text,
@@ -306,11 +283,3 @@ def _claim_suggestions(page: Page, report: ClaimsReport, sourced: list[bool]) ->
         )
         for claim, near in judged[:MAX_SUGGESTIONS]
     ]
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 70 else f"{text[:69]}…"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -29,6 +29,7 @@ from zora_core.settings import Settings, examples
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from zora_core.agents.agent import Registry
     from zora_core.database.postgres import Database
     from zora_core.fetch import Fetched
     from zora_core.skills.page import Page
@@ -48,9 +49,11 @@ class RunContext:
         settings: Settings,
         tenant_id: UUID,
         now: datetime,
+        task_types: Registry,
         report: Callable[[float, str], None] = lambda fraction, message: None,
     ) -> None:
         """Make the context of one run; reads are limited to `tenant_id`."""
+        self.task_types = task_types
         self.sources: list[Source] = []
         self.now = now
         self._database = database
@@ -104,8 +107,8 @@ class RunContext:
         if config.get("url"):
             return await self._fetched_page(page, str(config["url"]))
         if config.get("path"):
-            path = self.path(str(config["path"]))
-            return Page(ref=page, html=self.read_text(path, kind="page", ref=page), url=path.as_uri())
+            data = self.read_file(str(config["path"]), kind="page", ref=page)
+            return Page(ref=page, html=data.decode("utf-8", "replace"), url=self.path(str(config["path"])).as_uri())
         raise InvalidInput(f"the config of page {page!r} names neither a url nor a path")
 
     async def _fetched_page(self, ref: str, url: str) -> Page:
@@ -149,15 +152,16 @@ class RunContext:
             raise InvalidInput(f"{path!r} does not exist (looked at {resolved})")
         return resolved
 
-    def read_text(self, path: Path, *, kind: str = "file", ref: str | None = None) -> str:
-        """The text of a file of at most 5 MB, recorded as a source."""
-        if not path.is_file():
-            raise InvalidInput(f"{str(path)!r} is not a file")
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise InvalidInput(f"{str(path)!r} has {path.stat().st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
-        data = path.read_bytes()
-        self.cite(kind, ref or str(path), data)
-        return data.decode("utf-8", "replace")
+    def read_file(self, path: str, *, kind: str = "file", ref: str | None = None) -> bytes:
+        """The content of a file of at most 5 MB that may be read, recorded as a source."""
+        file = self.path(path)
+        if not file.is_file():
+            raise InvalidInput(f"{path!r} is not a file")
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise InvalidInput(f"{path!r} has {file.stat().st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
+        data = file.read_bytes()
+        self.cite(kind, ref or str(file), data)
+        return data
 
     async def tasks(
         self,

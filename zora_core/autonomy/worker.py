@@ -198,7 +198,9 @@ class Worker:
         self._observe(ended)
 
     def _context(self, run: Run) -> RunContext:
-        return RunContext(self._database, self._settings, run.task.tenant_id, run.claimed_at, run.report)
+        return RunContext(
+            self._database, self._settings, run.task.tenant_id, run.claimed_at, self._registry, run.report
+        )
 
     async def _finish(self) -> None:
         """Let running tasks end; when stopping, only within the grace period, then hand them back."""

@@ -7,8 +7,9 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
+from zora_core.data import load
 from zora_core.skills.claim_parsing import Facts, inside
-from zora_core.skills.lexicon import Terms, data, normalize
+from zora_core.skills.lexicon import Terms, normalize
 
 _NEGATION_BEFORE = re.compile(
     r"\b(?:not(?! only| just)|never|no longer|neither|nor|hardly|cannot be|[a-z]+n't)(?:\s\w+){0,3}\s$", re.IGNORECASE
@@ -36,7 +37,7 @@ class Detection:
 
 def detect(sentence: str, facts: Facts) -> Detection:
     """Score one sentence; without a word of merit or of an environmental subject it scores 0."""
-    rules = data("claims_lexicon")["detection"]
+    rules = load("claims_lexicon")["detection"]
     text = normalize(sentence)
     spans = {name: [m.span() for m in terms.find(text)] for name, terms in _groups().items()}
     # What a longer term says is not said again by the subject within it, nor at all when it is denied.
@@ -75,7 +76,7 @@ def find_feature(name: str, sentence: str) -> list[tuple[int, int]]:
     """Where the words of feature `name` stand in `sentence`; a negated word of praise does not count."""
     text = normalize(sentence)
     spans = [m.span() for m in _features()[name].find(text)]
-    if name in data("claims_lexicon")["detection"]["negatable"]:
+    if name in load("claims_lexicon")["detection"]["negatable"]:
         return [span for span in spans if not _negated(text, span[0])]
     return spans
 
@@ -98,12 +99,12 @@ def _near(left: list[tuple[int, int]], right: list[tuple[int, int]], distance: i
 
 @cache
 def _groups() -> dict[str, Terms]:
-    return {name: Terms(group["terms"]) for name, group in data("claims_lexicon")["detection"]["groups"].items()}
+    return {name: Terms(group["terms"]) for name, group in load("claims_lexicon")["detection"]["groups"].items()}
 
 
 @cache
 def _features() -> dict[str, Terms]:
     return {
         name: Terms(feature["terms"], feature.get("except", ()))
-        for name, feature in data("claims_lexicon")["features"].items()
+        for name, feature in load("claims_lexicon")["features"].items()
     }

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Literal
 
+from zora_core.data import load
 from zora_core.skills.claim_detection import features
 from zora_core.skills.claim_parsing import Facts, Quantity, base_unit, parse_facts, split_sentences
-from zora_core.skills.lexicon import data, normalize
+from zora_core.skills.lexicon import normalize
 from zora_core.skills.text import Sentence, stem, stems, vocabulary
 
 # Features of a source that can fill what a claim's wording leaves open.
@@ -84,7 +85,7 @@ class Evidence:
         """Hold one claim against all sources; the thresholds stand in `data/claims_evidence.toml`."""
         if not self._sources:
             return Match("none")
-        limits = data("claims_evidence")
+        limits = load("claims_evidence")
         words = senses(text)
         relevant = [(s, _coverage(words, s.senses)) for s in self._statements if _on_topic(facts, s.facts)]
         relevant = sorted(((s, c) for s, c in relevant if c >= limits["relevant_coverage"]), key=lambda pair: -pair[1])
@@ -232,4 +233,4 @@ def _narrower(text: str, facts: Facts, statement: _Statement) -> Passage | None:
 @cache
 def _senses() -> dict[str, str]:
     """Stem → the sense under which it is compared, so that "cut" and "reduced" agree."""
-    return {stem: sense for sense, stems in data("claims_evidence")["senses"].items() for stem in stems}
+    return {stem: sense for sense, stems in load("claims_evidence")["senses"].items() for stem in stems}

@@ -10,7 +10,8 @@ from functools import cache
 from itertools import pairwise
 from typing import Literal
 
-from zora_core.skills.lexicon import data, normalize
+from zora_core.data import load
+from zora_core.skills.lexicon import normalize
 from zora_core.skills.text import Sentence, sentences
 
 # A line ends a sentence, as headings and list items do, unless the next one goes on in lower case (wrapped text).
@@ -119,7 +120,7 @@ def parse_facts(sentence: str) -> Facts:
         years=tuple(int(m[1]) for m in years),
         baseline_year=int(years[baseline][1]) if baseline is not None else None,
         target_year=int(years[target][1]) if target is not None else None,
-        metrics=frozenset(name for name in data("claims_parsing")["metrics"] if _words("metrics", name).search(text)),
+        metrics=frozenset(name for name in load("claims_parsing")["metrics"] if _words("metrics", name).search(text)),
         scopes=tuple(sorted(scopes)),
         direction="down" if down and not up else "up" if up and not down else None,
         negated=bool(_words("negation").search(text)),
@@ -137,7 +138,7 @@ def inside(start: int, end: int, spans: Sequence[tuple[int, int]]) -> bool:
 
 def base_unit(dimension: str) -> str:
     """The unit in which values of `dimension` are given; empty for bare numbers."""
-    return str(data("claims_parsing")["units"].get(dimension, {}).get("base", ""))
+    return str(load("claims_parsing")["units"].get(dimension, {}).get("base", ""))
 
 
 def _is_baseline(text: str, years: list[re.Match[str]], index: int, quantities: tuple[Quantity, ...]) -> bool:
@@ -163,7 +164,7 @@ def _is_target(text: str, year: re.Match[str], intends: bool) -> bool:
 
 
 def _quantities(text: str, years: list[tuple[int, int]]) -> tuple[Quantity, ...]:
-    rules = data("claims_parsing")
+    rules = load("claims_parsing")
     others = [m.span() for m in re.finditer(rules["not_quantities"], text, re.IGNORECASE)]
     found = []
     for match in _number_pattern().finditer(text):
@@ -203,7 +204,7 @@ def _to_float(number: str) -> float:
 
 @cache
 def _number_pattern() -> re.Pattern[str]:
-    scales = "|".join(sorted(data("claims_parsing")["scales"], key=len, reverse=True))
+    scales = "|".join(sorted(load("claims_parsing")["scales"], key=len, reverse=True))
     units = "|".join(re.escape(unit) for unit in sorted(_units(), key=len, reverse=True))
     return re.compile(
         rf"(?<![\w.,])(?P<number>\d{{1,3}}(?:[, ]\d{{3}})+(?:\.\d+)?|\d{{1,15}}(?:[.,]\d{{1,6}})?)"
@@ -214,14 +215,14 @@ def _number_pattern() -> re.Pattern[str]:
 
 @cache
 def _number_words() -> re.Pattern[str]:
-    words = "|".join(data("claims_parsing")["number_words"]).replace(" ", "[ -]")
+    words = "|".join(load("claims_parsing")["number_words"]).replace(" ", "[ -]")
     return re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
 
 
 @cache
 def _units() -> dict[str, tuple[str, float]]:
     """Unit → (dimension, factor to the dimension's base unit)."""
-    units = data("claims_parsing")["units"]
+    units = load("claims_parsing")["units"]
     return {
         unit: (dimension, float(factor))
         for dimension, table in units.items()
@@ -232,7 +233,7 @@ def _units() -> dict[str, tuple[str, float]]:
 
 @cache
 def _words(*path: str) -> re.Pattern[str]:
-    words = data("claims_parsing")
+    words = load("claims_parsing")
     for key in path:
         words = words[key]
     return re.compile(rf"\b(?:{'|'.join(words)})\b", re.IGNORECASE)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from zora_core.data import load
 from zora_core.models import Severity
 from zora_core.skills.claim_detection import features
 from zora_core.skills.claim_parsing import Facts
-from zora_core.skills.lexicon import data
 
 JURISDICTIONS = ("EU", "UK", "US")
 
@@ -94,5 +94,5 @@ def _pack(jurisdiction: str) -> tuple[Rule, ...]:
             none_of=frozenset(row.get("none", ())),
             cured_by=frozenset(row.get("cured_by", ())),
         )
-        for row in data(f"claims_{jurisdiction.lower()}")["rule"]
+        for row in load(f"claims_{jurisdiction.lower()}")["rule"]
     )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
 from typing import Any
 
+from zora_core.data import load
 from zora_core.models import Element as ElementEvidence
 from zora_core.models import Finding, Metric, Quote, Severity
 from zora_core.skills.claims import Claim
@@ -17,6 +15,7 @@ from zora_core.skills.dom import Element, shorten
 from zora_core.skills.footprint import Footprint
 from zora_core.skills.page import Block, Page
 from zora_core.skills.readability import Readability
+from zora_core.skills.wording import count
 
 _YEAR = re.compile(r"\b(?:19|20)\d{2}\b")
 _SOURCE_MARK = re.compile(r"\[\d+\]|[¹²³⁴-⁹]")
@@ -26,10 +25,9 @@ _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _COMPARING = frozenset({"comparison", "reduction", "source_reduction"})
 
 
-@lru_cache(maxsize=1)
 def settings() -> dict[str, Any]:
     """Limits, words and sentence patterns of the data file."""
-    return tomllib.loads(resources.files("zora_core").joinpath("data", "climate_page.toml").read_text(encoding="utf-8"))
+    return load("climate_page")
 
 
 @dataclass(frozen=True)
@@ -46,14 +44,14 @@ class Structure:
 
 def structure(page: Page) -> Structure:
     """Count the page's headings, links, images, lists and tables."""
-    count = page.document.with_tag
+    tags = page.document.with_tag
     return Structure(
         words=len(page.text.split()),
-        headings=len(count(*_HEADINGS)),
-        links=len(count("a")),
-        images=len(count("img", "svg")),
-        lists=len(count("ul", "ol", "dl")),
-        tables=len(count("table")),
+        headings=len(tags(*_HEADINGS)),
+        links=len(tags("a")),
+        images=len(tags("img", "svg")),
+        lists=len(tags("ul", "ol", "dl")),
+        tables=len(tags("table")),
     )
 
 
@@ -145,7 +143,7 @@ def _dates(page: Page, claims: Sequence[Claim], year: int) -> Iterator[Finding]:
         yield Finding(
             rule_id="page.date-missing",
             title="Page with climate claims does not say when it was written",
-            detail=f"{len(claims)} claims, but no time element, no date in the metadata, no “last updated”.",
+            detail=f"{count(len(claims), 'claim')}, but no time element, no date in the metadata, no “last updated”.",
             severity=Severity.LOW,
             confidence=0.85,
             evidence=[Quote(source=page.ref, text=first.text, start=first.start)],
@@ -170,7 +168,7 @@ def _structure(page: Page) -> Iterator[Finding]:
         yield Finding(
             rule_id="page.headings-few",
             title="Long page with hardly any headings",
-            detail=f"{counts.words} words under {counts.headings} headings. Part it by topic.",
+            detail=f"{counts.words} words under {count(counts.headings, 'heading')}. Part it by topic.",
             severity=Severity.LOW,
             confidence=0.85,
             evidence=[_element(page, body)],

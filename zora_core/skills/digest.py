@@ -19,7 +19,7 @@ _MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.I), "<id>"),
     (re.compile(r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?"), "<time>"),
     (re.compile(r"\bhttps?://\S+"), "<url>"),
-    (re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.]+"), "<email>"),
+    (re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,64}\.[\w.]{1,64}"), "<email>"),
     (re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b"), "<address>"),
     (re.compile(r"\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{6,}\b|\b0x[0-9a-f]+\b", re.I), "<id>"),
     (re.compile(r"(?<![\w<])[-+]?\d+(?:[.,:]\d+)*"), "<n>"),
@@ -285,7 +285,7 @@ def _collect(said: dict[str, list[_Said]], table: str, row_id: str, text: str, w
             said.setdefault(key, []).append(_Said(table, row_id, sentence.text, sentence.start, weight))
 
 
-def findings(summary: Digest, limit: int = 120) -> list[Finding]:
+def findings(summary: Digest, limit: int = 190) -> list[Finding]:
     """The digest as findings: new errors, repeated errors, changed rates, the gap, templates and highlights."""
     new = {t.pattern for t in summary.new_errors}
     out = [_error_finding(t, t.pattern in new) for t in summary.templates if t.is_error]
@@ -378,9 +378,10 @@ def _highlight_finding(item: Highlight) -> Finding:
     )
 
 
-def as_result(summary: Digest, limit: int = 100) -> dict[str, Any]:
-    """The digest for programs; templates beyond `limit` are counted in `templates_left_out`."""
+def as_result(summary: Digest, limit: int = 200) -> dict[str, Any]:
+    """The digest for programs, errors first; templates beyond `limit` are counted in `templates_left_out`."""
     gap = summary.longest_gap
+    ordered = sorted(summary.templates, key=lambda t: not t.is_error)
     return {
         "since": summary.since.isoformat(),
         "until": summary.until.isoformat(),
@@ -396,10 +397,10 @@ def as_result(summary: Digest, limit: int = 100) -> dict[str, Any]:
                 "count": len(t.entries),
                 "ids": [str(e.id) for e in t.entries[:50]],
             }
-            for t in summary.templates[:limit]
+            for t in ordered[:limit]
         ],
         "templates_left_out": max(0, len(summary.templates) - limit),
-        "events_in_templates_left_out": sum(len(t.entries) for t in summary.templates[limit:]),
+        "events_in_templates_left_out": sum(len(t.entries) for t in ordered[limit:]),
         "new_errors": [t.pattern for t in summary.new_errors[:limit]],
         "longest_gap_hours": round(gap.hours, 3) if gap else None,
         "lines": [{"text": h.text, "table": h.table, "ids": list(h.ids[:50])} for h in summary.highlights],

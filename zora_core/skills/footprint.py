@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
+
+from zora_core.data import load
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Footprint:
 @lru_cache(maxsize=1)
 def model() -> Model:
     """The constants of the data file."""
-    data = tomllib.loads(resources.files("zora_core").joinpath("data", "footprint.toml").read_text(encoding="utf-8"))
+    constants = load("footprint")
     return Model(
-        source=data["source"],
-        bytes_per_gigabyte=data["bytes_per_gigabyte"],
-        kwh_per_gb=sum(data["operational_kwh_per_gb"].values()) + sum(data["embodied_kwh_per_gb"].values()),
-        grams_per_kwh=data["grid"]["grams_co2e_per_kwh"],
-        grades=tuple((entry["grade"], entry["grams"]) for entry in data["grades"]),
+        source=constants["source"],
+        bytes_per_gigabyte=constants["bytes_per_gigabyte"],
+        kwh_per_gb=sum(constants["operational_kwh_per_gb"].values()) + sum(constants["embodied_kwh_per_gb"].values()),
+        grams_per_kwh=constants["grid"]["grams_co2e_per_kwh"],
+        grades=tuple((entry["grade"], entry["grams"]) for entry in constants["grades"]),
     )
 
 

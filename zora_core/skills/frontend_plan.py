@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from functools import cache
-from importlib.resources import files
 from math import log2
 from typing import Any
 
+from zora_core.data import load
 from zora_core.models import Element, Evidence, Finding
 from zora_core.skills.page import Page
 from zora_core.skills.page_weight import grams_per_thousand_views, saved_bytes
@@ -47,10 +45,9 @@ class WorkItem:
         return {name: value for name, value in vars(self).items() if name != "evidence"}
 
 
-@cache
 def settings() -> dict[str, Any]:
     """The weights in `frontend_plan.toml`."""
-    return tomllib.loads((files("zora_core.data") / "frontend_plan.toml").read_text(encoding="utf-8"))
+    return load("frontend_plan")
 
 
 def make_plan(page: Page, findings: Sequence[Finding], fixes: Mapping[str, str] | None = None) -> list[WorkItem]:
@@ -89,14 +86,14 @@ def component_of(page: Page, finding: Finding) -> str:
 
 
 def _item(rule_id: str, component: str, group: list[Finding], fixes: Mapping[str, str]) -> WorkItem:
-    data = settings()
+    weights = settings()
     worst = max(group, key=lambda finding: finding.severity.rank)
-    effort = next(e for e in data["effort"] if any(fnmatch(rule_id, pattern) for pattern in e["rules"]))
+    effort = next(e for e in weights["effort"] if any(fnmatch(rule_id, pattern) for pattern in e["rules"]))
     minutes = effort["once"] + effort["each"] * len(group)
-    reach = 1 + data["reach"]["growth"] * log2(len(group))
-    if component.split(" ")[0] in data["reach"]["shared_regions"]:
-        reach *= data["reach"]["shared_factor"]
-    impact = float(data["impact"][worst.severity.value])
+    reach = 1 + weights["reach"]["growth"] * log2(len(group))
+    if component.split(" ")[0] in weights["reach"]["shared_regions"]:
+        reach *= weights["reach"]["shared_factor"]
+    impact = float(weights["impact"][worst.severity.value])
     selectors = [e.selector for f in group for e in f.evidence if isinstance(e, Element)]
     evidence = [e for finding in group for e in finding.evidence]
     return WorkItem(
@@ -117,7 +114,7 @@ def _item(rule_id: str, component: str, group: list[Finding], fixes: Mapping[str
             "expected_findings": 0,
             "text": f"The next review of this page reports no {rule_id} in {component}.",
         },
-        evidence=evidence[: data["max_evidence"]],
+        evidence=evidence[: weights["max_evidence"]],
         fixes={selector: fixes[key] for selector in selectors if fixes.get(key := f"{rule_id} {selector}")},
         grams_saved=grams_per_thousand_views(sum(saved_bytes(finding) for finding in group)),
     )

@@ -8,8 +8,8 @@ from datetime import datetime
 from math import ceil, sqrt
 from typing import Any, Literal
 
+from zora_core.data import load
 from zora_core.models import Evidence, Finding, Metric, Severity
-from zora_core.skills.lexicon import data
 from zora_core.skills.wording import count
 
 Status = Literal["green", "amber", "red"]
@@ -50,7 +50,7 @@ class Check:
 
 def settings() -> dict[str, Any]:
     """The thresholds in `health.toml`."""
-    return data("health")
+    return load("health")
 
 
 def judge(

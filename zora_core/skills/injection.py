@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from zora_core.skills.lexicon import data
+from zora_core.data import load
 
 _SPACE = r"(?:\s{1,4})"
 
@@ -34,7 +34,7 @@ def find_injections(text: str) -> list[InjectionMatch]:
         for m in list(regex.finditer(text))[:20]
     ]
     weights = {m.family: m.weight for m in matches}
-    if sum(weights.values()) < data("risk_injection")["threshold"]:
+    if sum(weights.values()) < load("risk_injection")["threshold"]:
         return []
     return sorted(matches, key=lambda m: (m.start, m.end))
 
@@ -48,5 +48,5 @@ def _families() -> tuple[tuple[str, str, float, re.Pattern[str]], ...]:
             row["weight"],
             re.compile("|".join(f"(?:{p.replace(' ', _SPACE)})" for p in row["patterns"]), re.IGNORECASE),
         )
-        for row in data("risk_injection")["family"]
+        for row in load("risk_injection")["family"]
     )

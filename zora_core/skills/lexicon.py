@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable
-from functools import cache
-from importlib.resources import files
-from typing import Any
 
 _TYPOGRAPHY = str.maketrans("‘’‛′“”„\u00a0\u2007\u202f\u2010\u2011\u2012\u2013\u2212₂", "''''\"\"\"   -----2")
 
@@ -15,12 +11,6 @@ _TYPOGRAPHY = str.maketrans("‘’‛′“”„\u00a0\u2007\u202f\u2010\u2011
 def normalize(text: str) -> str:
     """`text` with typographic quotes, spaces, hyphens and the subscript of CO₂ made plain; offsets stay the same."""
     return text.translate(_TYPOGRAPHY)
-
-
-@cache
-def data(name: str) -> dict[str, Any]:
-    """The data file `zora_core/data/<name>.toml`, parsed."""
-    return tomllib.loads((files("zora_core") / "data" / f"{name}.toml").read_text("utf-8"))
 
 
 class Terms:

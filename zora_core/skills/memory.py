@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
+from zora_core.data import load
 from zora_core.models import Evidence, Finding, MemoryEvent, Metric, Quote, Rows, Severity
 from zora_core.skills.similarity import candidate_pairs, differing_facts, normal_form, similarity, statement
 from zora_core.skills.text import shorten, stems, words
@@ -62,7 +61,7 @@ class Cleanup:
 @cache
 def settings() -> dict[str, Any]:
     """The spans and limits of `data/memory.toml`."""
-    return tomllib.loads((files("zora_core") / "data" / "memory.toml").read_text("utf-8"))
+    return load("memory")
 
 
 def clean(memories: Iterable[MemoryEvent], *, now: datetime, older_than_days: float, threshold: float) -> Cleanup:

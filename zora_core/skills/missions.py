@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
+from zora_core.data import load
 from zora_core.models import ClimateMission, ClimateProfile
 from zora_core.skills.impact import Estimate, Impact, names, propagate
 from zora_core.skills.similarity import similarity
@@ -86,9 +85,7 @@ class Choice:
 @cache
 def catalogue() -> Catalogue:
     """Read the catalogue and the emission factors from the data files."""
-    data = files("zora_core") / "data"
-    raw = tomllib.loads((data / "missions.toml").read_text("utf-8"))
-    factors = tomllib.loads((data / "emission_factors.toml").read_text("utf-8"))
+    raw, factors = load("missions"), load("emission_factors")
     inputs = {name: Estimate(**value) for name, value in {**factors["factors"], **raw["inputs"]}.items()}
     diets = {name: Estimate(**value) for name, value in factors["diets"].items()}
     inputs.update({f"{name}_diet": estimate for name, estimate in diets.items()})

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
 import zlib
 from collections.abc import Iterator
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
+from zora_core.data import load
 from zora_core.models import Element, Finding, Metric, Severity
 from zora_core.skills.footprint import footprint, model
 from zora_core.skills.page import Page
@@ -20,10 +18,9 @@ _SPACE = re.compile(r"\s+")
 _KEEPS_SPACE = re.compile(r"<(pre|textarea|script)\b.*?</\1\s*>", re.S | re.I)
 
 
-@cache
 def _settings() -> dict[str, Any]:
-    data: dict[str, Any] = tomllib.loads((files("zora_core.data") / "frontend_plan.toml").read_text(encoding="utf-8"))
-    return data["weight"]  # type: ignore[no-any-return]
+    weight: dict[str, Any] = load("frontend_plan")["weight"]
+    return weight
 
 
 def weight_findings(page: Page) -> list[Finding]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
 from typing import Any
 
+from zora_core.data import load
 from zora_core.skills.text import Sentence, sentences
 
 _ENDS = frozenset(".!?…:")
@@ -33,10 +31,9 @@ class Readability:
         return self.lix is not None and self.lix > limits()["lix"]["hard"]
 
 
-@lru_cache(maxsize=1)
 def limits() -> dict[str, Any]:
     """The limits of the data file."""
-    return tomllib.loads(resources.files("zora_core").joinpath("data", "readability.toml").read_text(encoding="utf-8"))
+    return load("readability")
 
 
 def readability(text: str) -> Readability:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from zora_core.data import load
 from zora_core.models import Evidence, Finding, JournalEntry, Rows, Severity, SuggestionRecord, TaskRecord
-from zora_core.skills.lexicon import data
 from zora_core.skills.risk_content import content_issues
 from zora_core.skills.risk_flow import flow_issues
 from zora_core.skills.risk_integrity import integrity_issues
@@ -83,16 +83,16 @@ def _verdicts(issues: Iterable[Issue]) -> list[TaskVerdict]:
 
 
 def _severity(issue: Issue) -> Severity:
-    return Severity(data("risk_rules")["rules"][issue.rule_id]["severity"])
+    return Severity(load("risk_rules")["rules"][issue.rule_id]["severity"])
 
 
 def _rule_verdict(rule_id: str) -> Verdict:
-    verdict: Verdict = data("risk_rules")["rules"][rule_id]["verdict"]
+    verdict: Verdict = load("risk_rules")["rules"][rule_id]["verdict"]
     return verdict
 
 
 def _finding(issue: Issue) -> Finding:
-    rule = data("risk_rules")["rules"][issue.rule_id]
+    rule = load("risk_rules")["rules"][issue.rule_id]
     evidence: list[Evidence] = [Rows(table="agent_tasks", ids=list(issue.task_ids[:_ROWS_SHOWN]))]
     return Finding(
         rule_id=issue.rule_id,

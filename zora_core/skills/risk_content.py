@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from zora_core.data import load
 from zora_core.models import Quote, TaskRecord
 from zora_core.skills.injection import find_injections
-from zora_core.skills.lexicon import data
 from zora_core.skills.risk_issue import Issue
 from zora_core.skills.secrets import SecretMatch, find_personal_data, find_secrets, redact
+from zora_core.skills.wording import count
 
 # What a result quotes is not what it says: quotes may contain orders, and are scanned for credentials only.
 _QUOTING = frozenset({"evidence", "sources", "findings"})
@@ -26,7 +27,7 @@ def content_issues(tasks: Sequence[TaskRecord]) -> list[Issue]:
 
 
 def _task_issues(task: TaskRecord) -> Iterator[Issue]:
-    limits = data("risk_rules")["limits"]
+    limits = load("risk_rules")["limits"]
     inputs = {"title": task.title, "description": task.description, "payload": task.payload}
     outputs = {"result": task.result, "result_summary": task.result_summary, "error_message": task.error_message}
     for direction, content in (("input", inputs), ("output", outputs)):
@@ -61,7 +62,7 @@ def _sensitive(task: TaskRecord, path: str, text: str, rule_id: str, matches: li
     if not matches:
         return
     kinds = Counter(m.kind for m in matches)
-    listed = ", ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in sorted(kinds.items()))
+    listed = ", ".join(f"{number} × {kind}" if number > 1 else kind for kind, number in sorted(kinds.items()))
     detail = f"{task.agent_id} {task.task_type}, {redact(path)}: {listed}. The values are not repeated here."
     quotes = tuple(Quote(source=_source(task, path), text=m.masked, start=None) for m in matches[:3])
     yield Issue(rule_id, (str(task.id),), detail, quotes)
@@ -74,7 +75,7 @@ def _injections(task: TaskRecord, path: str, text: str, direction: str) -> Itera
     first = matches[0]
     families = ", ".join(dict.fromkeys(f"{m.family} ({m.why})" for m in matches))
     rule_id = "risk.injected-instruction" if direction == "input" else "risk.injected-output"
-    detail = f"{task.agent_id} {task.task_type}, {redact(path)}: {len(matches)} passages: {families}."
+    detail = f"{task.agent_id} {task.task_type}, {redact(path)}: {count(len(matches), 'passage')}: {families}."
     excerpt = redact(text[first.start : first.end])[:_EXCERPT]
     quote = Quote(source=_source(task, path), text=excerpt, start=first.start)
     yield Issue(rule_id, (str(task.id),), detail, (quote,))

@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 
+from zora_core.data import load
 from zora_core.models import Rows, SuggestionRecord, TaskRecord
-from zora_core.skills.lexicon import data
 from zora_core.skills.risk_issue import Issue
+from zora_core.skills.wording import count
 
 
 def flow_issues(
     tasks: Sequence[TaskRecord], suggestions: Sequence[SuggestionRecord], *, poisoned: Collection[str]
 ) -> list[Issue]:
     """Tasks that read outside text, or text with orders (`poisoned`), and led to suggestions that change something."""
-    harmless = data("risk_rules")["flow"]["harmless_suggestions"]
+    harmless = load("risk_rules")["flow"]["harmless_suggestions"]
     led_to: dict[str, list[SuggestionRecord]] = defaultdict(list)
     for suggestion in suggestions:
         if suggestion.suggestion_type not in harmless:
@@ -32,7 +33,7 @@ def flow_issues(
 
 def outside_text(task: TaskRecord) -> list[str]:
     """By which ways text from outside came into `task`: kinds of the sources it read, and fields of its payload."""
-    flow = data("risk_rules")["flow"]
+    flow = load("risk_rules")["flow"]
     sources = (task.result or {}).get("sources") or []
     kinds = {str(s.get("kind")) for s in sources if isinstance(s, dict)} & set(flow["outside_sources"])
     fields = {f"payload field {name}" for name in flow["outside_fields"] if task.payload.get(name)}
@@ -47,8 +48,8 @@ def _issues(task: TaskRecord, suggestions: list[SuggestionRecord], ways: list[st
     types = ", ".join(sorted({s.suggestion_type for s in suggestions}))
     read = ", ".join(ways) or "its payload"
     detail = (
-        f"{task.agent_id} {task.task_type} read text from outside ({read}) and led to {len(suggestions)} suggestions "
-        f"({types}), {len(made)} of them approved or applied."
+        f"{task.agent_id} {task.task_type} read text from outside ({read}) and led to "
+        f"{count(len(suggestions), 'suggestion')} ({types}), {len(made)} of them approved or applied."
     )
     rule_id = "risk.poisoned-flow" if poisoned else "risk.tainted-effect" if made else "risk.tainted-flow"
     yield Issue(rule_id, (str(task.id),), detail, evidence)

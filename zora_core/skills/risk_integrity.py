@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from statistics import median
 
+from zora_core.data import load
 from zora_core.models import JournalEntry, Metric, Rows, TaskRecord
-from zora_core.skills.lexicon import data
 from zora_core.skills.risk_issue import Issue
+from zora_core.skills.wording import count
 
 _OUTCOMES = {
     "agent_task_completed": "completed",
@@ -52,7 +53,7 @@ def _evidence(task: TaskRecord) -> Iterator[Issue]:
         yield Issue(
             "risk.finding-without-evidence",
             (str(task.id),),
-            f"{len(bare)} of {len(findings)} findings of {_name(task)} have no evidence (first: {bare[0][:80]}).",
+            f"{_name(task)}: {len(bare)} of {count(len(findings), 'finding')} without evidence, first {bare[0][:80]}.",
         )
 
 
@@ -108,9 +109,9 @@ def _states(task: TaskRecord, events: list[JournalEntry], journal_since: datetim
 
 
 def _leases(task: TaskRecord, now: datetime) -> Iterator[Issue]:
-    limits = data("risk_rules")["limits"]
+    limits = load("risk_rules")["limits"]
     if task.failure_kind == "lost" or task.lost_leases >= limits["lost_leases"]:
-        detail = f"{_name(task)} lost its lease {task.lost_leases} times: it may be what ends its workers."
+        detail = f"{_name(task)} lost its lease {count(task.lost_leases, 'time')}: it may be what ends its workers."
         yield Issue("risk.lost-lease", (str(task.id),), detail)
     if task.status == "in_progress" and task.lease_expires_at is not None:
         overdue = (now - task.lease_expires_at).total_seconds()
@@ -121,16 +122,16 @@ def _leases(task: TaskRecord, now: datetime) -> Iterator[Issue]:
 
 def _retries(task: TaskRecord, events: list[JournalEntry]) -> Iterator[Issue]:
     retries = [e for e in events if e.event_type == "agent_task_retried"]
-    count = max(len(retries), task.attempt - 1)
-    if count >= data("risk_rules")["limits"]["task_retries"]:
+    times = max(len(retries), task.attempt - 1)
+    if times >= load("risk_rules")["limits"]["task_retries"]:
         evidence = (Rows(table="journal_entries", ids=[str(e.id) for e in retries[:20]]),) if retries else ()
-        detail = f"{_name(task)} was retried {count} times (attempt {task.attempt} of {task.max_attempts})."
+        detail = f"{_name(task)} was retried {count(times, 'time')} (attempt {task.attempt} of {task.max_attempts})."
         yield Issue("risk.retry-storm", (str(task.id),), detail, evidence)
 
 
 def _durations(tasks: Sequence[TaskRecord]) -> Iterator[Issue]:
     """Modified z-scores of log durations, per agent and type (Iglewicz & Hoaglin, 1993)."""
-    limits = data("risk_rules")["limits"]
+    limits = load("risk_rules")["limits"]
     for (agent_id, task_type), runs in _by_type(tasks).items():
         if len(runs) < limits["outlier_runs"]:
             continue
@@ -162,7 +163,7 @@ def _by_type(tasks: Sequence[TaskRecord]) -> dict[tuple[str, str], list[tuple[Ta
 
 
 def _loops(tasks: Sequence[TaskRecord]) -> Iterator[Issue]:
-    limits = data("risk_rules")["limits"]
+    limits = load("risk_rules")["limits"]
     alike: dict[str, list[TaskRecord]] = defaultdict(list)
     for task in tasks:
         what = json.dumps([task.agent_id, task.task_type, task.payload], sort_keys=True, default=str)
@@ -179,7 +180,7 @@ def _loops(tasks: Sequence[TaskRecord]) -> Iterator[Issue]:
 
 
 def _storms(tasks: Sequence[TaskRecord], journal: Sequence[JournalEntry]) -> Iterator[Issue]:
-    limits = data("risk_rules")["limits"]
+    limits = load("risk_rules")["limits"]
     by_id = {str(t.id): t for t in tasks}
     retries: dict[tuple[str, str], list[JournalEntry]] = defaultdict(list)
     for entry in journal:

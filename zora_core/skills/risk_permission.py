@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from zora_core.data import load
 from zora_core.models import JournalEntry, Rows, SuggestionRecord, TaskRecord
-from zora_core.skills.lexicon import data
 from zora_core.skills.risk_issue import Issue
 
 # Keys of a journal entry's details that may name who acted.
@@ -74,7 +74,7 @@ def _approver(suggestion: SuggestionRecord, entry: JournalEntry, requester: str 
     author = (entry.author or "").lower()
     actors = {str(entry.details[key]) for key in _ACTORS if entry.details.get(key)} | {author}
     task_ids = (str(suggestion.task_id),)
-    if author in data("risk_rules")["flow"]["agents"] and len(actors) == 1:
+    if author in load("risk_rules")["flow"]["agents"] and len(actors) == 1:
         kind = suggestion.suggestion_type
         detail = f"A {kind} of {suggestion.agent_id} was approved by {author.upper()}, not by a person."
         yield Issue("risk.agent-approval", task_ids, detail, evidence)
@@ -84,7 +84,7 @@ def _approver(suggestion: SuggestionRecord, entry: JournalEntry, requester: str 
 
 
 def _changes_by_agents(journal: Sequence[JournalEntry]) -> Iterator[Issue]:
-    agents = data("risk_rules")["flow"]["agents"]
+    agents = load("risk_rules")["flow"]["agents"]
     for entry in journal:
         if entry.category == "config_change" and (entry.author or "").lower() in agents and entry.task_id is not None:
             if entry.details.get("suggestion_id"):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from zora_core.skills.lexicon import data
+from zora_core.data import load
+
+_LETTERS = str.maketrans("\u0130\u0131\u017f\u212a", "iisk")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class SecretMatch:
 class _Pattern:
     kind: str
     regex: re.Pattern[str]
+    starts: tuple[str, ...]
+    contains: tuple[str, ...]
     keep: int
     check: str
     exception: re.Pattern[str] | None
@@ -55,14 +59,41 @@ def redact(text: str) -> str:
 
 def _find(text: str, patterns: Iterable[_Pattern]) -> list[SecretMatch]:
     found = []
+    lowered = _lower(text)
     for pattern in patterns:
-        for match in pattern.regex.finditer(text):
+        for match in _matches(pattern, text, lowered):
             group = "value" if "value" in pattern.regex.groupindex else 0
             value = match[group]
             if _passes(pattern, value):
                 masked = f"{value[: pattern.keep]}[{pattern.kind}, {len(value)} characters]"
                 found.append(SecretMatch(pattern.kind, match.start(group), match.end(group), masked))
     return _without_overlaps(found)
+
+
+def _matches(pattern: _Pattern, text: str, lowered: str) -> Iterator[re.Match[str]]:
+    """What `pattern.regex.finditer(text)` gives, ten times as fast on source code as that."""
+    if not pattern.starts:
+        if all(literal in lowered for literal in pattern.contains):
+            yield from pattern.regex.finditer(text)
+        return
+    end = 0
+    for position in sorted(p for literal in pattern.starts for p in _positions(literal, lowered)):
+        if position >= end and (match := pattern.regex.match(text, position)):
+            yield match
+            end = match.end()
+
+
+def _positions(literal: str, text: str) -> Iterator[int]:
+    position = text.find(literal)
+    while position >= 0:
+        yield position
+        position = text.find(literal, position + 1)
+
+
+def _lower(text: str) -> str:
+    """`text` in lower case, of the same length, with every letter that `re.IGNORECASE` takes for i, k or s as that."""
+    odd = not text.isascii() and any(chr(letter) in text for letter in _LETTERS)
+    return (text.translate(_LETTERS) if odd else text).lower()
 
 
 def _without_overlaps(matches: list[SecretMatch]) -> list[SecretMatch]:
@@ -94,7 +125,7 @@ def _passes(pattern: _Pattern, value: str) -> bool:
 
 def _is_placeholder(value: str) -> bool:
     lowered = value.lower()
-    rules = data("risk_secrets")
+    rules = load("risk_secrets")
     return (
         lowered in rules["not_secret"]
         or len(set(lowered)) < 4
@@ -106,7 +137,7 @@ def _is_placeholder(value: str) -> bool:
 def _looks_random(value: str) -> bool:
     """Enough entropy, and more than one word's worth of letters: digits, symbols or mixed case inside."""
     mixed = any(c.isdigit() for c in value) or bool(re.search(r"[a-z][A-Z]|[^\w.\-/ ]", value))
-    return mixed and entropy(value) >= data("risk_secrets")["min_bits"] - (0.8 if len(value) < 12 else 0)
+    return mixed and entropy(value) >= load("risk_secrets")["min_bits"] - (0.8 if len(value) < 12 else 0)
 
 
 def entropy(value: str) -> float:
@@ -131,9 +162,11 @@ def _patterns(table: str) -> tuple[_Pattern, ...]:
         _Pattern(
             kind=row["kind"],
             regex=re.compile(row["regex"]),
+            starts=tuple(row.get("starts", ())),
+            contains=tuple(row.get("contains", ())),
             keep=row.get("keep", 0),
             check=row.get("check", ""),
             exception=re.compile(row["except"]) if "except" in row else None,
         )
-        for row in data("risk_secrets")[table]
+        for row in load("risk_secrets")[table]
     )

@@ -16,10 +16,10 @@ from zora_core.skills.text import stem, vocabulary, words
 
 _TOKEN = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
 _NUMBER = re.compile(
-    r"(?<![\w.])(?P<sign>[-−])?(?P<currency>[€$£])?\s*(?P<value>\d+(?:[.,]\d+)*)\s*(?P<unit>[%€$£]|°c|[^\W\d_]+\d?e?)?",
+    r"(?<![\w.])(?P<sign>[-−])?(?:(?P<currency>[€$£])\s{0,3})?(?P<value>\d+(?:[.,]\d+)*)\s{0,3}(?P<unit>[%€$£]|°c|[^\W\d_]+\d?e?)?",
     re.IGNORECASE,
 )
-_IDENTIFIER = re.compile(r"https?://\S+|\b(?=[\w.-]*\d)(?=[\w.-]*[A-Za-z])[\w-]+(?:\.[\w-]+)*")
+_COMPOUND = re.compile(r"https?://\S+|\w+(?:[.-]\w+)*")
 _QUANTITY = re.compile(r"[\d.,]+([^\W\d_]+)")
 
 Facts = tuple[tuple[str, str], ...]
@@ -222,7 +222,7 @@ def _names(text: str) -> Iterator[str]:
     if text.upper() != text:
         for match in _TOKEN.finditer(text):
             token = match.group()
-            before = text[: match.start()].rstrip(" \t\"'“‘([")
+            before = text[max(0, match.start() - 8) : match.start()].rstrip(" \t\"'“‘([")
             inside = bool(before) and before[-1] not in ".!?:\n•-–—"
             shape = token[0].isupper() and (inside or any(c.isupper() for c in token[1:]))
             if shape and token.casefold() not in stop and token.casefold() not in calendar:
@@ -232,7 +232,8 @@ def _names(text: str) -> Iterator[str]:
 
 def _identifiers(text: str) -> list[str]:
     """Words with digits in them (versions, codes, addresses) that are no quantity with its unit."""
-    found = [match.group().casefold() for match in _IDENTIFIER.finditer(text)]
+    compounds = (match.group().casefold() for match in _COMPOUND.finditer(text))
+    found = [w for w in compounds if "://" in w or (any(map(str.isdigit, w)) and any(map(str.isalpha, w)))]
     quantities = (_QUANTITY.fullmatch(word) for word in found)
     units = vocabulary()["units"]
     return [word for word, match in zip(found, quantities, strict=True) if not match or match[1] not in units]

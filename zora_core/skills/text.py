@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import threading
-import tomllib
 import unicodedata
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.resources import files
 from typing import Any
 
 import snowballstemmer
+
+from zora_core.data import load
 
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*|[€$£%]")
 _SENTENCE_END = re.compile(
@@ -36,8 +36,7 @@ class Sentence:
 @cache
 def vocabulary() -> dict[str, Any]:
     """The word lists of `data/words.toml`; a list written as one string becomes a frozenset of its words."""
-    raw = tomllib.loads((files("zora_core") / "data" / "words.toml").read_text("utf-8"))
-    return {key: frozenset(value.split()) if isinstance(value, str) else value for key, value in raw.items()}
+    return {key: frozenset(v.split()) if isinstance(v, str) else v for key, v in load("words").items()}
 
 
 def words(text: str) -> list[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any
+
+from zora_core.data import load
 
 _WORD = re.compile(r"[\w'’-]+")
 _URL = re.compile(r"https?://[^\s<>\"'“”]+[^\s<>\"'“”.,;:!?)\]]")
@@ -32,10 +32,9 @@ class Match:
     words: tuple[str, ...]
 
 
-@cache
 def settings() -> dict[str, Any]:
     """Templates, steps and assumptions in `workflow_templates.toml`."""
-    return tomllib.loads((files("zora_core.data") / "workflow_templates.toml").read_text(encoding="utf-8"))
+    return load("workflow_templates")
 
 
 def match_templates(goal: str) -> list[Match]:

@@ -17,6 +17,9 @@ create table if not exists zora_functions (
     applied_at timestamptz not null default now()
 );
 
+alter table zora_migrations enable row level security;
+alter table zora_functions enable row level security;
+
 -- uuidv7() is built into PostgreSQL 18. For earlier versions: 48 bits of Unix time in milliseconds, then the version
 -- and the variant, the rest random (RFC 9562, section 5.7).
 do $bootstrap$
@@ -272,6 +275,18 @@ create table frontend_configs (
     unique (tenant_id, page)
 );
 
+-- Only the owner reads and writes, until policies say otherwise: on Supabase the tables would else be open to everyone
+-- who has the public key.
+alter table tenants enable row level security;
+alter table users enable row level security;
+alter table agent_tasks enable row level security;
+alter table journal_entries enable row level security;
+alter table memory_events enable row level security;
+alter table agent_suggestions enable row level security;
+alter table climate_profiles enable row level security;
+alter table climate_missions enable row level security;
+alter table frontend_configs enable row level security;
+
 insert into zora_migrations (version, name) values (1, 'queue_and_records');
 end
 $migration$;
@@ -324,8 +339,9 @@ $$;
 -- Claim up to p_limit ready tasks of a tenant for a worker: highest priority first, then oldest. Every claim writes a
 -- fresh lease token; whoever holds it, and nobody else, may heartbeat and settle the task.
 --
--- The CTE is materialized because a planner that inlined it could run the locking subquery once per row and claim
--- more than p_limit. Rows locked by another claim are skipped, so claimers never wait for one another.
+-- Rows locked by another claim are skipped, so claimers never wait for one another. The ids pass through an array: it is
+-- computed once (an inlined subquery could run again for each row, and claim more than p_limit), and it is planned as
+-- short, where a join with a query of unknown limit is planned as a tenth of the table and reads all of it.
 create or replace function claim_agent_tasks(
     p_tenant_id uuid, p_worker_id text, p_limit integer default 1, p_lease_seconds double precision default 30
 ) returns table (
@@ -333,20 +349,18 @@ create or replace function claim_agent_tasks(
     priority integer, attempt integer, max_attempts integer, timeout_seconds integer, lease_token uuid,
     created_at timestamptz, started_at timestamptz
 ) language sql as $$
-    with next as materialized (
-        select t.id
-        from agent_tasks as t
-        where t.tenant_id = p_tenant_id and t.status = 'pending' and t.waiting_for is null
-        order by t.priority desc, t.created_at, t.id
-        limit p_limit
-        for update skip locked
-    )
     update agent_tasks as t
     set status = 'in_progress', attempt = t.attempt + 1, worker_id = p_worker_id, lease_token = gen_random_uuid(),
         lease_expires_at = zora_now() + make_interval(secs => p_lease_seconds), started_at = zora_now(),
         updated_at = zora_now(), progress = null, progress_message = null
-    from next
-    where t.id = next.id
+    where t.id = any (array(
+        select n.id
+        from agent_tasks as n
+        where n.tenant_id = p_tenant_id and n.status = 'pending' and n.waiting_for is null
+        order by n.priority desc, n.created_at, n.id
+        limit p_limit
+        for update skip locked
+    ))
     returning t.id, t.tenant_id, t.agent_id, t.task_type, t.title, t.description, coalesce(t.payload, '{}'),
         t.priority, t.attempt, t.max_attempts, t.timeout_seconds, t.lease_token, t.created_at, t.started_at
 $$;
@@ -608,18 +622,17 @@ create or replace function promote_agent_tasks(
     p_limit integer default 1000
 ) returns table (promoted bigint, next_due_seconds double precision) language plpgsql as $$
 begin
-    with due as materialized (
-        select t.id
-        from agent_tasks as t
-        where t.status = 'pending' and t.waiting_for in ('run_at', 'retry') and t.run_at <= zora_now()
-        order by t.run_at
-        limit p_limit
-        for update skip locked
-    ), ready as (
+    with ready as (
         update agent_tasks as t
         set waiting_for = null, updated_at = zora_now()
-        from due
-        where t.id = due.id
+        where t.id = any (array(
+            select d.id
+            from agent_tasks as d
+            where d.status = 'pending' and d.waiting_for in ('run_at', 'retry') and d.run_at <= zora_now()
+            order by d.run_at
+            limit p_limit
+            for update skip locked
+        ))
         returning t.tenant_id
     ), announced as (
         select pg_notify('agent_tasks', r.tenant_id::text) from (select distinct ready.tenant_id from ready) as r
@@ -643,21 +656,22 @@ $$;
 create or replace function prune_agent_tasks(
     p_tenant_id uuid, p_older_than_seconds double precision, p_limit integer default 1000
 ) returns bigint language sql as $$
-    with old as materialized (
-        select t.id
-        from agent_tasks as t
-        where t.tenant_id = p_tenant_id
-            and t.status in ('completed', 'failed')
-            and t.completed_at < zora_now() - make_interval(secs => p_older_than_seconds)
-            and not exists (
-                select from agent_suggestions as s
-                where s.tenant_id = t.tenant_id and s.task_id = t.id and s.status in ('proposed', 'approved')
-            )
-        order by t.id
-        limit p_limit
-        for update skip locked
-    ), deleted as (
-        delete from agent_tasks as t using old where t.id = old.id
+    with deleted as (
+        delete from agent_tasks as t
+        where t.id = any (array(
+            select o.id
+            from agent_tasks as o
+            where o.tenant_id = p_tenant_id
+                and o.status in ('completed', 'failed')
+                and o.completed_at < zora_now() - make_interval(secs => p_older_than_seconds)
+                and not exists (
+                    select from agent_suggestions as s
+                    where s.task_id = o.id and s.status in ('proposed', 'approved')
+                )
+            order by o.id
+            limit p_limit
+            for update skip locked
+        ))
         returning t.id
     )
     select count(*) from deleted
@@ -923,18 +937,17 @@ create or replace function rescue_agent_tasks(
 declare
     v_expired record;
 begin
-    with expired as materialized (
-        select t.id, t.worker_id
-        from agent_tasks as t
-        where t.status = 'in_progress' and t.lease_expires_at < zora_now()
-        order by t.lease_expires_at
-        limit p_limit
-        for update skip locked
-    ), taken as (
+    with taken as (
         update agent_tasks as t
         set lease_token = gen_random_uuid(), lost_leases = t.lost_leases + 1
-        from expired
-        where t.id = expired.id
+        where t.id = any (array(
+            select e.id
+            from agent_tasks as e
+            where e.status = 'in_progress' and e.lease_expires_at < zora_now()
+            order by e.lease_expires_at
+            limit p_limit
+            for update skip locked
+        ))
         returning t.id, t.lease_token, t.lost_leases,
             format('the lease of worker %s expired after %s (lost lease %s of %s)',
                 t.worker_id, zora_now() - t.started_at, t.lost_leases, p_max_lost) as error
@@ -1200,6 +1213,6 @@ create or replace function settle_agent_tasks(
 $$;
 
 
-insert into zora_functions (digest) values ('4f341bf091756ff9979fb0c53d406636faa398ea050663bf563b9630ecd35a9a') on conflict (only_row) do update set digest = excluded.digest, applied_at = now();
+insert into zora_functions (digest) values ('bf398760525c782546783d4eb4b0c150173e05f4b19b30b4b28271bdf6ea03dc') on conflict (only_row) do update set digest = excluded.digest, applied_at = now();
 
 commit;

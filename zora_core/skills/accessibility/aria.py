@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
-from typing import Any
+
+from zora_core.data import load
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,10 @@ class Aria:
 
 
 @lru_cache(maxsize=1)
-def load() -> Aria:
+def tables() -> Aria:
     """The tables of the data file; an attribute's value is its kind and, for tokens, the values allowed."""
-    text = resources.files("zora_core").joinpath("data", "accessibility_aria.toml").read_text(encoding="utf-8")
-    data: dict[str, Any] = tomllib.loads(text)
-    kinds = data["attributes"]
+    raw = load("accessibility_aria")
+    kinds = raw["attributes"]
     attributes = {
         name: (kind, frozenset[str]())
         for kind in ("boolean", "boolean_or_undefined", "tristate", "integer", "number", "reference", "text")
@@ -54,6 +52,6 @@ def load() -> Aria:
             owns=frozenset(entry.get("owns", ())),
             leaf=entry.get("leaf", False),
         )
-        for role, entry in data["roles"].items()
+        for role, entry in raw["roles"].items()
     }
-    return Aria(roles, attributes, frozenset(kinds["global"]), data["implicit"], data["input_roles"])
+    return Aria(roles, attributes, frozenset(kinds["global"]), raw["implicit"], raw["input_roles"])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 
+from zora_core.data import load
 from zora_core.models import Severity
 from zora_core.skills.dom import Element
 
@@ -53,9 +52,8 @@ class Violation:
 @lru_cache(maxsize=1)
 def rules() -> dict[str, Rule]:
     """Every rule by its key."""
-    text = resources.files("zora_core").joinpath("data", "accessibility_rules.toml").read_text(encoding="utf-8")
     found = {}
-    for key, entry in tomllib.loads(text).items():
+    for key, entry in load("accessibility_rules").items():
         criterion = entry.get("criterion", "")
         found[key] = Rule(
             key=key,

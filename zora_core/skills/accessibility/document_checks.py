@@ -10,6 +10,7 @@ from zora_core.skills.accessibility.catalogue import Violation
 from zora_core.skills.accessibility.view import View
 from zora_core.skills.accessibility.words import guess_language, words
 from zora_core.skills.dom import Element, collapse
+from zora_core.skills.wording import count
 
 _LANGUAGE_TAG = re.compile(r"([a-z]{2,3})([-_][a-z0-9]{1,8})*\Z", re.I)
 _REFRESH = re.compile(r"\s*(\d+)(?:\.[\d.]*)?\s*(?:\Z|[;,\s])")
@@ -143,7 +144,7 @@ def headings(view: View) -> Iterator[Violation]:
         previous = level
     body = view.document.body
     if levels and 1 not in levels and body is not None:
-        yield Violation("heading-first", body, f"The page has {len(levels)} headings, none of level 1.")
+        yield Violation("heading-first", body, f"The page has {count(len(levels), 'heading')}, none of level 1.")
 
 
 def _level(element: Element) -> int:

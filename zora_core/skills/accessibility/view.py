@@ -31,7 +31,7 @@ class View:
         self.page = page
         self.document: Document = page.document
         self.styles = Styles(page.document, page.stylesheets)
-        self.aria = aria.load()
+        self.aria = aria.tables()
         self._roles: dict[Element, str] = {}
         self._names: dict[Element, str] = {}
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
+
+from zora_core.data import load
 
 
 @dataclass(frozen=True)
@@ -29,20 +29,19 @@ class Words:
 @lru_cache(maxsize=1)
 def words() -> Words:
     """The lists of the data file."""
-    text = resources.files("zora_core").joinpath("data", "accessibility_words.toml").read_text(encoding="utf-8")
-    data = tomllib.loads(text)
+    lists = load("accessibility_words")
     return Words(
-        generic_links=frozenset(data["links"]["generic"]),
-        document_extensions=frozenset(data["links"]["documents"]),
-        uninformative_alts=frozenset(data["images"]["uninformative"]),
-        image_extensions=frozenset(data["images"]["extensions"]),
-        generic_titles=frozenset(data["titles"]["generic"]),
-        generic_labels=frozenset(data["labels"]["generic"]),
-        autofill=frozenset(data["autocomplete"]["fields"]),
-        autofill_contact=frozenset(data["autocomplete"]["contact_fields"]),
-        language_codes=frozenset(data["languages"]["codes"].split()),
-        rtl_languages=frozenset(data["languages"]["rtl"]),
-        languages={code: frozenset(listed.split()) for code, listed in data["languages"]["words"].items()},
+        generic_links=frozenset(lists["links"]["generic"]),
+        document_extensions=frozenset(lists["links"]["documents"]),
+        uninformative_alts=frozenset(lists["images"]["uninformative"]),
+        image_extensions=frozenset(lists["images"]["extensions"]),
+        generic_titles=frozenset(lists["titles"]["generic"]),
+        generic_labels=frozenset(lists["labels"]["generic"]),
+        autofill=frozenset(lists["autocomplete"]["fields"]),
+        autofill_contact=frozenset(lists["autocomplete"]["contact_fields"]),
+        language_codes=frozenset(lists["languages"]["codes"].split()),
+        rtl_languages=frozenset(lists["languages"]["rtl"]),
+        languages={code: frozenset(listed.split()) for code, listed in lists["languages"]["words"].items()},
     )
 
 

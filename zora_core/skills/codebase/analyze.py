@@ -23,6 +23,7 @@ from zora_core.skills.codebase.python import Function, read_modules
 from zora_core.skills.codebase.repository import Commit
 from zora_core.skills.codebase.unused import dead_code
 from zora_core.skills.secrets import find_secrets
+from zora_core.skills.wording import count
 
 LISTED = 20
 
@@ -134,7 +135,7 @@ def _test_ratio(inventory: Inventory) -> tuple[dict[str, Any], list[Issue]]:
     largest = max(code, key=lambda file: (file.code_lines, file.path))
     issue = Issue(
         rule_id="code.few-tests",
-        message=f"{test_lines:,} lines of tests for {code_lines:,} lines of code",
+        message=f"{count(test_lines, 'line')} of tests for {count(code_lines, 'line')} of code",
         severity=Severity.MEDIUM,
         places=(FileLine(path=largest.path, line=1, text="the largest file"),),
         confidence=0.7,

@@ -8,6 +8,7 @@ from zora_core.models import Metric, Severity
 from zora_core.skills.codebase.inventory import SourceFile
 from zora_core.skills.codebase.issue import Issue, place, settings
 from zora_core.skills.codebase.python import Function
+from zora_core.skills.wording import count
 
 MINIFIED_LINE = 300
 
@@ -44,7 +45,7 @@ def complex_functions(functions: Sequence[Function], files: Sequence[SourceFile]
     return [
         Issue(
             rule_id="code.complexity",
-            message=f"{f.name} has a cyclomatic complexity of {f.complexity} over {f.length} lines",
+            message=f"{f.name} has a cyclomatic complexity of {f.complexity} over {count(f.length, 'line')}",
             severity=Severity.HIGH if f.complexity >= rules["high"] else Severity.MEDIUM,
             places=(place(f.path, f.line, lines[f.path]),),
             subject=f.name,

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any, Literal
 
+from zora_core.data import load
 from zora_core.models import FileLine, Finding, Metric, Severity
 from zora_core.skills.secrets import find_secrets
 
@@ -37,10 +35,9 @@ class Issue:
         return self.places[0].path
 
 
-@cache
 def settings() -> dict[str, Any]:
     """Limits, languages and weights in `codebase.toml`."""
-    return tomllib.loads((files("zora_core.data") / "codebase.toml").read_text(encoding="utf-8"))
+    return load("codebase")
 
 
 def place(path: str, line: int, lines: Sequence[str], *, hide: bool = False) -> FileLine:

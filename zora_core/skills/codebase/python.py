@@ -14,6 +14,7 @@ from zora_core.skills.codebase.inventory import SourceFile
 _BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp, ast.comprehension)
 _DECIDING = {*_BRANCHES, ast.BoolOp, ast.match_case}
 _NAMING = {ast.Name, ast.Attribute, ast.ImportFrom, ast.keyword, ast.Constant}
+_CHILDLESS = {ast.Name, ast.Constant}
 _LEAVES = {ast.Load, ast.Store, ast.Del, *ast.operator.__subclasses__(), *ast.unaryop.__subclasses__()}
 _JUMPS = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 
@@ -106,6 +107,8 @@ def _facts(file: SourceFile, tree: ast.Module) -> Module:
         kind = type(node)
         if kind in _NAMING:
             _add_names(node, module.used)
+            if kind in _CHILDLESS:
+                continue
         elif kind in _DECIDING:
             if scope.function is not None:
                 scope.function.complexity += _decisions(node)
@@ -133,7 +136,7 @@ def _facts(file: SourceFile, tree: ast.Module) -> Module:
             if isinstance(value, list):
                 if value and isinstance(value[0], ast.stmt):
                     module.unreachable.extend(_after_jump(value))
-                stack.extend((child, scope) for child in value if isinstance(child, ast.AST))
+                stack.extend([(child, scope) for child in value if isinstance(child, ast.AST)])
             elif isinstance(value, ast.AST) and type(value) not in _LEAVES:
                 stack.append((value, scope))
     module.functions = [Function(file.path, m.name, m.line, m.complexity, m.last - m.line + 1) for m in measured]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from zora_core.errors import InvalidInput
+from zora_core.errors import InvalidInput, ZoraError
 from zora_core.skills.codebase.issue import settings
 
 # A repository's own configuration may name programs (monitors, hooks, signature and diff helpers, transports).
@@ -23,6 +23,10 @@ _SAFE_CONFIGURATION = {
     "protocol.allow": "never",
     "submodule.recurse": "false",
 }
+
+
+class GitFailed(ZoraError):
+    """Git could not read a repository, or not within `limits.git_seconds`."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,10 @@ def find_repository(target: Path) -> Repository | None:
 def read_history(target: Path) -> list[Commit]:
     """The commits that touched `target`, newest first, at most `limits.git_commits`; paths are relative to it.
 
-    Renames are not followed: a renamed file begins anew.
+    Renames are not followed: a renamed file begins anew. Raises `GitFailed`.
     """
+    if _git(target, "rev-parse", "--verify", "--quiet", "HEAD", check=False) is None:
+        return []
     output = _git(
         target,
         "log",
@@ -79,7 +85,6 @@ def read_history(target: Path) -> list[Commit]:
         "HEAD",
         "--",
         ".",
-        check=False,
     )
     return list(_commits(output or b""))
 
@@ -101,7 +106,8 @@ def _commits(output: bytes) -> Iterator[Commit]:
 def export_head(repository: Path, destination: Path) -> int:
     """Write the files of a bare repository's HEAD under `destination`, unfiltered, and return how many.
 
-    Symbolic links, submodules and files beyond the limits are left out. Raises `InvalidInput` when there is no commit.
+    Symbolic links, submodules and files beyond the limits are left out. Raises `InvalidInput` when there is no commit,
+    and `GitFailed`.
     """
     limits = settings()["limits"]
     listing = _git(repository, "ls-tree", "-r", "-z", "--long", "HEAD", check=False)
@@ -133,7 +139,11 @@ def export_head(repository: Path, destination: Path) -> int:
 
 
 def _git(directory: Path, *arguments: str, stdin: bytes = b"", check: bool = True) -> bytes | None:
-    """Git's output; None when it fails and `check` is off. Nothing is fetched, locked, paged or asked for."""
+    """Git's output; None when it fails and `check` is off. Nothing is fetched, locked, paged or asked for.
+
+    Raises `GitFailed`.
+    """
+    seconds = settings()["limits"]["git_seconds"]
     command = ["git", "--no-pager", "--no-optional-locks", "--no-replace-objects", "--literal-pathspecs"]
     for name, value in _SAFE_CONFIGURATION.items():
         command += ["-c", f"{name}={value}"]
@@ -154,15 +164,17 @@ def _git(directory: Path, *arguments: str, stdin: bytes = b"", check: bool = Tru
             input=stdin,
             capture_output=True,
             env=environment,
-            timeout=settings()["limits"]["git_seconds"],
+            timeout=seconds,
             check=False,
         )
-    except FileNotFoundError:
+    except FileNotFoundError as error:
         if check:
-            raise
+            raise GitFailed("git is not installed") from error
         return None
+    except subprocess.TimeoutExpired as error:
+        raise GitFailed(f"git {arguments[0]} took more than {seconds} s; give a shallow clone") from error
     if done.returncode == 0:
         return done.stdout
     if check:
-        raise RuntimeError(f"git {arguments[0]} failed: {done.stderr.decode(errors='replace')[:500]}")
+        raise GitFailed(f"git {arguments[0]} failed: {done.stderr.decode(errors='replace')[:500]}")
     return None

@@ -1,0 +1,46 @@
+"""The three ways in which a payload names a page: by key, by address, or as markup."""
+
+from __future__ import annotations
+
+import typing
+
+from pydantic import Field, model_validator
+
+from zora_core.agents.agent import Payload
+from zora_core.errors import InvalidInput
+
+if typing.TYPE_CHECKING:
+    from zora_core.agents.context import TaskContext
+    from zora_core.skills.page import Page
+
+
+class PagePayload(Payload):
+    """At most one of `page`, `url` and `html`; a subclass gives `page` its default."""
+
+    page: str = Field(description="Key of a page in frontend_configs; not used with url or html.")
+    url: str | None = Field(default=None, description="Address of the page.")
+    html: str | None = Field(default=None, min_length=1, description="The page's markup itself.")
+
+    @model_validator(mode="after")
+    def _one_page(self) -> typing.Self:
+        given = [n for n in ("page", "url", "html") if n in self.model_fields_set and getattr(self, n) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give only one of page, url and html, not {' and '.join(given)}")
+        return self
+
+    async def read(self, ctx: TaskContext) -> Page:
+        """The page it names; an empty one is refused."""
+        if self.html is not None:
+            page = await ctx.page(html=self.html)
+        elif self.url is not None:
+            page = await ctx.page(url=self.url)
+        else:
+            page = await ctx.page(page=self.page)
+        refuse_empty(page)
+        return page
+
+
+def refuse_empty(page: Page) -> None:
+    """Raise `InvalidInput` for a page on which nothing stands."""
+    if not page.html.strip():
+        raise InvalidInput(f"page {page.ref!r} is empty: there is nothing to review")
