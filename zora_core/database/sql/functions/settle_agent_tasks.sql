@@ -39,92 +39,99 @@ create or replace function settle_agent_tasks(
         from unnest(
             p_ids, p_lease_tokens, p_outcomes, p_summaries, p_results, p_errors, p_failure_kinds, p_delays
         ) as g (id, lease_token, outcome, summary, result, error, failure_kind, delay)
-    ), held as materialized (
-        select g.*, agent_task_verdict(g.outcome, t.attempt, t.max_attempts, t.cancel_requested_at) as verdict
-        from given as g
-        inner join agent_tasks as t on t.id = g.id and t.lease_token = g.lease_token
-        where t.status = 'in_progress'
-        for update of t
     ), settled as (
         update agent_tasks as t
-        set status = (
-                case h.verdict when 'completed' then 'completed' when 'failed' then 'failed' else 'pending' end
-            )::agent_task_status,
-            waiting_for = case h.verdict when 'retry' then 'retry' when 'snoozed' then 'run_at' end,
-            run_at = case
-                when h.verdict in ('retry', 'snoozed')
-                    then zora_now() + make_interval(secs => coalesce(h.delay, agent_task_backoff(t.attempt)))
-                else t.run_at
-            end,
-            attempt = t.attempt - (h.verdict in ('snoozed', 'released', 'rescued'))::integer,
-            result = case h.verdict when 'completed' then h.result else t.result end,
-            result_summary = case h.verdict when 'completed' then h.summary else t.result_summary end,
-            error_message = case
-                when h.verdict = 'completed' then null
-                when h.verdict in ('retry', 'failed') then coalesce(h.error, 'cancelled on request')
-                else t.error_message
-            end,
-            failure_kind = case
-                when h.verdict <> 'failed' then null
-                when t.cancel_requested_at is not null then 'cancelled'
-                else coalesce(h.failure_kind, 'error')
-            end,
-            completed_at = case when h.verdict in ('completed', 'failed') then zora_now() end,
-            progress = case h.verdict when 'completed' then 1 end,
-            progress_message = null,
-            lease_expires_at = null,
-            updated_at = zora_now()
-        from held as h
-        where t.id = h.id
+        set (
+            status, waiting_for, run_at, attempt, result, result_summary, error_message, failure_kind, completed_at,
+            progress, progress_message, lease_expires_at, updated_at
+        ) = (
+            select
+                case when v.verdict in ('completed', 'failed') then v.verdict::agent_task_status else 'pending' end,
+                case v.verdict when 'retry' then 'retry' when 'snoozed' then 'run_at' end,
+                case
+                    when v.verdict in ('retry', 'snoozed')
+                        then zora_now() + make_interval(secs => coalesce(g.delay, agent_task_backoff(t.attempt)))
+                    else t.run_at
+                end,
+                t.attempt - (v.verdict in ('snoozed', 'released', 'rescued'))::integer,
+                case v.verdict when 'completed' then g.result else t.result end,
+                case v.verdict when 'completed' then g.summary else t.result_summary end,
+                case
+                    when v.verdict = 'completed' then null
+                    when v.verdict in ('retry', 'failed') then coalesce(g.error, 'cancelled on request')
+                    else t.error_message
+                end,
+                case
+                    when v.verdict <> 'failed' then null
+                    when t.cancel_requested_at is not null then 'cancelled'
+                    else coalesce(g.failure_kind, 'error')
+                end,
+                case when v.verdict in ('completed', 'failed') then zora_now() end,
+                case v.verdict when 'completed' then 1 end,
+                null::text,
+                null::timestamptz,
+                zora_now()
+            from agent_task_verdict(g.outcome, t.attempt, t.max_attempts, t.cancel_requested_at) as v (verdict)
+        )
+        from given as g
+        -- As text, because the planner would else read the index of all running tasks, dead entries included.
+        where t.id = g.id and t.lease_token = g.lease_token and t.status::text = 'in_progress'
         returning t.id, t.tenant_id, t.agent_id, t.task_type, t.status::text as status, t.waiting_for, t.run_at,
-            h.verdict, h.result -> 'suggestions' as suggestions,
-            case h.verdict
-                when 'completed' then t.result_summary
-                when 'snoozed' then 'to be run again at ' || t.run_at
-                when 'rescued' then h.error
-                else t.error_message
+            t.priority, t.attempt, t.started_at, t.failure_kind, t.result, t.result_summary,
+            coalesce(g.error, t.error_message) as error,
+            case
+                when t.status <> 'pending' then t.status::text
+                when g.outcome = 'error' then 'retry'
+                else g.outcome
+            end as verdict
+    ), ended as materialized (
+        select s.id, s.tenant_id, s.agent_id, s.task_type, s.status, s.verdict, s.result -> 'suggestions' as suggestions,
+            case s.verdict
+                when 'completed' then s.result_summary
+                when 'snoozed' then 'to be run again at ' || s.run_at
+                else s.error
             end as outcome,
             case
-                when t.failure_kind = 'cancelled' then 'agent_task_cancelled'
-                when h.verdict = 'retry' then 'agent_task_retried'
-                else 'agent_task_' || h.verdict
+                when s.failure_kind = 'cancelled' then 'agent_task_cancelled'
+                when s.verdict = 'retry' then 'agent_task_retried'
+                else 'agent_task_' || s.verdict
             end as event_type,
             jsonb_build_object(
-                'task_id', t.id, 'agent_id', t.agent_id, 'task_type', t.task_type, 'status', t.status,
-                'priority', t.priority,
-                'attempt', t.attempt + (h.verdict in ('snoozed', 'rescued'))::integer,
-                'duration_ms', round(extract(epoch from zora_now() - t.started_at) * 1000)
+                'task_id', s.id, 'agent_id', s.agent_id, 'task_type', s.task_type, 'status', s.status,
+                'priority', s.priority,
+                'attempt', s.attempt + (s.verdict in ('snoozed', 'rescued'))::integer,
+                'duration_ms', round(extract(epoch from zora_now() - s.started_at) * 1000)
             ) as details
+        from settled as s
+        where s.verdict <> 'released'
     ), journalled as (
         insert into journal_entries (
             tenant_id, category, event_type, title, body, details, author, task_id, related_entity_ids, created_at
         )
-        select s.tenant_id, 'agent_action', s.event_type,
-            s.agent_id || ' task: ' || s.task_type || ' (' || s.status || ')', s.outcome, s.details,
-            lower(s.agent_id), s.id, array[s.id], zora_now()
-        from settled as s
-        where s.verdict <> 'released'
+        select e.tenant_id, 'agent_action', e.event_type,
+            e.agent_id || ' task: ' || e.task_type || ' (' || e.status || ')', e.outcome, e.details,
+            lower(e.agent_id), e.id, array[e.id], zora_now()
+        from ended as e
     ), remembered as (
         insert into memory_events (
             tenant_id, agent, memory_type, content, tags, metadata, source_task_id, created_at
         )
-        select s.tenant_id, 'EIVOR', 'result', s.agent_id || ' ' || s.task_type || ': ' || coalesce(s.outcome, ''),
-            array['agent_task', s.agent_id, s.task_type, s.status], s.details, s.id, zora_now()
-        from settled as s
-        where s.verdict <> 'released'
+        select e.tenant_id, 'EIVOR', 'result', e.agent_id || ' ' || e.task_type || ': ' || coalesce(e.outcome, ''),
+            array['agent_task', e.agent_id, e.task_type, e.status], e.details, e.id, zora_now()
+        from ended as e
     ), proposed as (
         insert into agent_suggestions (
             tenant_id, agent_id, task_id, suggestion_type, title, body, target, current_value, suggested_value,
             evidence, risk_level, created_at
         )
-        select s.tenant_id, s.agent_id, s.id, p.suggestion_type, p.title, p.body, coalesce(p.target, '{}'),
+        select e.tenant_id, e.agent_id, e.id, p.suggestion_type, p.title, p.body, coalesce(p.target, '{}'),
             p.current_value, p.suggested_value, p.evidence, p.risk_level, zora_now()
-        from settled as s
-        cross join lateral jsonb_to_recordset(s.suggestions) as p (
+        from ended as e
+        cross join lateral jsonb_to_recordset(e.suggestions) as p (
             suggestion_type text, title text, body text, target jsonb, current_value jsonb, suggested_value jsonb,
             evidence jsonb, risk_level text
         )
-        where s.verdict = 'completed' and s.suggestions <> '[]'
+        where e.verdict = 'completed' and e.suggestions <> '[]'
         returning agent_suggestions.*
     ), proposals_journalled as (
         insert into journal_entries (
@@ -146,5 +153,5 @@ create or replace function settle_agent_tasks(
     select t.id, t.status::text, t.waiting_for, t.run_at
     from given as g
     inner join agent_tasks as t on t.id = g.id and t.lease_token = g.lease_token
-    where t.status <> 'in_progress'
+    where t.status::text <> 'in_progress'
 $$;
