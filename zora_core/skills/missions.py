@@ -154,8 +154,9 @@ def grid(country: str) -> Estimate:
         return Estimate(**table["own"][country])
     mid = table["values"][country] / 1000
     spread = table["spread"]
+    source = table["source"] + (" (unchecked)" if country in table["unchecked"] else "")
     return Estimate(
-        round(mid * (1 - spread), 4), mid, round(mid * (1 + spread), 4), "kgCO2e/kWh", table["source"], table["year"]
+        round(mid * (1 - spread), 4), mid, round(mid * (1 + spread), 4), "kgCO2e/kWh", source, table["year"]
     )
 
 
