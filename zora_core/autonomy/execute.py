@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("zora.runtime")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Settlement:
     """What a run reports to `settle_agent_tasks`; see there for the meaning of `outcome`."""
 
@@ -40,7 +40,7 @@ class Run:
 
     def __init__(self, row: dict[str, Any]) -> None:
         """Take over a row of `claim_agent_tasks`."""
-        self.task = Task.model_validate({name: row[name] for name in Task.model_fields})
+        self.task = Task.model_validate(row)
         self.lease_token: UUID = row["lease_token"]
         self.timeout_seconds: int | None = row["timeout_seconds"]
         self.claimed_at: datetime = row["started_at"]
