@@ -190,6 +190,21 @@ def test_an_unreachable_server_is_one_clear_line(zora: Zora) -> None:
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize(
+    ("change", "status", "message"),
+    [
+        (("/postgres?", "/nowhere?"), 2, 'database "nowhere" does not exist; check the database\'s name'),
+        (("/postgres?", "/postgres?colour=red&"), 2, 'unrecognized configuration parameter "colour"; check'),
+        (("/postgres?", "/postgres?sslmode=perhaps&"), 2, "check the parameters of DATABASE_URL"),
+        (("postgres@", "stranger@"), 2, "the database refused the login"),
+    ],
+)
+def test_a_wrong_url_is_one_clear_line(zora: Zora, change: tuple[str, str], status: int, message: str) -> None:
+    said = zora("status", status=status, DATABASE_URL=zora("db", "url").strip().replace(*change, 1))
+    assert message in said
+    assert "Traceback" not in said
+
+
 def test_an_unknown_page_fails_its_task_and_names_the_known_ones(zora: Zora) -> None:
     task_id = zora.json("create-task", "SAM", "review_climate_page", "x", "--payload", '{"page": "clmate"}')["id"]
     (run,) = zora.json("run-once", status=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 from dataclasses import dataclass
@@ -57,8 +56,7 @@ async def examine() -> list[Check]:
         before = datetime.now(UTC)
         health = await database.value("database_health", tenant_id=settings.tenant_id)
         checks += _figures(health, before, datetime.now(UTC))
-        checks.append(_disk(settings))
-        return checks
+        return [*checks, _disk(settings)] if settings.embedded else checks
     finally:
         await database.close()
 
@@ -135,6 +133,5 @@ def _figures(health: dict[str, Any], before: datetime, after: datetime) -> list[
 
 
 def _disk(settings: Settings) -> Check:
-    folder = settings.home if settings.home.exists() else settings.home.anchor
-    free = shutil.disk_usage(folder).free
-    return Check("disk", "ok" if free > 1e9 else "note", f"{free / 1e9:,.1f} GB free at {os.fspath(folder)}")
+    free = shutil.disk_usage(settings.home).free
+    return Check("disk", "ok" if free > 1e9 else "note", f"{free / 1e9:,.1f} GB free at {settings.home}")

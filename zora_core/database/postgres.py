@@ -204,6 +204,10 @@ class _translated:
             raise ConfigurationError(f"the database refused the login: {said}; check DATABASE_URL") from error
         if isinstance(error, asyncpg.InvalidCatalogNameError):
             raise ConfigurationError(f"{said}; check the database's name in DATABASE_URL, or create it") from error
+        if isinstance(error, asyncpg.ClientConfigurationError | asyncpg.UndefinedObjectError):
+            raise ConfigurationError(f"{said}; check the parameters of DATABASE_URL") from error
+        if isinstance(error, asyncpg.InsufficientPrivilegeError):
+            raise ConfigurationError(f"{said}: the role of DATABASE_URL must own the schema's tables") from error
         # asyncpg refuses an argument on our side with an InterfaceError that is also a ValueError.
         if isinstance(error, _REJECTED) or (
             isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
