@@ -15,7 +15,7 @@ import pytest
 
 from zora_core.database.embedded import EmbeddedServer
 from zora_core.database.postgres import connect
-from zora_core.errors import DatabaseUnavailable
+from zora_core.errors import ConfigurationError, DatabaseUnavailable
 
 HOLD = """
 import sys
@@ -131,3 +131,9 @@ def test_an_interrupted_first_start_is_begun_again(short_tmp: Path) -> None:
     assert server.running()
     server.release()
     shutil.rmtree(home)
+
+
+def test_a_home_that_cannot_be_used_is_named(short_tmp: Path) -> None:
+    (short_tmp / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="set ZORA_HOME to a folder of your own"):
+        EmbeddedServer.at(short_tmp / "file" / "home").start()

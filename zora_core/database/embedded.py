@@ -56,9 +56,14 @@ class EmbeddedServer:
     def start(self) -> str:
         """Make sure the server runs, hold it until `release()` or the end of the process, and return its URL.
 
-        Raises `DatabaseUnavailable` with the end of the server's log when it does not start.
+        Raises `DatabaseUnavailable` with the end of the server's log when it does not start, `ConfigurationError` when
+        the home cannot be used.
         """
-        self._home.mkdir(parents=True, exist_ok=True)
+        try:
+            self._home.mkdir(parents=True, exist_ok=True)
+            (self._home / "starting.lock").touch()
+        except OSError as error:
+            raise self._unusable(error) from error
         with self._threads, self._starting:
             if not self._holds:
                 self._holders.acquire_read_lock()
@@ -223,6 +228,13 @@ class EmbeddedServer:
             return (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return []
+        except PermissionError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> ConfigurationError:
+        return ConfigurationError(
+            f"the embedded database cannot live in {self._home} ({error.strerror}): set ZORA_HOME to a folder of your own"
+        )
 
     def _socket_directory(self) -> Path:
         """The data directory, or a private folder with a short path when that one is too long for a socket."""
