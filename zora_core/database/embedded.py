@@ -233,7 +233,8 @@ class EmbeddedServer:
 
     def _unusable(self, error: OSError) -> ConfigurationError:
         return ConfigurationError(
-            f"the embedded database cannot live in {self._home} ({error.strerror}): set ZORA_HOME to a folder of your own"
+            f"the embedded database cannot live in {self._home} ({error.strerror}): "
+            "set ZORA_HOME to a folder of your own"
         )
 
     def _socket_directory(self) -> Path:
