@@ -1,5 +1,5 @@
 # make demo   twelve tasks, six agents, an embedded PostgreSQL: nothing to set up
-# make test   lint-free tests on real databases
+# make test   the tests, on real databases
 # make check  lint and types
 # The first call of each installs into .venv, from the pinned versions in constraints.txt.
 
@@ -15,7 +15,7 @@ demo: $(VENV)/runtime
 	@$(BIN)/zora demo
 
 test: $(VENV)/development
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto
 
 check: $(VENV)/development
 	$(BIN)/ruff check .
