@@ -105,9 +105,9 @@ async def test_an_agents_handle_task_dispatches_to_its_handler(zora: Zora) -> No
     await zora.create("SAM", "count", {"text": "two words"})
     (row,) = await zora.call("claim_agent_tasks", tenant_id=zora.tenant_id, worker_id="w")
     task = Task.model_validate({name: row[name] for name in Task.model_fields})
-    from zora_core.autonomy.context import RunContext
+    from zora_core.agents.context import TaskContext
 
-    context = RunContext(zora.database, zora.settings, zora.tenant_id, zora.now, Registry([]))
+    context = TaskContext(zora.database, zora.settings, zora.tenant_id, zora.now, Registry([]))
     result = await Probe().handle_task(task, context)
     assert isinstance(result, TaskResult)
     assert result.summary == "2 words"

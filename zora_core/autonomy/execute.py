@@ -16,7 +16,7 @@ from zora_core.errors import InvalidInput, InvalidPayload, UnknownTaskType
 from zora_core.models import Source, Task, TaskResult
 
 if TYPE_CHECKING:
-    from zora_core.autonomy.context import RunContext
+    from zora_core.agents.context import TaskContext
 
 logger = logging.getLogger("zora.runtime")
 
@@ -68,7 +68,7 @@ class Run:
         return Settlement(id=self.task.id, lease_token=self.lease_token, outcome=outcome, **fields)
 
 
-async def execute(run: Run, registry: Registry, make_context: Callable[[Run], RunContext]) -> Settlement | None:
+async def execute(run: Run, registry: Registry, make_context: Callable[[Run], TaskContext]) -> Settlement | None:
     """Run the handler of a claimed task and say how it ended; None when the lease was lost, and nobody may write."""
     task = run.task
     deadline: asyncio.Timeout | None = None

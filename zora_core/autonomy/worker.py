@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+from zora_core.agents.context import TaskContext
 from zora_core.autonomy.backoff import retrying
-from zora_core.autonomy.context import RunContext
 from zora_core.autonomy.execute import Run, execute
 from zora_core.autonomy.settler import Settler
 from zora_core.errors import DatabaseUnavailable
@@ -197,8 +197,8 @@ class Worker:
             runs.append(ended)
         self._observe(ended)
 
-    def _context(self, run: Run) -> RunContext:
-        return RunContext(
+    def _context(self, run: Run) -> TaskContext:
+        return TaskContext(
             self._database, self._settings, run.task.tenant_id, run.claimed_at, self._registry, run.report
         )
 

@@ -9,12 +9,12 @@ import pytest
 
 from tests.conftest import Zora
 from zora_core.agents import Registry
-from zora_core.autonomy.context import RunContext
+from zora_core.agents.context import TaskContext
 from zora_core.errors import InvalidInput
 
 
-def context(zora: Zora) -> RunContext:
-    return RunContext(zora.database, zora.settings, zora.tenant_id, zora.now, Registry([]))
+def context(zora: Zora) -> TaskContext:
+    return TaskContext(zora.database, zora.settings, zora.tenant_id, zora.now, Registry([]))
 
 
 async def test_every_read_is_recorded_with_a_digest(zora: Zora) -> None:
