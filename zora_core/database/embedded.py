@@ -37,6 +37,9 @@ class EmbeddedServer:
 
     LOCALE: ClassVar[tuple[str, ...]] = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
 
+    # A laptop's database: room for a few loops and an API, and no memory to speak of.
+    SETTINGS: ClassVar[tuple[str, ...]] = ("max_connections=200", "wal_compression=on", "jit=off")
+
     _by_home: ClassVar[dict[Path, EmbeddedServer]] = {}
 
     def __init__(self, home: Path) -> None:
@@ -200,8 +203,7 @@ class EmbeddedServer:
         options = ["-c listen_addresses=127.0.0.1", f"-p {_free_port()}"] if _WINDOWS else [
             "-c listen_addresses=''", f"-c unix_socket_directories='{self._socket_directory()}'",
         ]  # fmt: skip
-        # A laptop's database: room for a few loops and an API, and no memory to speak of.
-        options += ["-c max_connections=200", "-c wal_compression=on", "-c jit=off"]
+        options += [f"-c {setting}" for setting in self.SETTINGS]
         log = self._data / "server.log"
         try:
             self._run(

@@ -197,7 +197,7 @@ class _translated:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         """Raise the error that a caller can act on. The server's DETAIL stays out of it: it quotes whole rows."""
-        said = str(error.args[0]) if error is not None and error.args else type(error).__name__
+        said = str(error.args[0] if isinstance(error, asyncpg.PostgresError) else error) or type(error).__name__
         if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _OUR_ERRORS:
             raise _OUR_ERRORS[error.sqlstate](said) from error
         if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
