@@ -23,8 +23,7 @@ from pathlib import Path
 import asyncpg
 import uvloop
 
-from zora_core.agents import Agent, AgentId, Payload, Registry, TaskContext, TaskResult, handler
-from zora_core.agents.agent import Task
+from zora_core.agents import Agent, AgentId, Payload, Registry, Task, TaskContext, TaskResult, handler
 from zora_core.autonomy.worker import Worker
 from zora_core.database import schema
 from zora_core.database.embedded import EmbeddedServer
