@@ -146,12 +146,12 @@ async def main(arguments: argparse.Namespace, url: str) -> None:
             elif arguments.floor:
                 figures[name].append(await asyncio.to_thread(drain_floor, arguments.floor, url, arguments.tasks))
     await database.close()
+    floor = statistics.median(figures["floor"]) if figures["floor"] else None
     for name, values in figures.items():
         if values:
-            ratio = f"  {statistics.median(values) / statistics.median(figures['floor']):.2f} of the floor" * bool(
-                arguments.floor
-            )
-            print(f"{name:10} {statistics.median(values):8,.0f} tasks/s (median of {len(values)}){ratio}")
+            median = statistics.median(values)
+            ratio = f"  {median / floor:.2f} of the floor" if floor else ""
+            print(f"{name:10} {median:8,.0f} tasks/s (median of {len(values)}){ratio}")
 
 
 if __name__ == "__main__":
