@@ -233,6 +233,25 @@ async def test_what_does_not_finish_in_time_is_handed_back_with_its_attempt(zora
     assert await zora.sql("select from memory_events") == []
 
 
+async def test_a_stop_between_claim_and_first_step_hands_the_task_back(
+    zora: Zora, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = await zora.create("SAM", "wait")
+    worker = zora.worker(Probe())
+    claim = worker._claim_ready
+
+    async def claim_then_stop(limit: int) -> list[dict[str, Any]]:
+        rows = await claim(limit)
+        for _ in range(2):
+            asyncio.get_running_loop().call_soon(worker.stop)  # runs before the claimed task's first step
+        return rows
+
+    monkeypatch.setattr(worker, "_claim_ready", claim_then_stop)
+    await asyncio.wait_for(worker.run(poll_seconds=60), 10)
+    task = await zora.task(task_id)
+    assert (task.status, task.attempt) == ("pending", 0)
+
+
 async def test_sigterm_ends_run_loop(zora: Zora) -> None:
     probe = Probe()
     task_id = await zora.create("SAM", "wait")

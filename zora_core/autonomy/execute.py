@@ -48,8 +48,8 @@ class Run:
         self.progress: float | None = None
         self.message: str | None = None
         self.work: asyncio.Task[None] | None = None
-        self.handling = True
-        """Whether the handler is at work; what comes after it must not be interrupted."""
+        self.handling = False
+        """Whether the handler is at work; what comes before and after it must not be interrupted."""
         self.stop_reason: str | None = None
         """Why the runtime cancelled the handler: cancel, lost or shutdown."""
 
@@ -59,9 +59,10 @@ class Run:
 
     def stop(self, reason: str) -> None:
         """Cancel the handler; the first reason stands."""
-        if self.handling and self.stop_reason is None and self.work is not None:
+        if self.stop_reason is None:
             self.stop_reason = reason
-            self.work.cancel()
+            if self.handling and self.work is not None:
+                self.work.cancel()
 
     def settlement(self, outcome: str, **fields: Any) -> Settlement:
         """What this run reports."""
@@ -73,6 +74,8 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
     task = run.task
     deadline: asyncio.Timeout | None = None
     try:
+        if run.stop_reason is not None:  # stopped before the first step
+            raise asyncio.CancelledError
         task_type = registry.find(task.agent_id, task.task_type)
         context = make_context(run)
         async with asyncio.timeout(run.timeout_seconds or task_type.timeout_seconds) as deadline:

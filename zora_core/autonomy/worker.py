@@ -177,6 +177,7 @@ class Worker:
         """One task from claim to settlement; `execute` turns whatever happens to the handler into an outcome."""
         self._observe(run.task)
         try:
+            run.handling = True
             settlement = await execute(run, self._registry, self._context)
             run.handling = False
             row = await self._settler.settle(settlement) if settlement is not None else None
