@@ -31,6 +31,9 @@ _OUR_ERRORS: dict[str, type[ZoraError]] = {"PT400": InvalidInput, "PT404": NotFo
 
 _NAMED = {"application_name": "zora"}
 
+# Owns nothing and may do what functions/access.sql says.
+API_ROLE = "zora_api"
+
 _LOST: tuple[type[BaseException], ...] = (
     OSError,
     asyncpg.PostgresConnectionError,
@@ -49,11 +52,20 @@ class Database:
     statement is prepared across calls, and there is no LISTEN.
     """
 
-    def __init__(self, pool: asyncpg.Pool, url: str, *, pooled: bool, server: EmbeddedServer | None = None) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        url: str,
+        *,
+        pooled: bool,
+        server: EmbeddedServer | None = None,
+        restricted: bool = False,
+    ) -> None:
         """Take over an open pool on `url`; use `connect` to make one."""
         self._pool = pool
         self._url = url
         self._server = server
+        self._restricted = restricted
         self.pooled = pooled
 
     async def call(self, function: str, /, **arguments: Any) -> list[dict[str, Any]]:
@@ -62,15 +74,22 @@ class Database:
         Raises `NotFound`, `InvalidState` or `InvalidInput` as the function says, `DatabaseUnavailable` when the
         connection is lost or refused. After a lost connection it is unknown whether the call took effect.
         """
+        query = _query(function, tuple(arguments))
+        values = list(arguments.values())
+        if self._restricted and "tenant_id" in arguments:
+            query = _scoped_query(function, tuple(arguments))
+            values = [value for name, value in arguments.items() if name != "tenant_id"]
+            values.append(str(arguments["tenant_id"]))
         with _translated():
             async with self._pool.acquire() as connection:
-                query = _query(function, tuple(arguments))
                 try:
                     if self.pooled:
                         async with connection.transaction():
-                            rows = await connection.fetch(query, *arguments.values())
+                            if self._restricted:
+                                await connection.execute(f"set local role {API_ROLE}")
+                            rows = await connection.fetch(query, *values)
                     else:
-                        rows = await connection.fetch(query, *arguments.values())
+                        rows = await connection.fetch(query, *values)
                 except asyncpg.InternalClientError:  # the server hung up between two calls, and asyncpg is confused
                     connection.terminate()
                     raise
@@ -80,6 +99,26 @@ class Database:
         """Call a SQL function that returns a single value."""
         (row,) = await self.call(function, **arguments)
         return next(iter(row.values()))
+
+    async def restricted(self, *, max_connections: int = 8) -> Database:
+        """The same database through connections that act as the role `zora_api`, one tenant per transaction.
+
+        That role owns no table, so that row-level security holds for it: a call sees and changes rows of the tenant that
+        its argument `tenant_id` names, and no others, whatever the function does. Raises `ConfigurationError` when the
+        role is missing or ours may not act as it.
+        """
+        with _translated():
+            async with self._pool.acquire() as connection, connection.transaction():
+                user = await connection.fetchval("select current_user")
+                if not await connection.fetchval(
+                    "select exists (select from pg_roles where rolname = $1 and pg_has_role(oid, 'member'))", API_ROLE
+                ):
+                    raise ConfigurationError(
+                        f"the database role {API_ROLE} is missing, or {user} is not its member: have an administrator "
+                        f"run `create role {API_ROLE}; grant {API_ROLE} to {user}`, then the output of `zora schema`"
+                    )
+            pool = await _open_pool(self._url, self.pooled, max_connections, role=API_ROLE)
+        return Database(pool, self._url, pooled=self.pooled, restricted=True)
 
     @asynccontextmanager
     async def listening(self, channel: str, callback: Callable[[str], None]) -> AsyncIterator[asyncio.Event]:
@@ -127,17 +166,22 @@ async def connect(url: str, *, server: EmbeddedServer | None = None, max_connect
     url = _without_hints(url)
     pooled = server is None and await _is_pooled(url)
     with _translated():
-        pool = await asyncpg.create_pool(
-            url,
-            min_size=0,
-            max_size=max_connections,
-            timeout=10,
-            init=_prepare,
-            reset=_keep,
-            **({"statement_cache_size": 0} if pooled else {}),
-            server_settings=None if pooled else _NAMED,
-        )
+        pool = await _open_pool(url, pooled, max_connections)
     return Database(pool, url, pooled=pooled, server=server)
+
+
+async def _open_pool(url: str, pooled: bool, max_connections: int, *, role: str | None = None) -> asyncpg.Pool:
+    """A pool; a pooler would refuse settings at the start of a session, so that there the role is set per call."""
+    return await asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=max_connections,
+        timeout=10,
+        init=_prepare,
+        reset=_keep,
+        **({"statement_cache_size": 0} if pooled else {}),
+        server_settings=None if pooled else {**_NAMED, **({"role": role} if role else {})},
+    )
 
 
 async def _is_pooled(url: str) -> bool:
@@ -180,6 +224,23 @@ async def _keep(connection: asyncpg.Connection) -> None:
 def _query(function: str, names: tuple[str, ...]) -> str:
     """The call in named notation; both come from our own code, never from input."""
     return f"select * from {function}({', '.join(f'p_{name} => ${i}' for i, name in enumerate(names, 1))})"
+
+
+@lru_cache(maxsize=256)
+def _scoped_query(function: str, names: tuple[str, ...]) -> str:
+    """The call in a transaction of its tenant, in one round trip; the tenant's id comes last, as text.
+
+    The function's argument is what `set_config` returned, so that it cannot run before the tenant is set. If a planner
+    ever moved a part of it forward, that part would see no rows at all.
+    """
+    others = [name for name in names if name != "tenant_id"]
+    arguments = ", ".join(
+        ["p_tenant_id => scope.tenant_id", *(f"p_{name} => ${i}" for i, name in enumerate(others, 1))]
+    )
+    return (
+        f"select f.* from (select set_config('zora.tenant_id', ${len(names)}, true)::uuid as tenant_id offset 0) as scope "
+        f"cross join lateral {function}({arguments}) as f"
+    )
 
 
 _REJECTED = (

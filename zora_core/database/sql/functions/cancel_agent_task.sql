@@ -37,6 +37,7 @@ begin
             'status', v_task.status, 'priority', v_task.priority, 'attempt', v_task.attempt, 'by_user_id', p_user_id),
         coalesce(p_user_id::text, 'operator'), v_task.id, array[v_task.id], zora_now()
     );
+    perform announce_agent_tasks(v_task.tenant_id);
     return next v_task;
 end
 $$;

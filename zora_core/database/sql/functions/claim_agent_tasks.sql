@@ -11,18 +11,25 @@ create or replace function claim_agent_tasks(
     priority integer, attempt integer, max_attempts integer, timeout_seconds integer, lease_token uuid,
     created_at timestamptz, started_at timestamptz
 ) language sql as $$
-    update agent_tasks as t
-    set status = 'in_progress', attempt = t.attempt + 1, worker_id = p_worker_id, lease_token = gen_random_uuid(),
-        lease_expires_at = zora_now() + make_interval(secs => p_lease_seconds), started_at = zora_now(),
-        updated_at = zora_now(), progress = null, progress_message = null
-    where t.id = any (array(
-        select n.id
-        from agent_tasks as n
-        where n.tenant_id = p_tenant_id and n.status = 'pending' and n.waiting_for is null
-        order by n.priority desc, n.created_at, n.id
-        limit p_limit
-        for update skip locked
-    ))
-    returning t.id, t.tenant_id, t.agent_id, t.task_type, t.title, t.description, coalesce(t.payload, '{}'),
-        t.priority, t.attempt, t.max_attempts, t.timeout_seconds, t.lease_token, t.created_at, t.started_at
+    with claimed as (
+        update agent_tasks as t
+        set status = 'in_progress', attempt = t.attempt + 1, worker_id = p_worker_id, lease_token = gen_random_uuid(),
+            lease_expires_at = zora_now() + make_interval(secs => p_lease_seconds), started_at = zora_now(),
+            updated_at = zora_now(), progress = null, progress_message = null
+        where t.id = any (array(
+            select n.id
+            from agent_tasks as n
+            where n.tenant_id = p_tenant_id and n.status = 'pending' and n.waiting_for is null
+            order by n.priority desc, n.created_at, n.id
+            limit p_limit
+            for update skip locked
+        ))
+        returning t.*
+    ), announced as (
+        select announce_agent_tasks(p_tenant_id) where exists (select from claimed)
+    )
+    select c.id, c.tenant_id, c.agent_id, c.task_type, c.title, c.description, coalesce(c.payload, '{}'), c.priority,
+        c.attempt, c.max_attempts, c.timeout_seconds, c.lease_token, c.created_at, c.started_at
+    from claimed as c
+    where (select count(*) from announced) is not null
 $$;

@@ -1,13 +1,20 @@
 -- Create one or many tasks, in the given order, and journal each. p_tasks is a JSON array of objects with the keys of
 -- v_known below; agent_id, task_type and title are required. A task whose idempotency_key this tenant has used before
--- is not created again: the earlier task is returned with created = false, whatever its state.
+-- is not created again: the earlier task is returned with created = false, whatever its state. Returns a row for each
+-- element of p_tasks, in their order, without what only a run brings about.
+--
+-- p_created_by need not be one of our users: a token may name somebody whom another system knows. The journal keeps it.
 --
 -- plpgsql and two statements, because the second must see what another transaction committed while the first waited.
+-- Ids are sorted before they are given out, because an older server's uuidv7() counts in milliseconds only.
 create or replace function create_agent_tasks(
     p_tenant_id uuid, p_tasks jsonb, p_created_by uuid default null
 ) returns table (
-    id uuid, agent_id text, task_type text, title text, status text, waiting_for text, created boolean
+    id uuid, tenant_id uuid, agent_id text, task_type text, status text, waiting_for text, priority integer, title text,
+    description text, payload jsonb, attempt integer, max_attempts integer, timeout_seconds integer, run_at timestamptz,
+    idempotency_key text, created_by_user_id uuid, created_at timestamptz, updated_at timestamptz, created boolean
 ) language plpgsql as $$
+#variable_conflict use_column
 declare
     v_known constant text[] := array[
         'agent_id', 'task_type', 'title', 'description', 'payload', 'priority', 'run_at', 'max_attempts',
@@ -15,6 +22,7 @@ declare
     ];
     v_problem text;
     v_ids uuid[];
+    v_user_id uuid;
 begin
     if jsonb_typeof(p_tasks) is distinct from 'array' then
         raise exception 'p_tasks must be a JSON array of tasks, not %', coalesce(jsonb_typeof(p_tasks), 'null')
@@ -53,8 +61,11 @@ begin
         raise exception 'the task %', v_problem using errcode = 'PT400';
     end if;
 
+    v_ids := array(select uuidv7() from generate_series(1, jsonb_array_length(p_tasks)) order by 1);
+    select u.id into v_user_id from users as u where u.tenant_id = p_tenant_id and u.id = p_created_by;
+
     with given as (
-        select t.*, e.position
+        select t.*, v_ids[e.position] as id, e.position
         from jsonb_array_elements(p_tasks) with ordinality as e (task, position)
         cross join lateral jsonb_to_record(e.task) as t (
             agent_id text, task_type text, title text, description text, payload jsonb, priority integer,
@@ -62,40 +73,39 @@ begin
         )
     ), inserted as (
         insert into agent_tasks as a (
-            tenant_id, agent_id, task_type, title, description, payload, priority, run_at, waiting_for,
+            id, tenant_id, agent_id, task_type, title, description, payload, priority, run_at, waiting_for,
             max_attempts, timeout_seconds, idempotency_key, created_by_user_id, created_at
         )
-        select p_tenant_id, upper(g.agent_id), g.task_type, g.title, g.description, coalesce(g.payload, '{}'),
+        select g.id, p_tenant_id, upper(g.agent_id), g.task_type, g.title, g.description, coalesce(g.payload, '{}'),
             coalesce(g.priority, 0), g.run_at, case when g.run_at > zora_now() then 'run_at' end,
-            coalesce(g.max_attempts, 3), g.timeout_seconds, g.idempotency_key, p_created_by, zora_now()
+            coalesce(g.max_attempts, 3), g.timeout_seconds, g.idempotency_key, v_user_id, zora_now()
         from given as g
         order by g.position
         on conflict (tenant_id, idempotency_key) where idempotency_key is not null do nothing
         returning a.*
-    ), journalled as (
-        insert into journal_entries (
-            tenant_id, category, event_type, title, body, details, author, task_id, related_entity_ids, created_at
-        )
-        select i.tenant_id, 'agent_action', 'agent_task_created',
-            i.agent_id || ' task: ' || i.task_type || ' (pending)', i.title,
-            jsonb_build_object('task_id', i.id, 'agent_id', i.agent_id, 'task_type', i.task_type, 'status', 'pending',
-                'priority', i.priority, 'attempt', 0, 'created_by_user_id', i.created_by_user_id),
-            lower(i.agent_id), i.id, array[i.id], zora_now()
-        from inserted as i
     )
-    select array_agg(i.id) into v_ids from inserted as i;
+    insert into journal_entries (
+        tenant_id, category, event_type, title, body, details, author, task_id, related_entity_ids, created_at
+    )
+    select i.tenant_id, 'agent_action', 'agent_task_created',
+        i.agent_id || ' task: ' || i.task_type || ' (pending)', i.title,
+        jsonb_build_object('task_id', i.id, 'agent_id', i.agent_id, 'task_type', i.task_type, 'status', 'pending',
+            'priority', i.priority, 'attempt', 0, 'created_by_user_id', p_created_by),
+        lower(i.agent_id), i.id, array[i.id], zora_now()
+    from inserted as i;
 
     return query
-    select a.id, a.agent_id::text, a.task_type::text, a.title::text, a.status::text, a.waiting_for, true
-    from unnest(v_ids) with ordinality as n (id, position)
-    inner join agent_tasks as a on a.id = n.id
-    order by n.position;
-
-    return query
-    select a.id, a.agent_id::text, a.task_type::text, a.title::text, a.status::text, a.waiting_for, false
-    from agent_tasks as a
-    where a.tenant_id = p_tenant_id
-        and a.idempotency_key in (select e.task ->> 'idempotency_key' from jsonb_array_elements(p_tasks) as e (task))
-        and a.id <> all (coalesce(v_ids, '{}'));
+    select a.id, a.tenant_id, a.agent_id::text, a.task_type::text, a.status::text, a.waiting_for, a.priority,
+        a.title::text, a.description, a.payload, a.attempt, a.max_attempts, a.timeout_seconds, a.run_at,
+        a.idempotency_key, a.created_by_user_id, a.created_at, a.updated_at, a.id = g.id
+    from (
+        select v_ids[e.position] as id, e.position, e.task ->> 'idempotency_key' as idempotency_key
+        from jsonb_array_elements(p_tasks) with ordinality as e (task, position)
+    ) as g
+    inner join agent_tasks as a on a.id = coalesce(
+        (select n.id from agent_tasks as n where n.id = g.id),
+        (select k.id from agent_tasks as k where k.tenant_id = p_tenant_id and k.idempotency_key = g.idempotency_key)
+    )
+    order by g.position;
 end
 $$;

@@ -24,6 +24,10 @@ create or replace function heartbeat_agent_tasks(
             progress_message = coalesce(h.message, t.progress_message)
         from held as h
         where t.id = h.id
+        returning t.tenant_id, h.progress is not null or h.message is not null as has_progress
+    ), shown as (
+        select announce_agent_tasks(r.tenant_id)
+        from (select distinct b.tenant_id from beaten as b where b.has_progress) as r
     )
     select g.id,
         case
@@ -33,4 +37,5 @@ create or replace function heartbeat_agent_tasks(
         end
     from given as g
     left join agent_tasks as t on t.id = g.id and t.lease_token = g.lease_token and t.status::text = 'in_progress'
+    where (select count(*) from shown) is not null
 $$;

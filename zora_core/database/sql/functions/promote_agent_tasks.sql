@@ -17,7 +17,8 @@ begin
         ))
         returning t.tenant_id
     ), announced as (
-        select pg_notify('agent_tasks', r.tenant_id::text) from (select distinct ready.tenant_id from ready) as r
+        select pg_notify('agent_tasks', r.tenant_id::text), announce_agent_tasks(r.tenant_id)
+        from (select distinct ready.tenant_id from ready) as r
     )
     select (select count(*) from ready) into promoted from (select count(*) from announced) as a;
 

@@ -1,20 +1,5 @@
 -- What people and agents read about tasks. Every reader is bounded and scoped to one tenant.
 
--- A tenant's tasks, highest priority first, then oldest; every filter may be null.
-create or replace function list_agent_tasks(
-    p_tenant_id uuid, p_agent_id text default null, p_status text default null, p_task_type text default null,
-    p_limit integer default 50, p_offset integer default 0
-) returns setof agent_tasks language sql stable as $$
-    select t.*
-    from agent_tasks as t
-    where t.tenant_id = p_tenant_id
-        and (p_agent_id is null or t.agent_id = p_agent_id)
-        and (p_status is null or t.status = p_status::agent_task_status)
-        and (p_task_type is null or t.task_type = p_task_type)
-    order by t.priority desc, t.created_at, t.id
-    limit p_limit offset p_offset
-$$;
-
 -- A tenant's tasks that were created, updated or finished in a window of time, newest first.
 create or replace function recent_agent_tasks(
     p_tenant_id uuid, p_since timestamptz default null, p_until timestamptz default null, p_status text default null,

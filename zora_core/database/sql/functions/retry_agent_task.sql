@@ -32,6 +32,7 @@ begin
         coalesce(p_user_id::text, 'operator'), v_task.id, array[v_task.id], zora_now()
     );
     perform pg_notify('agent_tasks', v_task.tenant_id::text);
+    perform announce_agent_tasks(v_task.tenant_id);
     return next v_task;
 end
 $$;

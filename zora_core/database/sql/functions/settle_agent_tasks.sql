@@ -145,10 +145,12 @@ create or replace function settle_agent_tasks(
     ), announced as (
         select pg_notify('agent_tasks', r.tenant_id::text)
         from (select distinct s.tenant_id from settled as s where s.verdict in ('released', 'rescued')) as r
+    ), shown as (
+        select announce_agent_tasks(r.tenant_id) from (select distinct s.tenant_id from settled as s) as r
     )
     select s.id, s.status, s.waiting_for, s.run_at
     from settled as s
-    where (select count(*) from announced) is not null
+    where (select count(*) from announced) is not null and (select count(*) from shown) is not null
     union all
     select t.id, t.status::text, t.waiting_for, t.run_at
     from given as g

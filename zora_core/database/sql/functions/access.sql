@@ -1,0 +1,52 @@
+-- What the role zora_api may do: the API's connections use it. It owns nothing, so that row-level security holds for it,
+-- and it sees only the tenant that its transaction names in zora.tenant_id.
+
+-- The tenant of this transaction; null when none was named, and then no row is visible.
+create or replace function zora_tenant() returns uuid language sql stable as $$
+    select nullif(current_setting('zora.tenant_id', true), '')::uuid
+$$;
+
+do $access$
+declare
+    v_table text;
+begin
+    if not exists (select from pg_roles where rolname = 'zora_api') then
+        begin
+            create role zora_api nologin;
+        exception
+            when duplicate_object or unique_violation then null;  -- another database of this server made it just now
+            when insufficient_privilege then
+                raise warning 'the role zora_api is missing, which only zora serve needs: have an administrator run '
+                    '"create role zora_api; grant zora_api to %", then run this script again', current_user;
+                return;
+        end;
+    end if;
+    -- To act as a role one must be its member, also as the one who made it (since PostgreSQL 16).
+    if not pg_has_role(current_user, 'zora_api', 'member') then
+        execute format('grant zora_api to %I', current_user);
+    end if;
+
+    grant usage on schema public to zora_api;
+    grant select on
+        tenants, users, agent_tasks, journal_entries, memory_events, agent_suggestions, climate_profiles,
+        climate_missions, frontend_configs
+    to zora_api;
+    grant insert, update on agent_tasks to zora_api;
+    grant insert on journal_entries to zora_api;
+    grant select, insert, update, delete on agent_task_watchers to zora_api;
+
+    foreach v_table in array array[
+        'users', 'agent_tasks', 'journal_entries', 'memory_events', 'agent_suggestions', 'climate_profiles',
+        'climate_missions', 'frontend_configs', 'agent_task_watchers'
+    ] loop
+        if not exists (select from pg_policies where tablename = v_table and policyname = 'zora_api_tenant') then
+            execute format(
+                'create policy zora_api_tenant on %I to zora_api using (tenant_id = (select zora_tenant()))', v_table
+            );
+        end if;
+    end loop;
+    if not exists (select from pg_policies where tablename = 'tenants' and policyname = 'zora_api_tenant') then
+        create policy zora_api_tenant on tenants to zora_api using (id = (select zora_tenant()));
+    end if;
+end
+$access$;

@@ -1,0 +1,79 @@
+-- Watching a tenant's tasks as they change. A change is told in two parts: a notification without content, which only
+-- says that looking is worth while and which may be lost, and changed_agent_tasks(), which finds what changed from what
+-- is stored. So nothing that was committed can be missed, by whoever was away for however long.
+
+-- Be told of changes on the channel agent_task_changes for p_seconds; to be repeated while one watches.
+create or replace function watch_agent_tasks(
+    p_tenant_id uuid, p_watcher_id uuid, p_seconds double precision default 30
+) returns void language plpgsql as $$
+begin
+    insert into agent_task_watchers (tenant_id, watcher_id, expires_at)
+    values (p_tenant_id, p_watcher_id, clock_timestamp() + make_interval(secs => p_seconds))
+    on conflict (tenant_id, watcher_id) do update set expires_at = excluded.expires_at;
+    delete from agent_task_watchers as w
+    where w.tenant_id = p_tenant_id and w.expires_at < clock_timestamp() - interval '1 hour';
+end
+$$;
+
+-- Say that a tenant's tasks changed, if somebody watches. Called once per statement, never per row.
+create or replace function announce_agent_tasks(p_tenant_id uuid) returns void language sql as $$
+    select pg_notify('agent_task_changes', p_tenant_id::text)
+    where exists (
+        select from agent_task_watchers as w where w.tenant_id = p_tenant_id and w.expires_at > clock_timestamp()
+    )
+$$;
+
+-- From when on the journal may still grow in its past: entries get their time-ordered id while their transaction is
+-- open, so whatever is not visible yet belongs to a transaction that has begun to write and has not ended. With a margin
+-- for the moment between making an id and having a transaction id.
+--
+-- Runs with the owner's rights, to see transactions of other roles. Where the owner is no superuser, it sees only its
+-- own roles' transactions: of somebody else's open transaction it can miss that a task was created, never how a run
+-- ended, because runs are settled by workers.
+create or replace function journal_watermark() returns timestamptz
+language sql volatile security definer set search_path = public, pg_temp as $$
+    select least(min(a.xact_start), clock_timestamp()) - interval '50 milliseconds'
+    from pg_stat_activity as a
+    where a.datname = current_database() and a.backend_xid is not null and a.pid <> pg_backend_pid()
+$$;
+
+-- The least time-ordered id of a moment: 48 bits of Unix time in milliseconds, the rest zero (RFC 9562, section 5.7).
+create or replace function least_uuidv7(p_at timestamptz) returns uuid language sql immutable as $$
+    select (lpad(to_hex(floor(extract(epoch from p_at) * 1000)::bigint), 12, '0') || '00000000000000000000')::uuid
+$$;
+
+-- Tasks of a tenant that changed since a cursor, those that are running, and those in p_known, as they are now. The
+-- cursor is a moment that an earlier call returned; the next one to ask from comes with every row, also with the single
+-- row without a task that is returned when nothing changed. A task may be returned although nothing about it changed.
+--
+-- The watermark is taken first: in a statement of its own, whose snapshot is older than that of the rows.
+create or replace function changed_agent_tasks(
+    p_tenant_id uuid, p_since timestamptz, p_known uuid [] default '{}'
+) returns table (
+    cursor timestamptz, id uuid, agent_id text, task_type text, status text, waiting_for text, title text, priority integer,
+    progress real, progress_message text, attempt integer, result_summary text, error_message text, failure_kind text,
+    run_at timestamptz, started_at timestamptz, completed_at timestamptz, created_at timestamptz, updated_at timestamptz
+) language plpgsql volatile as $$
+declare
+    v_cursor timestamptz := greatest(journal_watermark(), p_since);
+begin
+    return query
+    select v_cursor, t.id, t.agent_id::text, t.task_type::text, t.status::text, t.waiting_for, t.title::text, t.priority,
+        t.progress, t.progress_message, t.attempt, t.result_summary, t.error_message, t.failure_kind, t.run_at,
+        t.started_at, t.completed_at, t.created_at, t.updated_at
+    from (select) as one
+    left join (
+        select a.*
+        from agent_tasks as a
+        where a.tenant_id = p_tenant_id and a.id in (
+            select j.task_id from journal_entries as j
+            where j.tenant_id = p_tenant_id and j.id >= least_uuidv7(p_since) and j.task_id is not null
+            union all
+            select r.id from agent_tasks as r where r.tenant_id = p_tenant_id and r.state = 'i'
+            union all
+            select k.id from unnest(p_known) as k (id)
+        )
+    ) as t on true
+    order by t.updated_at nulls first, t.created_at, t.id;
+end
+$$;
