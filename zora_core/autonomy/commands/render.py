@@ -59,6 +59,11 @@ def when(moment: datetime | None) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M") if moment else ""
 
 
+def percent(fraction: float) -> str:
+    """Progress for people: 40 %."""
+    return f"{fraction * 100:.0f} %"
+
+
 def table(*columns: str, rows: Iterable[Sequence[Any]]) -> Table:
     """A plain table; a column whose name begins with > is aligned to the right, one with + may be wide."""
     named = any(column.lstrip(">+") for column in columns)
@@ -155,17 +160,25 @@ def _state(row: dict[str, Any]) -> str:
     """A status with its reason: pending (retry), failed (timeout), in_progress 40 %."""
     reason = row["waiting_for"] or row["failure_kind"]
     if row["status"] == "in_progress" and row["progress"]:
-        return f"in_progress {row['progress']:.0%}"
+        return f"in_progress {percent(row['progress'])}"
     return f"{row['status']} ({reason})" if reason else str(row["status"])
+
+
+def _progress(row: dict[str, Any]) -> str:
+    """What a running task's handler says: 40 %  reading pages."""
+    fraction = None if row["progress"] is None else percent(row["progress"])
+    return "  ".join(part for part in (fraction, row["progress_message"]) if part)
 
 
 def print_task(row: dict[str, Any], explanation: str, journal: list[dict[str, Any]]) -> None:
     """Everything about one task."""
     console.print(text(row["title"], "bold"))
+    running = row["status"] == "in_progress"
     facts = [
         ("task", row["id"]),
         ("agent", f"{row['agent_id']} {row['task_type']}"),
-        ("status", text(_state(row), COLOURS[row["status"]])),
+        ("status", text("in_progress" if running else _state(row), COLOURS[row["status"]])),
+        ("progress", _progress(row) if running else ""),
         ("", explanation),
         ("payload", row["payload"] or "{}"),
         ("priority", row["priority"]),
@@ -176,8 +189,6 @@ def print_task(row: dict[str, Any], explanation: str, journal: list[dict[str, An
     ]
     if row["description"]:
         facts.insert(1, ("about", row["description"]))
-    if row["progress_message"]:
-        facts.insert(4, ("doing", row["progress_message"]))
     console.print(table("", "+", rows=((text(name, "dim"), value) for name, value in facts if value != "")))
     result = row["result"] or {}
     if row["result_summary"]:
@@ -364,3 +375,58 @@ def print_checks(checks: Sequence[Check]) -> None:
             rows=((text(marks[c.state], COLOURS[c.state]), c.name, c.found) for c in checks),
         )
     )
+
+
+KEY_COLOURS = {"works": "green", "expired": "yellow", "revoked": "red"}
+
+
+def print_new_key(key: str, row: dict[str, Any]) -> None:
+    """A key with a line of its own, which is never broken, and how to use it."""
+    until = f"until {when(row['expires_at'])}" if row["expires_at"] else "until it is revoked"
+    console.print(text(f"The key “{row['name']}” stands for {row['email']}, {row['role']}, {until}.\n"))
+    console.print(text(key, "bold"), soft_wrap=True)
+    console.print("\nIt will not be shown again.\nPrograms send it with every request: `Authorization: Bearer <key>`.")
+
+
+def print_keys(rows: list[dict[str, Any]]) -> None:
+    """A list of API keys; whose they are and since when stands under them where a line would be too narrow."""
+    if not rows:
+        console.print("No API keys yet. Make one with `zora keys create NAME`.")
+        return
+
+    def state(row: dict[str, Any]) -> Text:
+        return text(row["state"], KEY_COLOURS[row["state"]])
+
+    def expires(row: dict[str, Any]) -> str:
+        return when(row["expires_at"]) or "never"
+
+    if console.width >= WIDE:
+        console.print(
+            table(
+                "key",
+                "state",
+                "+name",
+                "+user",
+                "role",
+                "created",
+                "expires",
+                rows=(
+                    (
+                        row["prefix"],
+                        state(row),
+                        row["name"],
+                        row["email"],
+                        row["role"],
+                        when(row["created_at"]),
+                        expires(row),
+                    )
+                    for row in rows
+                ),
+            )
+        )
+        return
+    made = table("key", "state", "+name", rows=())
+    for row in rows:
+        facts = f"{row['email']}, {row['role']}\ncreated {when(row['created_at'])}, expires {expires(row)}"
+        made.add_row(text(row["prefix"]), state(row), Group(text(row["name"]), text(facts, "dim")))
+    console.print(made)

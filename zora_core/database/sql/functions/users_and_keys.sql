@@ -18,7 +18,8 @@ begin
     on conflict (tenant_id, email) do nothing;
     select * into v_user from users as u where u.tenant_id = p_tenant_id and u.email = lower(p_email);
     if v_user.role <> p_role then
-        raise exception '% is a %, not a %', v_user.email, v_user.role, p_role using errcode = 'PT409';
+        raise exception '% has the role %, not %: name no role, or another user', v_user.email, v_user.role, p_role
+            using errcode = 'PT409';
     end if;
     return next v_user;
 end
@@ -53,10 +54,13 @@ begin
         values (p_tenant_id, p_user_id, trim(p_name), p_prefix, p_hash, p_expires_at, zora_now())
         returning k.*
     ), journalled as (
-        insert into journal_entries (tenant_id, category, event_type, title, details, author, created_at)
+        insert into journal_entries (
+            tenant_id, category, event_type, title, details, author, related_entity_ids, created_at
+        )
         select m.tenant_id, 'config_change', 'api_key_created', 'API key created: ' || m.name,
-            jsonb_build_object('api_key_id', m.id, 'prefix', m.prefix, 'user_id', m.user_id, 'expires_at', m.expires_at),
-            'operator', zora_now()
+            jsonb_build_object('api_key_id', m.id, 'prefix', m.prefix, 'user_id', m.user_id,
+                'expires_at', m.expires_at),
+            'operator', array[m.id, m.user_id], zora_now()
         from made as m
     )
     select m.id, m.name, m.prefix, u.email, u.role, m.created_at, m.expires_at
@@ -65,14 +69,19 @@ begin
 end
 $$;
 
--- A tenant's keys, newest first, those that no longer work included.
+-- A tenant's keys, newest first, those that no longer work included. The state is told here, by the clock that decides.
 create or replace function list_api_keys(
     p_tenant_id uuid
 ) returns table (
     id uuid, name text, prefix text, email text, role text, created_at timestamptz, expires_at timestamptz,
-    revoked_at timestamptz
+    revoked_at timestamptz, state text
 ) language sql stable as $$
-    select k.id, k.name, k.prefix, u.email, u.role, k.created_at, k.expires_at, k.revoked_at
+    select k.id, k.name, k.prefix, u.email, u.role, k.created_at, k.expires_at, k.revoked_at,
+        case
+            when k.revoked_at is not null then 'revoked'
+            when k.expires_at <= zora_now() then 'expired'
+            else 'works'
+        end
     from api_keys as k
     inner join users as u on u.id = k.user_id
     where k.tenant_id = p_tenant_id
@@ -95,10 +104,12 @@ begin
     end if;
     if v_key.revoked_at is null then
         update api_keys as k set revoked_at = zora_now() where k.id = v_key.id returning * into v_key;
-        insert into journal_entries (tenant_id, category, event_type, title, details, author, created_at)
+        insert into journal_entries (
+            tenant_id, category, event_type, title, details, author, related_entity_ids, created_at
+        )
         values (v_key.tenant_id, 'config_change', 'api_key_revoked', 'API key revoked: ' || v_key.name,
             jsonb_build_object('api_key_id', v_key.id, 'prefix', v_key.prefix, 'user_id', v_key.user_id), 'operator',
-            zora_now());
+            array[v_key.id, v_key.user_id], zora_now());
     end if;
     return query select v_key.id, v_key.name, v_key.prefix, v_key.revoked_at;
 end
@@ -110,9 +121,9 @@ $$;
 create or replace function working_api_keys(
     p_prefixes text []
 ) returns table (
-    prefix text, hash bytea, tenant_id uuid, user_id uuid, role text, expires_at timestamptz
+    prefix text, hash bytea, tenant_id uuid, user_id uuid, role text
 ) language sql stable security definer set search_path = public, pg_temp as $$
-    select k.prefix, k.hash, k.tenant_id, k.user_id, u.role, k.expires_at
+    select k.prefix, k.hash, k.tenant_id, k.user_id, u.role
     from api_keys as k
     inner join users as u on u.id = k.user_id
     where k.prefix = any (p_prefixes) and k.revoked_at is null and (k.expires_at is null or k.expires_at > zora_now())
@@ -121,4 +132,14 @@ $$;
 -- Whether the tenant of this transaction exists: a token's claim names it, and the token may outlive it.
 create or replace function has_tenant(p_tenant_id uuid) returns boolean language sql stable as $$
     select exists (select from tenants as t where t.id = p_tenant_id)
+$$;
+
+-- After it exists: access.sql comes first in the script.
+do $$
+begin
+    revoke execute on function working_api_keys(text []) from public;
+    if exists (select from pg_roles where rolname = 'zora_api') then
+        grant execute on function working_api_keys(text []) to zora_api;
+    end if;
+end
 $$;

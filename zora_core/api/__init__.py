@@ -1,0 +1,1 @@
+"""The HTTP API: tasks, live status and records over HTTP and WebSocket."""
