@@ -1,5 +1,9 @@
 """Every error the runtime raises on purpose. The message names the thing, the value and what to do."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
 
 class ZoraError(Exception):
     """Base of all errors raised on purpose; its text is fit for a person to read."""
@@ -18,7 +22,15 @@ class SchemaError(ZoraError):
 
 
 class InvalidPayload(ZoraError):
-    """A payload does not fit the model of its task type. Trying again cannot help."""
+    """A payload does not fit the model of its task type. Trying again cannot help.
+
+    `problems` names what is wrong as `{"field", "message"}` each.
+    """
+
+    def __init__(self, message: str, problems: Sequence[Mapping[str, str]] = ()) -> None:
+        """Say it in one sentence, and field by field."""
+        super().__init__(message)
+        self.problems = list(problems)
 
 
 class UnknownTaskType(ZoraError):
@@ -46,3 +58,7 @@ class FetchFailed(ZoraError):
 
 class DataRejected(ZoraError):
     """The database refuses a value (a NUL character, a number that is not one, a broken constraint)."""
+
+
+class DuplicateKey(DataRejected):
+    """The key belongs to something else already."""

@@ -20,6 +20,32 @@ class AgentId(StrEnum):
     AEGIS = "AEGIS"
     SAM = "SAM"
 
+    @property
+    def purpose(self) -> str:
+        """What the agent is for, in a few words."""
+        return {
+            "CONNOR": "systems and backend",
+            "LUMINA": "planning and orchestration",
+            "EIVOR": "memory and knowledge",
+            "ORACLE": "research and strategy",
+            "AEGIS": "safety and ethics",
+            "SAM": "frontend and experience",
+        }[self.value]
+
+
+class Role(StrEnum):
+    """What a user may do, from reading to everything."""
+
+    VIEWER = "viewer"
+    MEMBER = "member"
+    BRAND_ADMIN = "brand_admin"
+    FOUNDER = "founder"
+
+    @property
+    def rank(self) -> int:
+        """0 for `viewer` to 3 for `founder`; a role may do whatever a lower one may."""
+        return list(Role).index(self)
+
 
 class Severity(StrEnum):
     """How much a finding matters, from `info` (worth knowing) to `critical` (stop and act)."""
@@ -215,6 +241,10 @@ class TaskRecord(BaseModel):
     attempt: int = 0
     max_attempts: int = 3
     lost_leases: int = 0
+    timeout_seconds: int | None = None
+    progress: float | None = Field(default=None, description="How far the run is, 0 to 1, by its own account.")
+    progress_message: str | None = None
+    idempotency_key: str | None = None
     run_at: datetime | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
@@ -223,6 +253,11 @@ class TaskRecord(BaseModel):
     created_by_user_id: UUID | None = None
     created_at: datetime
     updated_at: datetime | None = None
+
+    @classmethod
+    def shown(cls, row: dict[str, Any]) -> dict[str, Any]:
+        """A row's columns that readers see: not the lease's token, and nothing that only indexes are made of."""
+        return {name: row[name] for name in cls.model_fields if name in row}
 
 
 class SuggestionRecord(BaseModel):

@@ -8,6 +8,7 @@
 | `ZORA_HOME` | where the embedded database lives (default: the user's data directory) |
 | `ZORA_FILE_ROOTS` | folders that agents may read, separated as in PATH (default: the current directory) |
 | `ZORA_ALLOW_PRIVATE_ADDRESSES` | `1` lets agents fetch from private and loopback addresses |
+| `ZORA_JWT_SECRET` | the secret of the HS256 tokens that the API takes, at least 32 bytes |
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Settings:
     home: Path
     file_roots: tuple[Path, ...] = ()
     allow_private_addresses: bool = False
+    jwt_secret: str | None = None
 
     @property
     def embedded(self) -> bool:
@@ -79,6 +81,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         home=_home(value("ZORA_HOME")),
         file_roots=tuple(Path(r).resolve() for r in roots.split(os.pathsep) if r) if roots else (Path.cwd(),),
         allow_private_addresses=value("ZORA_ALLOW_PRIVATE_ADDRESSES") in ("1", "true", "yes"),
+        jwt_secret=value("ZORA_JWT_SECRET"),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
 
 from zora_core.errors import ConfigurationError, InvalidPayload, UnknownTaskType
 from zora_core.models import AgentId, Task, TaskResult
@@ -54,16 +55,21 @@ class TaskType:
         return self.payload.model_json_schema()
 
     def parse(self, payload: dict[str, Any]) -> Payload:
-        """Turn a raw payload into its model, or raise `InvalidPayload` naming each field that does not fit."""
+        """Turn a raw payload into its model, or raise `InvalidPayload` naming each field that does not fit.
+
+        By JSON's own types, as the schema says: a text is not taken for a number.
+        """
         try:
-            return self.payload.model_validate(payload)
+            return self.payload.model_validate_json(to_json(payload), strict=True)
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or 'payload'}: {e['msg']}" for e in error.errors(include_url=False)
-            )
+            problems = [
+                {"field": ".".join(map(str, e["loc"])) or "payload", "message": e["msg"]}
+                for e in error.errors(include_url=False, include_input=False)
+            ]
+            said = "; ".join(f"{p['field']}: {p['message']}" for p in problems)
             known = ", ".join(self.payload.model_fields)
             raise InvalidPayload(
-                f"invalid payload for {self.agent_id} {self.name}: {problems} (fields: {known})"
+                f"invalid payload for {self.agent_id} {self.name}: {said} (fields: {known})", problems
             ) from error
 
 

@@ -93,7 +93,7 @@ class AgentRuntime:
         if sleep_seconds <= 0:
             raise ConfigurationError(f"sleep_seconds must be positive, not {sleep_seconds}")
         async with self._working() as worker:
-            with _on_signals(worker.stop):
+            with on_signals(worker.stop):
                 await worker.run(poll_seconds=sleep_seconds)
 
     @property
@@ -129,7 +129,7 @@ class AgentRuntime:
 
 
 @contextlib.contextmanager
-def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
+def on_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Call `stop` on SIGTERM and SIGINT, where signals can be had (the main thread; not on Windows)."""
     loop = asyncio.get_running_loop()
     handled = []

@@ -17,6 +17,7 @@ from zora_core.errors import (
     ConfigurationError,
     DatabaseUnavailable,
     DataRejected,
+    DuplicateKey,
     InvalidInput,
     InvalidState,
     NotFound,
@@ -103,9 +104,9 @@ class Database:
     async def restricted(self, *, max_connections: int = 8) -> Database:
         """The same database through connections that act as the role `zora_api`, one tenant per transaction.
 
-        That role owns no table, so that row-level security holds for it: a call sees and changes rows of the tenant that
-        its argument `tenant_id` names, and no others, whatever the function does. Raises `ConfigurationError` when the
-        role is missing or ours may not act as it.
+        That role owns no table, so that row-level security holds for it: a call sees and changes rows of the tenant
+        that its argument `tenant_id` names, and no others, whatever the function does. Raises `ConfigurationError` when
+        the role is missing or ours may not act as it.
         """
         with _translated():
             async with self._pool.acquire() as connection, connection.transaction():
@@ -237,10 +238,8 @@ def _scoped_query(function: str, names: tuple[str, ...]) -> str:
     arguments = ", ".join(
         ["p_tenant_id => scope.tenant_id", *(f"p_{name} => ${i}" for i, name in enumerate(others, 1))]
     )
-    return (
-        f"select f.* from (select set_config('zora.tenant_id', ${len(names)}, true)::uuid as tenant_id offset 0) as scope "
-        f"cross join lateral {function}({arguments}) as f"
-    )
+    scope = f"select set_config('zora.tenant_id', ${len(names)}, true)::uuid as tenant_id offset 0"
+    return f"select f.* from ({scope}) as scope cross join lateral {function}({arguments}) as f"
 
 
 _REJECTED = (
@@ -261,6 +260,10 @@ class _translated:
         said = str(error.args[0] if isinstance(error, asyncpg.PostgresError) else error) or type(error).__name__
         if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _OUR_ERRORS:
             raise _OUR_ERRORS[error.sqlstate](said) from error
+        if isinstance(error, asyncpg.UniqueViolationError):
+            # Raised by one of our functions, it says what is taken; a constraint's own words are not for callers.
+            taken = said if error.constraint_name is None else "something with this key exists already"
+            raise DuplicateKey(taken) from error
         if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
             raise ConfigurationError(f"the database refused the login: {said}; check DATABASE_URL") from error
         if isinstance(error, asyncpg.InvalidCatalogNameError):

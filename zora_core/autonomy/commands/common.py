@@ -63,6 +63,13 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(coroutine)
 
 
+def shown_task(row: dict[str, Any]) -> dict[str, Any]:
+    """A task's row as its readers see it."""
+    from zora_core.models import TaskRecord
+
+    return TaskRecord.shown(row)
+
+
 def print_json(data: Any) -> None:
     """Print data as JSON; ids and times become strings."""
     click.echo(json.dumps(data, default=_plain, indent=2, ensure_ascii=False))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from zora_core.autonomy.commands.common import json_option, print_json, run, session
+from zora_core.autonomy.commands.common import json_option, print_json, run, session, shown_task
 
 AGENTS = ("CONNOR", "LUMINA", "EIVOR", "ORACLE", "AEGIS", "SAM")
 _agent = click.Choice(AGENTS, case_sensitive=False)
@@ -142,7 +142,13 @@ def list_(agent: str | None, status: str | None, task_type: str | None, limit: i
     async def read() -> list[dict[str, Any]]:
         async with session() as zora:
             return await zora.call(
-                "list_agent_tasks", agent_id=agent, status=status, task_type=task_type, limit=limit, offset=offset
+                "list_agent_tasks",
+                agent_id=agent,
+                status=status,
+                task_type=task_type,
+                limit=limit,
+                offset=offset,
+                with_result=as_json,
             )
 
     rows = run(read())
@@ -168,7 +174,7 @@ def show(task: str, as_json: bool) -> None:
 
     row, explanation, journal = run(read())
     if as_json:
-        print_json({**row, "explanation": explanation, "journal": journal})
+        print_json({**shown_task(row), "explanation": explanation, "journal": journal})
         return
     from zora_core.autonomy.commands.render import print_task
 
@@ -207,7 +213,7 @@ def cancel(task: str, reason: str | None, as_json: bool) -> None:
 
     row = run(write())
     if as_json:
-        print_json(row)
+        print_json(shown_task(row))
     elif row["status"] == "failed":
         click.echo(f"Cancelled task {row['id']}.")
     else:
@@ -227,7 +233,7 @@ def retry(task: str, as_json: bool) -> None:
 
     row = run(write())
     if as_json:
-        print_json(row)
+        print_json(shown_task(row))
     else:
         click.echo(f"Task {row['id']} is pending again.")
 

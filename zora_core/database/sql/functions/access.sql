@@ -17,13 +17,24 @@ begin
             when duplicate_object or unique_violation then null;  -- another database of this server made it just now
             when insufficient_privilege then
                 raise warning 'the role zora_api is missing, which only zora serve needs: have an administrator run '
-                    '"create role zora_api; grant zora_api to %", then run this script again', current_user;
+                    '"create role zora_api; grant zora_api to %", then run this script again',
+                    quote_ident(current_user);
                 return;
         end;
     end if;
-    -- To act as a role one must be its member, also as the one who made it (since PostgreSQL 16).
-    if not pg_has_role(current_user, 'zora_api', 'member') then
-        execute format('grant zora_api to %I', current_user);
+    -- To act as a role one must be its member. Since PostgreSQL 16 whoever made it may administer it, which counts as
+    -- membership and does not allow to act as it.
+    if not pg_has_role(
+        current_user, 'zora_api',
+        case when current_setting('server_version_num')::integer < 160000 then 'member' else 'set' end
+    ) then
+        begin
+            execute format('grant zora_api to %I', current_user);
+        exception
+            when insufficient_privilege then
+                raise warning '% may not act as the role zora_api, which only zora serve needs: have an administrator '
+                    'run "grant zora_api to %"', current_user, quote_ident(current_user);
+        end;
     end if;
 
     grant usage on schema public to zora_api;
@@ -39,13 +50,13 @@ begin
         'users', 'agent_tasks', 'journal_entries', 'memory_events', 'agent_suggestions', 'climate_profiles',
         'climate_missions', 'frontend_configs', 'agent_task_watchers'
     ] loop
-        if not exists (select from pg_policies where tablename = v_table and policyname = 'zora_api_tenant') then
+        if not exists (select from pg_policy where polrelid = v_table::regclass and polname = 'zora_api_tenant') then
             execute format(
                 'create policy zora_api_tenant on %I to zora_api using (tenant_id = (select zora_tenant()))', v_table
             );
         end if;
     end loop;
-    if not exists (select from pg_policies where tablename = 'tenants' and policyname = 'zora_api_tenant') then
+    if not exists (select from pg_policy where polrelid = 'tenants'::regclass and polname = 'zora_api_tenant') then
         create policy zora_api_tenant on tenants to zora_api using (id = (select zora_tenant()));
     end if;
 end

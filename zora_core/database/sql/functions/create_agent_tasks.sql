@@ -1,7 +1,8 @@
 -- Create one or many tasks, in the given order, and journal each. p_tasks is a JSON array of objects with the keys of
 -- v_known below; agent_id, task_type and title are required. A task whose idempotency_key this tenant has used before
--- is not created again: the earlier task is returned with created = false, whatever its state. Returns a row for each
--- element of p_tasks, in their order, without what only a run brings about.
+-- is not created again: the earlier task is returned with created = false, whatever its state; a key that was used for
+-- something else (another agent, type or payload) is an error, and nothing is created. Returns a row for each element of
+-- p_tasks, in their order, without what only a run brings about.
 --
 -- p_created_by need not be one of our users: a token may name somebody whom another system knows. The journal keeps it.
 --
@@ -93,6 +94,22 @@ begin
             'priority', i.priority, 'attempt', 0, 'created_by_user_id', p_created_by),
         lower(i.agent_id), i.id, array[i.id], zora_now()
     from inserted as i;
+
+    if p_tasks @? '$[*].idempotency_key' then
+        select format('the idempotency key of task %s belongs to another task, %s (%s %s)', e.position, a.id, a.agent_id,
+            a.task_type)
+        into v_problem
+        from jsonb_array_elements(p_tasks) with ordinality as e (task, position)
+        inner join agent_tasks as a
+            on a.tenant_id = p_tenant_id and a.idempotency_key = e.task ->> 'idempotency_key'
+        where (a.agent_id, a.task_type, a.payload) is distinct from
+            (upper(e.task ->> 'agent_id'), e.task ->> 'task_type', coalesce(e.task -> 'payload', '{}'))
+        order by e.position
+        limit 1;
+        if v_problem is not null then
+            raise exception '%', v_problem using errcode = 'unique_violation';
+        end if;
+    end if;
 
     return query
     select a.id, a.tenant_id, a.agent_id::text, a.task_type::text, a.status::text, a.waiting_for, a.priority,

@@ -33,22 +33,24 @@ $$;
 
 -- A page of a tenant's tasks, highest priority first, then oldest; every filter may be null. A page begins at an offset,
 -- or after the task whose priority, creation and id are given (all three): that is as fast for the last page as for the
--- first. Results and leases are left out; see get_agent_task.
+-- first. Leases are left out, and results unless asked for: they may be long.
 --
 -- Each kind, or the whole list when nothing is filtered, gives its first rows from an index, ids first: those of the
 -- last task's priority that come after it, and those of lower priorities (all of them when there is no last task).
 create or replace function list_agent_tasks(
     p_tenant_id uuid, p_agent_id text default null, p_status text default null, p_task_type text default null,
     p_limit integer default 50, p_offset integer default 0, p_after_priority integer default null,
-    p_after_created_at timestamptz default null, p_after_id uuid default null
+    p_after_created_at timestamptz default null, p_after_id uuid default null, p_with_result boolean default false
 ) returns table (
     id uuid, tenant_id uuid, agent_id text, task_type text, status text, waiting_for text, priority integer, title text,
     description text, payload jsonb, result_summary text, error_message text, failure_kind text, attempt integer,
     max_attempts integer, lost_leases integer, timeout_seconds integer, run_at timestamptz, started_at timestamptz,
     completed_at timestamptz, progress real, progress_message text, idempotency_key text, created_by_user_id uuid,
-    created_at timestamptz, updated_at timestamptz
+    created_at timestamptz, updated_at timestamptz, result jsonb
 ) language plpgsql stable as $$
 declare
+    -- A variable, because row-level security keeps an expression out of an index condition, harmless as it is.
+    v_below constant bigint := coalesce(p_after_priority, 2147483648);
     v_ids uuid[];
 begin
     if p_agent_id is null and p_status is null and p_task_type is null then
@@ -68,7 +70,7 @@ begin
                 (
                     select t.id, t.priority, t.created_at
                     from agent_tasks as t
-                    where t.tenant_id = p_tenant_id and t.priority < coalesce(p_after_priority, 2147483648)
+                    where t.tenant_id = p_tenant_id and t.priority < v_below
                     order by t.priority desc, t.created_at, t.id
                     limit p_limit + p_offset
                 )
@@ -96,7 +98,7 @@ begin
                     select t.id, t.priority, t.created_at
                     from agent_tasks as t
                     where t.tenant_id = p_tenant_id and t.state = k.state and t.agent_id = k.agent_id
-                        and t.task_type = k.task_type and t.priority < coalesce(p_after_priority, 2147483648)
+                        and t.task_type = k.task_type and t.priority < v_below
                     order by t.priority desc, t.created_at, t.id
                     limit p_limit + p_offset
                 )
@@ -110,7 +112,8 @@ begin
     select t.id, t.tenant_id, t.agent_id::text, t.task_type::text, t.status::text, t.waiting_for, t.priority,
         t.title::text, t.description, coalesce(t.payload, '{}'), t.result_summary, t.error_message, t.failure_kind,
         t.attempt, t.max_attempts, t.lost_leases, t.timeout_seconds, t.run_at, t.started_at, t.completed_at, t.progress,
-        t.progress_message, t.idempotency_key, t.created_by_user_id, t.created_at, t.updated_at
+        t.progress_message, t.idempotency_key, t.created_by_user_id, t.created_at, t.updated_at,
+        case when p_with_result then t.result end
     from agent_tasks as t
     where t.tenant_id = p_tenant_id and t.id = any (v_ids)
     order by t.priority desc, t.created_at, t.id;
@@ -140,13 +143,13 @@ begin
         limit p_exact_up_to + 1
     ) as counted;
     if total > p_exact_up_to then
+        is_estimate := true;
         execute format(
             'explain (format json) select from agent_tasks where tenant_id = %L%s%s%s', p_tenant_id,
             ' and agent_id = ' || quote_literal(p_agent_id), ' and state = ' || quote_literal(left(p_status, 1)),
             ' and task_type = ' || quote_literal(p_task_type)
         ) into v_plan;
         total := greatest(total, (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint);
-        is_estimate := true;
     end if;
     return next;
 end

@@ -1,34 +1,100 @@
 -- What people and agents read besides tasks. Every reader is bounded and scoped to one tenant.
 
--- Journal entries of a window of time, newest first, optionally of one category or one task.
+-- Journal entries of a window of time, newest first, optionally of one category or one task. Ids are time-ordered, so
+-- the primary key gives the order; a page begins after an offset, or before an entry's id.
 create or replace function list_journal_entries(
     p_tenant_id uuid, p_since timestamptz default null, p_until timestamptz default null,
-    p_category text default null, p_task_id uuid default null, p_limit integer default 50
+    p_category text default null, p_task_id uuid default null, p_limit integer default 50, p_offset integer default 0,
+    p_before_id uuid default null
 ) returns setof journal_entries language sql stable as $$
     select j.*
     from journal_entries as j
     where j.tenant_id = p_tenant_id
+        and j.id < coalesce(p_before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
         and (p_since is null or j.created_at >= p_since)
         and (p_until is null or j.created_at < p_until)
         and (p_category is null or j.category = p_category)
         and (p_task_id is null or j.task_id = p_task_id)
-    order by j.created_at desc, j.id desc
-    limit p_limit
+    order by j.id desc
+    limit p_limit offset p_offset
 $$;
 
--- Memories of a window of time, newest first; archived ones only on request.
+-- How many journal entries a filter lets through; see count_agent_tasks.
+create or replace function count_journal_entries(
+    p_tenant_id uuid, p_category text default null, p_task_id uuid default null, p_exact_up_to integer default 10000
+) returns table (total bigint, is_estimate boolean) language plpgsql volatile as $$
+declare
+    v_plan json;
+begin
+    select count(*) into total
+    from (
+        select
+        from journal_entries as j
+        where j.tenant_id = p_tenant_id
+            and (p_category is null or j.category = p_category)
+            and (p_task_id is null or j.task_id = p_task_id)
+        limit p_exact_up_to + 1
+    ) as counted;
+    is_estimate := total > p_exact_up_to;
+    if is_estimate then
+        execute format(
+            'explain (format json) select from journal_entries where tenant_id = %L%s%s', p_tenant_id,
+            ' and category = ' || quote_literal(p_category), ' and task_id = ' || quote_literal(p_task_id)
+        ) into v_plan;
+        total := greatest(total, (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint);
+    end if;
+    return next;
+end
+$$;
+
+-- Memories of a window of time, newest first, optionally of one agent or one type; archived ones only on request.
 create or replace function list_memory_events(
     p_tenant_id uuid, p_since timestamptz default null, p_until timestamptz default null,
-    p_archived boolean default false, p_limit integer default 50
+    p_archived boolean default false, p_agent text default null, p_memory_type text default null,
+    p_limit integer default 50, p_offset integer default 0, p_before_id uuid default null
 ) returns setof memory_events language sql stable as $$
     select m.*
     from memory_events as m
     where m.tenant_id = p_tenant_id
+        and m.id < coalesce(p_before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
         and (p_since is null or m.created_at >= p_since)
         and (p_until is null or m.created_at < p_until)
         and (p_archived or m.archived_at is null)
-    order by m.created_at desc, m.id desc
-    limit p_limit
+        and (p_agent is null or m.agent = p_agent)
+        and (p_memory_type is null or m.memory_type = p_memory_type)
+    order by m.id desc
+    limit p_limit offset p_offset
+$$;
+
+-- How many memories a filter lets through; see count_agent_tasks.
+create or replace function count_memory_events(
+    p_tenant_id uuid, p_archived boolean default false, p_agent text default null, p_memory_type text default null,
+    p_exact_up_to integer default 10000
+) returns table (total bigint, is_estimate boolean) language plpgsql volatile as $$
+declare
+    v_plan json;
+begin
+    select count(*) into total
+    from (
+        select
+        from memory_events as m
+        where m.tenant_id = p_tenant_id
+            and (p_archived or m.archived_at is null)
+            and (p_agent is null or m.agent = p_agent)
+            and (p_memory_type is null or m.memory_type = p_memory_type)
+        limit p_exact_up_to + 1
+    ) as counted;
+    is_estimate := total > p_exact_up_to;
+    if is_estimate then
+        execute format(
+            'explain (format json) select from memory_events where tenant_id = %L%s%s%s', p_tenant_id,
+            case when not p_archived then ' and archived_at is null' end, ' and agent = ' || quote_literal(p_agent),
+            ' and memory_type = ' || quote_literal(p_memory_type)
+        ) into v_plan;
+        total := greatest(total, (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint);
+    end if;
+    return next;
+end
 $$;
 
 -- Memories that share a word with the query (English stemming), best first. Looks through the newest 20,000, so that
@@ -55,15 +121,49 @@ $$;
 
 -- Suggestions, newest first; every filter may be null.
 create or replace function list_agent_suggestions(
-    p_tenant_id uuid, p_status text default null, p_task_id uuid default null, p_limit integer default 50
+    p_tenant_id uuid, p_status text default null, p_task_id uuid default null, p_agent_id text default null,
+    p_limit integer default 50, p_offset integer default 0, p_before_id uuid default null
 ) returns setof agent_suggestions language sql stable as $$
     select s.*
     from agent_suggestions as s
     where s.tenant_id = p_tenant_id
+        and s.id < coalesce(p_before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
         and (p_status is null or s.status = p_status)
         and (p_task_id is null or s.task_id = p_task_id)
+        and (p_agent_id is null or s.agent_id = p_agent_id)
     order by s.id desc
-    limit p_limit
+    limit p_limit offset p_offset
+$$;
+
+-- How many suggestions a filter lets through; see count_agent_tasks.
+create or replace function count_agent_suggestions(
+    p_tenant_id uuid, p_status text default null, p_task_id uuid default null, p_agent_id text default null,
+    p_exact_up_to integer default 10000
+) returns table (total bigint, is_estimate boolean) language plpgsql volatile as $$
+declare
+    v_plan json;
+begin
+    select count(*) into total
+    from (
+        select
+        from agent_suggestions as s
+        where s.tenant_id = p_tenant_id
+            and (p_status is null or s.status = p_status)
+            and (p_task_id is null or s.task_id = p_task_id)
+            and (p_agent_id is null or s.agent_id = p_agent_id)
+        limit p_exact_up_to + 1
+    ) as counted;
+    is_estimate := total > p_exact_up_to;
+    if is_estimate then
+        execute format(
+            'explain (format json) select from agent_suggestions where tenant_id = %L%s%s%s', p_tenant_id,
+            ' and status = ' || quote_literal(p_status), ' and task_id = ' || quote_literal(p_task_id),
+            ' and agent_id = ' || quote_literal(p_agent_id)
+        ) into v_plan;
+        total := greatest(total, (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint);
+    end if;
+    return next;
+end
 $$;
 
 -- One suggestion by its id or the end of its id, or PT404; PT409 when several fit.

@@ -44,6 +44,9 @@ create index agent_tasks_kind on agent_tasks (
 alter table api_keys enable row level security;
 alter table agent_task_watchers enable row level security;
 
--- These return other columns now, which create or replace refuses.
+-- These have other arguments or return other columns now: create or replace would refuse, or leave the old ones beside.
 drop function if exists create_agent_tasks(uuid, jsonb, uuid);
 drop function if exists list_agent_tasks(uuid, text, text, text, integer, integer);
+drop function if exists list_journal_entries(uuid, timestamptz, timestamptz, text, uuid, integer);
+drop function if exists list_memory_events(uuid, timestamptz, timestamptz, boolean, integer);
+drop function if exists list_agent_suggestions(uuid, text, uuid, integer);

@@ -1,0 +1,197 @@
+"""Who calls, and what they may do: API keys and tokens become a principal, and routes name the role that they need.
+
+The tenant comes from the credential, never from the request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import jwt
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from zora_core.api.errors import Forbidden, Unauthorized
+from zora_core.api.keys import parse_key
+from zora_core.errors import ConfigurationError
+from zora_core.models import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from zora_core.api.state import Api
+    from zora_core.database.postgres import Database
+
+TRUSTED_SECONDS = 0.5  # for how long a credential that was good is not looked at again; revoking takes so long at most
+MAX_REMEMBERED = 10_000
+MIN_SECRET_BYTES = 32  # RFC 7518, section 3.2: a key of HS256 has at least the size of the hash
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whom a credential stands for.
+
+    `label` names the credential in logs and for rate limits: a key's prefix, or `user:` and an id. `expires_at` is when a
+    token expires, in Unix time; None for a key, whose time the database watches.
+    """
+
+    tenant_id: UUID
+    user_id: UUID | None
+    role: Role
+    label: str
+    expires_at: float | None = None
+
+
+class Credentials:
+    """Checks credentials, and remembers for half a second those that were good."""
+
+    def __init__(self, database: Database, jwt_secret: str | None = None) -> None:
+        """`database` is the restricted one. Raises `ConfigurationError` when `jwt_secret` is too short to be safe."""
+        if jwt_secret is not None and len(jwt_secret.encode()) < MIN_SECRET_BYTES:
+            raise ConfigurationError(
+                f"ZORA_JWT_SECRET has {len(jwt_secret.encode())} bytes, HS256 needs at least {MIN_SECRET_BYTES}: "
+                "make one with `openssl rand -base64 48`"
+            )
+        self._database = database
+        self._jwt_secret = jwt_secret
+        self._good: dict[bytes, tuple[Principal, float]] = {}
+        self._admitted: dict[bytes, Principal] = {}
+
+    def admit(self, token: str, principal: Principal) -> None:
+        """Take `token` for as long as this process lives."""
+        self._admitted[_digest(token)] = principal
+
+    async def check(self, token: str) -> Principal:
+        """Whom `token` stands for. Raises `Unauthorized`, which says no more than its holder knows."""
+        digest = _digest(token)
+        known = self._good.get(digest)
+        if known is not None and time.monotonic() - known[1] < TRUSTED_SECONDS:
+            if known[0].expires_at is None or known[0].expires_at > time.time():
+                return known[0]
+            raise Unauthorized("the credential has expired")
+        self._good.pop(digest, None)
+        for admitted, principal in self._admitted.items():
+            if hmac.compare_digest(admitted, digest):
+                return principal
+        key = parse_key(token)
+        principal = await (self._key(*key) if key else self._token(token))
+        if len(self._good) >= MAX_REMEMBERED:
+            self._good.clear()
+        self._good[digest] = (principal, time.monotonic())
+        return principal
+
+    async def still_good(self, principals: Iterable[Principal]) -> set[str]:
+        """The labels of those whose credential is still good and whose role has not changed, in one statement."""
+        now = time.time()
+        current = [p for p in principals if p.expires_at is None or p.expires_at > now]
+        prefixes = list({p.label for p in current if p.label.startswith("zora_")})
+        rows = await self._database.call("working_api_keys", prefixes=prefixes) if prefixes else []
+        roles = {row["prefix"]: row["role"] for row in rows}
+        return {p.label for p in current if not p.label.startswith("zora_") or roles.get(p.label) == p.role}
+
+    async def _key(self, prefix: str, digest: bytes) -> Principal:
+        rows = await self._database.call("working_api_keys", prefixes=[prefix])
+        row = rows[0] if rows else None
+        if not hmac.compare_digest(row["hash"] if row else bytes(32), digest) or row is None:
+            raise Unauthorized("the API key is unknown, revoked or expired")
+        return Principal(
+            tenant_id=row["tenant_id"],
+            user_id=row["user_id"],
+            role=Role(row["role"]),
+            label=prefix,
+        )
+
+    async def _token(self, token: str) -> Principal:
+        if self._jwt_secret is None:
+            raise Unauthorized("not an API key; tokens are not taken, because ZORA_JWT_SECRET is not set")
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                self._jwt_secret,
+                algorithms=["HS256"],
+                options={"require": ["exp", "tenant_id", "user_id", "role"], "verify_aud": False},
+            )
+            principal = _principal(claims)
+        except (jwt.InvalidTokenError, ValueError, OverflowError) as error:
+            reason = str(error) if isinstance(error, jwt.InvalidTokenError | _InvalidClaim) else "it is malformed"
+            raise Unauthorized(f"the token is not good: {reason}") from error
+        if not await self._database.value("has_tenant", tenant_id=principal.tenant_id):
+            raise Unauthorized("the token is not good: its tenant does not exist")
+        return principal
+
+
+class _InvalidClaim(ValueError):
+    """A claim has a value that it cannot have."""
+
+
+def _principal(claims: Mapping[str, Any]) -> Principal:
+    ids = {}
+    for name in ("tenant_id", "user_id"):
+        try:
+            ids[name] = UUID(claims[name])
+        except (ValueError, AttributeError, TypeError) as error:
+            raise _InvalidClaim(f"{name} must be a UUID") from error
+    if claims["role"] not in list(Role):
+        raise _InvalidClaim(f"role must be one of {', '.join(Role)}")
+    return Principal(
+        **ids, role=Role(claims["role"]), label=f"user:{ids['user_id']}", expires_at=float(int(claims["exp"]))
+    )
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes this request, and the API that serves it."""
+
+    api: Api
+    principal: Principal
+
+    async def call(self, function: str, /, **arguments: Any) -> list[dict[str, Any]]:
+        """Call a SQL function for the caller's tenant."""
+        return await self.api.database.call(function, tenant_id=self.principal.tenant_id, **arguments)
+
+    async def value(self, function: str, /, **arguments: Any) -> Any:
+        """Call a SQL function that returns one value for the caller's tenant."""
+        return await self.api.database.value(function, tenant_id=self.principal.tenant_id, **arguments)
+
+
+def bearer(connection: HTTPConnection) -> str:
+    """The credential in the Authorization header, or `Unauthorized`."""
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthorized("send `Authorization: Bearer` and an API key (`zora keys create`) or a token")
+    return token.strip()
+
+
+async def caller(connection: HTTPConnection, token: str, role: Role) -> Caller:
+    """Check a credential, its rate and its role."""
+    api: Api = connection.app.state.api
+    try:
+        principal = await api.credentials.check(token)
+    except Unauthorized:
+        # Whoever tries keys is slowed down by where they come from; there is no credential to count by.
+        api.limiter.take(f"address:{connection.client.host if connection.client else ''}")
+        raise
+    connection.scope["principal"] = principal
+    api.limiter.take(principal.label)
+    if principal.role.rank < role.rank:
+        raise Forbidden(f"this needs the role {role}, yours is {principal.role}")
+    return Caller(api, principal)
+
+
+def needs(role: Role) -> Any:
+    """Declare at a route which role it needs; gives the `Caller`."""
+
+    async def authorised(connection: HTTPConnection) -> Caller:
+        return await caller(connection, bearer(connection), role)
+
+    authorised.role = role  # type: ignore[attr-defined]
+    return Depends(authorised)

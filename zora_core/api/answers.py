@@ -1,0 +1,124 @@
+"""Answers: one thing, a list with its pagination, and the cursors that lists go on from."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
+
+from fastapi import Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import from_json, to_json
+
+from zora_core.api.errors import ValidationFailed
+
+T = TypeVar("T")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+MAX_LIMIT = 200
+EXACT_UP_TO = 10_000  # how far totals are counted, and offsets reach
+
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="At most so many.")]
+Offset = Annotated[
+    int,
+    Query(ge=0, le=EXACT_UP_TO, description="Pass over so many; use `cursor` to go further, as fast as you began."),
+]
+Cursor = Annotated[
+    str | None,
+    Query(max_length=200, description="Go on after a page: its `next_cursor`, with the same filters and no `offset`."),
+]
+
+
+class Pagination(BaseModel):
+    """Where a page stands in its list. `total` is exact up to 10,000, and an estimate when `total_is_estimate`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int
+    offset: int
+    total: int
+    total_is_estimate: bool = False
+    has_more: bool
+    next_cursor: str | None = Field(default=None, description="Give it as `cursor` to go on; null on the last page.")
+
+
+class One(BaseModel, Generic[T]):
+    """One thing."""
+
+    data: T
+
+
+class Page(BaseModel, Generic[T]):
+    """A page of a list."""
+
+    data: list[T]
+    pagination: Pagination
+
+
+def one(data: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Answer with one thing. Ids and times become strings; nothing is checked again."""
+    return Response(to_json({"data": data}), status, headers, "application/json")
+
+
+def page(
+    rows: Sequence[Any], *, limit: int, offset: int, total: int, is_estimate: bool = False, cursor: str | None = None
+) -> Response:
+    """Answer with a page; `rows` holds one more than `limit` when there are more; `cursor` goes on after the page."""
+    return listed(
+        rows[:limit],
+        Pagination(
+            limit=limit,
+            offset=offset,
+            total=max(total, offset + len(rows)) if rows else total,
+            total_is_estimate=is_estimate,
+            has_more=len(rows) > limit,
+            next_cursor=cursor if len(rows) > limit else None,
+        ),
+    )
+
+
+def everything(rows: Sequence[Any], *, status: int = 200) -> Response:
+    """Answer with a list that has one page only."""
+    return listed(rows, Pagination(limit=len(rows), offset=0, total=len(rows), has_more=False), status=status)
+
+
+def listed(rows: Sequence[Any], pagination: Pagination, *, status: int = 200) -> Response:
+    """Answer with a list."""
+    return Response(to_json({"data": rows, "pagination": pagination}), status, None, "application/json")
+
+
+def write_cursor(*position: datetime | UUID | int) -> str:
+    """A position in a list as a text that nobody need understand."""
+    plain = [(p - _EPOCH) // timedelta(microseconds=1) if isinstance(p, datetime) else p for p in position]
+    return base64.urlsafe_b64encode(to_json(plain)).rstrip(b"=").decode()
+
+
+def read_cursor(cursor: str, *kinds: type) -> list[Any]:
+    """The position that `write_cursor` wrote; raises `ValidationFailed` for anything else."""
+    try:
+        plain = from_json(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+        if not isinstance(plain, list) or len(plain) != len(kinds):
+            raise ValueError("not a position")
+        return [_read(value, kind) for value, kind in zip(plain, kinds, strict=True)]
+    except (ValueError, TypeError, AttributeError, OverflowError, binascii.Error) as error:
+        message = "not a cursor of this list: take `next_cursor` or an event's `cursor` as it is"
+        raise ValidationFailed(f"cursor: {message}", [{"field": "cursor", "message": message}]) from error
+
+
+def _read(value: Any, kind: type) -> Any:
+    if kind is datetime:
+        return _EPOCH + timedelta(microseconds=int(value))
+    if kind is int and not (isinstance(value, int) and -(2**31) <= value < 2**31):
+        raise ValueError("not an integer")
+    return kind(value)
+
+
+def refuse_both(cursor: str | None, offset: int) -> None:
+    """A page begins at an offset or after a cursor, not at both."""
+    if cursor is not None and offset:
+        message = "give cursor or offset, not both"
+        raise ValidationFailed(message, [{"field": "offset", "message": message}])

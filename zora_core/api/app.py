@@ -1,0 +1,32 @@
+"""The application: routes, errors, limits and the middleware around them."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from zora_core.api import agents, errors, events, openapi, records, status, tasks
+from zora_core.api.bodies import MAX_BYTES
+from zora_core.api.middleware import RequestMiddleware
+from zora_core.api.state import Api
+
+# The fixed paths under /api/agents/tasks come before /{task_id}.
+ROUTERS = (events.router, tasks.router, agents.router, records.router, status.router)
+
+
+def routes() -> list[APIRoute]:
+    """Every HTTP route of the API."""
+    return [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+
+
+def create_app(api: Api) -> FastAPI:
+    """The ASGI application that serves `api`; `api.changes.run()` must be running beside it."""
+    app = FastAPI(docs_url=None, redoc_url=None, max_body_size=MAX_BYTES, redirect_slashes=False)
+    app.state.api = api
+    app.state.metrics = status.Metrics()
+    for router in ROUTERS:
+        app.include_router(router)
+    errors.install(app)
+    openapi.install(app, routes(), api.registry)
+    app.add_middleware(RequestMiddleware, metrics=app.state.metrics)
+    return app

@@ -1,0 +1,119 @@
+"""`/api/journal`, `/api/memory` and `/api/agents/suggestions`: what the agents leave behind, to be read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Response
+
+from zora_core.api.access import Caller, needs
+from zora_core.api.answers import Cursor, Limit, Offset, One, Page, one, page, read_cursor, refuse_both, write_cursor
+from zora_core.api.bodies import StorableText
+from zora_core.api.tasks import AnyCaseAgent
+from zora_core.models import JournalEntry, MemoryEvent, Role, SuggestionRecord
+
+router = APIRouter(prefix="/api")
+
+Category = Literal[
+    "release", "decision", "model_update", "experiment", "milestone", "incident", "config_change", "agent_action",
+    "user_feedback", "system_event", "autonomy",
+]  # fmt: skip
+MemoryType = Literal[
+    "decision", "reflection", "artifact", "conversation", "plan", "result", "research", "design", "safety_review",
+    "climate_data", "brand_data",
+]  # fmt: skip
+SuggestionStatus = Literal["proposed", "approved", "applied", "rejected", "expired", "superseded"]
+OfTask = Annotated[UUID | None, Query(description="Only of this task.")]
+OfAgent = Annotated[AnyCaseAgent | None, Query(description="Only this agent's.")]
+
+
+@router.get("/journal", response_model=Page[JournalEntry], tags=["records"], name="list_journal")
+async def list_journal(
+    caller: Annotated[Caller, needs(Role.VIEWER)],
+    category: Annotated[Category | None, Query(description="Only of this category.")] = None,
+    task_id: OfTask = None,
+    limit: Limit = 50,
+    offset: Offset = 0,
+    cursor: Cursor = None,
+) -> Response:
+    """The append-only journal, newest first."""
+    filters = {"category": category, "task_id": task_id}
+    return await _newest(caller, "journal_entries", JournalEntry, filters, limit, offset, cursor)
+
+
+@router.get("/memory", response_model=Page[MemoryEvent], tags=["records"], name="list_memory")
+async def list_memory(
+    caller: Annotated[Caller, needs(Role.VIEWER)],
+    query: Annotated[
+        StorableText | None,
+        Query(
+            max_length=500, description="Only memories that share a word with this, best first, without further pages."
+        ),
+    ] = None,
+    agent: OfAgent = None,
+    memory_type: Annotated[MemoryType | None, Query(description="Only of this type.")] = None,
+    archived: Annotated[bool, Query(description="Archived ones too.")] = False,
+    limit: Limit = 50,
+    offset: Offset = 0,
+    cursor: Cursor = None,
+) -> Response:
+    """EIVOR's memory, newest first; or, with `query`, what fits it best among the newest 20,000."""
+    filters = {"archived": archived, "agent": agent, "memory_type": memory_type}
+    if query is None:
+        return await _newest(caller, "memory_events", MemoryEvent, filters, limit, offset, cursor)
+    found = await caller.call("search_memory_events", query=query, limit=limit)
+    fitting = [row for row in found if agent in (None, row["agent"]) and memory_type in (None, row["memory_type"])]
+    return page(_shown(MemoryEvent, fitting), limit=limit, offset=0, total=len(fitting))
+
+
+@router.get("/agents/suggestions", response_model=Page[SuggestionRecord], tags=["suggestions"], name="list_suggestions")
+async def list_suggestions(
+    caller: Annotated[Caller, needs(Role.VIEWER)],
+    status: Annotated[SuggestionStatus | None, Query(description="Only in this state.")] = None,
+    agent_id: OfAgent = None,
+    task_id: OfTask = None,
+    limit: Limit = 50,
+    offset: Offset = 0,
+    cursor: Cursor = None,
+) -> Response:
+    """What the agents propose, newest first."""
+    filters = {"status": status, "agent_id": agent_id, "task_id": task_id}
+    return await _newest(caller, "agent_suggestions", SuggestionRecord, filters, limit, offset, cursor)
+
+
+@router.get(
+    "/agents/suggestions/{suggestion_id}",
+    response_model=One[SuggestionRecord],
+    tags=["suggestions"],
+    name="get_suggestion",
+)
+async def get_suggestion(
+    caller: Annotated[Caller, needs(Role.VIEWER)],
+    suggestion_id: Annotated[UUID, Path(description="The suggestion's id.")],
+) -> Response:
+    """One suggestion: what would change, from what to what, and on what evidence."""
+    rows = await caller.call("get_agent_suggestion", id=str(suggestion_id))
+    return one(_shown(SuggestionRecord, rows)[0])
+
+
+async def _newest(
+    caller: Caller, table: str, model: Any, filters: dict[str, Any], limit: int, offset: int, cursor: str | None
+) -> Response:
+    """A page of an append-only table, whose time-ordered ids are its order."""
+    refuse_both(cursor, offset)
+    before = read_cursor(cursor, UUID)[0] if cursor is not None else None
+    rows = await caller.call(f"list_{table}", **filters, limit=limit + 1, offset=offset, before_id=before)
+    (counted,) = await caller.call(f"count_{table}", **filters)
+    return page(
+        _shown(model, rows),
+        limit=limit,
+        offset=offset,
+        total=counted["total"],
+        is_estimate=counted["is_estimate"],
+        cursor=write_cursor(rows[:limit][-1]["id"]) if rows else None,
+    )
+
+
+def _shown(model: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in model.model_fields} for row in rows]

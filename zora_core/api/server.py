@@ -1,0 +1,137 @@
+"""Serving: the API, the reader of changes, and the runtime beside them, in one process that ends as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from zora_core.agents.builtin import registry
+from zora_core.api.access import Credentials, Principal
+from zora_core.api.app import create_app
+from zora_core.api.changes import Changes
+from zora_core.api.limits import RateLimiter
+from zora_core.api.state import Api
+from zora_core.autonomy.runtime import on_signals
+from zora_core.errors import ConfigurationError
+from zora_core.models import Role
+
+if TYPE_CHECKING:
+    from zora_core.autonomy.runtime import AgentRuntime
+    from zora_core.database.postgres import Database
+    from zora_core.settings import Settings
+
+GRACE_SECONDS = 5  # for requests that are being answered when the server stops
+
+
+def check_binding(host: str, settings: Settings) -> None:
+    """Refuse to be reachable from elsewhere until somebody has decided who may sign tokens."""
+    if not _is_loopback(host) and settings.jwt_secret is None:
+        raise ConfigurationError(
+            f"--host {host} makes the API reachable from other machines, and ZORA_JWT_SECRET is not set: set it to a "
+            "secret of at least 32 characters (`openssl rand -base64 48`), or stay on 127.0.0.1. Let a proxy in front "
+            "of it do the encryption"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket, or `ConfigurationError` naming what is in the way."""
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {host} port {port} ({error.strerror or error}): choose another --host or --port"
+        ) from error
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where a client on this machine finds a listening socket."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@asynccontextmanager
+async def api_for(owner: Database, settings: Settings, *, requests_per_minute: int) -> AsyncIterator[Api]:
+    """The API over an open database, its reader of changes running."""
+    database = await owner.restricted()
+    credentials = Credentials(database, settings.jwt_secret)
+    changes = Changes(owner, database, credentials)
+    following = asyncio.create_task(changes.run())
+    try:
+        yield Api(
+            database=database,
+            registry=registry(),
+            credentials=credentials,
+            limiter=RateLimiter(requests_per_minute),
+            changes=changes,
+            following=following,
+        )
+    finally:
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+        await database.close()
+
+
+async def start_link(owner: Database, api: Api, settings: Settings, url: str) -> str:
+    """A link with a credential that only this process knows; it ends with it."""
+    (founder,) = await owner.call("ensure_founder", tenant_id=settings.tenant_id)
+    token = secrets.token_urlsafe(32)
+    api.credentials.admit(
+        token, Principal(settings.tenant_id, founder["id"], Role.FOUNDER, label=f"link:{founder['email']}")
+    )
+    return f"{url}/docs#token={token}"
+
+
+async def serve(api: Api, listener: socket.socket, runtime: AgentRuntime | None, *, sleep_seconds: float) -> None:
+    """Serve until SIGTERM or SIGINT; with a runtime, until it has let its running tasks end as `run_loop` does."""
+    config = uvicorn.Config(
+        create_app(api),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
+        ws="websockets-sansio",
+        ws_max_size=65_536,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment, method-assign]  # they are ours
+    stopped = asyncio.Event()
+
+    async def until_stopped() -> None:
+        if runtime is None:
+            with on_signals(stopped.set):
+                await stopped.wait()
+        else:
+            await runtime.run_loop(sleep_seconds=sleep_seconds)
+        api.changes.close()
+        server.should_exit = True
+
+    async def follow() -> None:
+        await asyncio.shield(api.following)  # when it fails, everything ends, loudly
+
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(follow())
+        group.create_task(until_stopped())
+        await server.serve(sockets=[listener])
+        following.cancel()

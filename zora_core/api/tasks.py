@@ -1,0 +1,258 @@
+"""`/api/agents/tasks`: create, list, read, cancel, retry, explain."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from zora_core.agents.agent import Registry
+from zora_core.api.access import Caller, needs
+from zora_core.api.answers import (
+    Cursor,
+    Limit,
+    Offset,
+    One,
+    Page,
+    everything,
+    one,
+    page,
+    read_cursor,
+    refuse_both,
+    write_cursor,
+)
+from zora_core.api.bodies import Body, StorableObject, StorableText, json_body
+from zora_core.api.errors import ValidationFailed
+from zora_core.errors import InvalidPayload, UnknownTaskType
+from zora_core.models import AgentId, Role, TaskRecord
+
+router = APIRouter(prefix="/api/agents/tasks", tags=["tasks"])
+
+Status = Literal["pending", "in_progress", "completed", "failed"]
+MAX_BULK = 1000
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+AnyCaseAgent = Annotated[AgentId, BeforeValidator(_upper)]
+TaskId = Annotated[UUID, Path(description="The task's id.")]
+
+
+def _not_blank(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        raise PydanticCustomError("blank", "must not be blank")
+    return value
+
+
+class TaskCreate(Body):
+    """A task to be created. `agent_id`, `task_type` and `title` are required; `payload` as the task type says."""
+
+    agent_id: AnyCaseAgent = Field(description="Which agent.")
+    task_type: StorableText = Field(min_length=1, max_length=100, description="One of the agent's task types.")
+    title: Annotated[StorableText, BeforeValidator(_not_blank)] = Field(
+        min_length=1, max_length=500, description="What the task is about, for people."
+    )
+    description: StorableText | None = Field(default=None, max_length=20_000, description="More about it.")
+    payload: StorableObject = Field(default_factory=dict, description="The task type's parameters.")
+    priority: int = Field(default=0, ge=-1_000_000, le=1_000_000, description="Higher runs first.")
+    run_at: AwareDatetime | None = Field(default=None, description="Not before this time (with its time zone).")
+    max_attempts: int = Field(default=3, ge=1, le=100, description="Runs until an error is final.")
+    timeout_seconds: int | None = Field(default=None, ge=1, le=86_400, description="Seconds per attempt.")
+    idempotency_key: StorableText | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="The same key again creates nothing and answers with the earlier task.",
+    )
+
+    def check(self, registry: Registry, where: str = "") -> dict[str, Any]:
+        """As `create_agent_tasks` takes it; raises `ValidationFailed` unless the payload fits its task type."""
+        try:
+            registry.find(self.agent_id, self.task_type).parse(self.payload)
+        except UnknownTaskType as error:
+            raise ValidationFailed(str(error), [{"field": f"{where}task_type", "message": str(error)}]) from error
+        except InvalidPayload as error:
+            details = [{"field": f"{where}payload.{p['field']}", "message": p["message"]} for p in error.problems]
+            raise ValidationFailed(str(error), details) from error
+        return self.model_dump(exclude_none=True)
+
+
+class TasksCreate(Body):
+    """Up to 1,000 tasks; all of them are created, or none."""
+
+    tasks: list[TaskCreate] = Field(min_length=1, max_length=MAX_BULK)
+
+
+class CancelRequest(Body):
+    """Why a task is cancelled; kept in the journal."""
+
+    reason: StorableText | None = Field(default=None, max_length=2_000)
+
+
+class Explanation(BaseModel):
+    """Why a task is not running, or what became of it, in one sentence."""
+
+    id: UUID
+    status: Status
+    waiting_for: str | None
+    explanation: str
+
+
+class Validated(BaseModel):
+    """What a task would be created with."""
+
+    valid: Literal[True] = True
+    task: dict[str, Any]
+
+
+class Duration(BaseModel):
+    """How long completed runs of a task type took, over the last 1,000 completed tasks, in seconds."""
+
+    agent_id: str
+    task_type: str
+    runs: int
+    p50_seconds: float
+    p90_seconds: float
+
+
+class Stats(BaseModel):
+    """How many tasks there are: in all, by status, by agent and status, and by what pending ones wait for."""
+
+    total: int
+    by_status: dict[str, int]
+    by_agent: dict[str, dict[str, int]]
+    waiting_for: dict[str, int]
+    oldest_ready_at: datetime | None = Field(description="When the oldest task was created that a worker could claim.")
+    durations: list[Duration]
+
+
+@router.get("", response_model=Page[TaskRecord], name="list_tasks")
+async def list_tasks(
+    caller: Annotated[Caller, needs(Role.VIEWER)],
+    agent_id: Annotated[AnyCaseAgent | None, Query(description="Only this agent's.")] = None,
+    status: Annotated[Status | None, Query(description="Only in this state.")] = None,
+    task_type: Annotated[StorableText | None, Query(max_length=100, description="Only of this type.")] = None,
+    limit: Limit = 50,
+    offset: Offset = 0,
+    cursor: Cursor = None,
+) -> Response:
+    """The tenant's tasks, highest priority first, then oldest. Results are left out: read a task to see its own."""
+    refuse_both(cursor, offset)
+    after: dict[str, Any] = {}
+    if cursor is not None:
+        priority, created_at, task_id = read_cursor(cursor, int, datetime, UUID)
+        after = {"after_priority": priority, "after_created_at": created_at, "after_id": task_id}
+    filters = {"agent_id": agent_id, "status": status, "task_type": task_type}
+    rows = await caller.call("list_agent_tasks", **filters, limit=limit + 1, offset=offset, **after)
+    for row in rows:
+        del row["result"]
+    (counted,) = await caller.call("count_agent_tasks", **filters)
+    last = rows[:limit][-1] if rows else None
+    return page(
+        rows,
+        limit=limit,
+        offset=offset,
+        total=counted["total"],
+        is_estimate=counted["is_estimate"],
+        cursor=write_cursor(last["priority"], last["created_at"], last["id"]) if last else None,
+    )
+
+
+@router.post("", status_code=201, response_model=One[TaskRecord], name="create_task")
+async def create_task(
+    caller: Annotated[Caller, needs(Role.MEMBER)], body: Annotated[TaskCreate, json_body(TaskCreate)]
+) -> Response:
+    """Create a task.
+
+    With an `idempotency_key` that was used before, nothing is created: the answer is the earlier task with status 200,
+    or DUPLICATE_KEY when that one was another task than this.
+    """
+    task = body.check(caller.api.registry)
+    (row,) = await caller.call("create_agent_tasks", tasks=[task], created_by=caller.principal.user_id)
+    created = row.pop("created")
+    return one(row, status=201 if created else 200, headers={"Location": f"{router.prefix}/{row['id']}"})
+
+
+@router.post("/bulk", status_code=201, response_model=Page[TaskRecord], name="create_tasks")
+async def create_tasks(
+    caller: Annotated[Caller, needs(Role.MEMBER)], body: Annotated[TasksCreate, json_body(TasksCreate)]
+) -> Response:
+    """Create up to 1,000 tasks in one transaction, in the given order; all of them, or none."""
+    tasks = [task.check(caller.api.registry, f"tasks.{index}.") for index, task in enumerate(body.tasks)]
+    rows = await caller.call("create_agent_tasks", tasks=tasks, created_by=caller.principal.user_id)
+    for row in rows:
+        del row["created"]
+    return everything(rows, status=201)
+
+
+@router.post("/validate", response_model=One[Validated], name="validate_task")
+async def validate_task(
+    caller: Annotated[Caller, needs(Role.MEMBER)], body: Annotated[TaskCreate, json_body(TaskCreate)]
+) -> Response:
+    """Check a task without creating it; the errors are those of creating it."""
+    return one(Validated(task=body.check(caller.api.registry)))
+
+
+@router.get("/stats", response_model=One[Stats], name="task_stats")
+async def task_stats(caller: Annotated[Caller, needs(Role.VIEWER)]) -> Response:
+    """How many tasks there are in which state, and how long they take."""
+    counts, durations = await asyncio.gather(caller.call("agent_task_counts"), caller.call("agent_task_durations"))
+    by_status = dict.fromkeys(("pending", "in_progress", "completed", "failed"), 0)
+    by_agent: dict[str, dict[str, int]] = {agent.value: dict(by_status) for agent in AgentId}
+    waiting_for: dict[str, int] = {}
+    for row in counts:
+        by_status[row["status"]] += row["tasks"]
+        by_agent[row["agent_id"]][row["status"]] += row["tasks"]
+        if row["waiting_for"]:
+            waiting_for[row["waiting_for"]] = waiting_for.get(row["waiting_for"], 0) + row["tasks"]
+    ready = [row["oldest"] for row in counts if row["status"] == "pending" and row["waiting_for"] is None]
+    return one(
+        Stats(
+            total=sum(by_status.values()),
+            by_status=by_status,
+            by_agent=by_agent,
+            waiting_for=waiting_for,
+            oldest_ready_at=min(ready, default=None),
+            durations=[Duration(**row) for row in durations],
+        )
+    )
+
+
+@router.get("/{task_id}", response_model=One[TaskRecord], name="get_task")
+async def get_task(caller: Annotated[Caller, needs(Role.VIEWER)], task_id: TaskId) -> Response:
+    """One task with its result: findings, suggestions, and the sources that they rest on."""
+    (row,) = await caller.call("get_agent_task", id=str(task_id))
+    return one(TaskRecord.shown(row))
+
+
+@router.post("/{task_id}/cancel", response_model=One[TaskRecord], name="cancel_task")
+async def cancel_task(
+    caller: Annotated[Caller, needs(Role.BRAND_ADMIN)],
+    task_id: TaskId,
+    body: Annotated[CancelRequest, json_body(CancelRequest, optional=True)],
+) -> Response:
+    """Cancel a pending task at once, or ask the worker of a running one to stop; a finished one is INVALID_STATE."""
+    (row,) = await caller.call("cancel_agent_task", id=task_id, reason=body.reason, user_id=caller.principal.user_id)
+    return one(TaskRecord.shown(row))
+
+
+@router.post("/{task_id}/retry", response_model=One[TaskRecord], name="retry_task")
+async def retry_task(caller: Annotated[Caller, needs(Role.BRAND_ADMIN)], task_id: TaskId) -> Response:
+    """Put a failed task back into the queue with all its attempts; any other is INVALID_STATE."""
+    (row,) = await caller.call("retry_agent_task", id=task_id, user_id=caller.principal.user_id)
+    return one(TaskRecord.shown(row))
+
+
+@router.get("/{task_id}/explain", response_model=One[Explanation], name="explain_task")
+async def explain_task(caller: Annotated[Caller, needs(Role.VIEWER)], task_id: TaskId) -> Response:
+    """Why the task is not running, or what became of it, in one sentence."""
+    (row,) = await caller.call("get_agent_task", id=str(task_id))
+    explanation = await caller.value("explain_agent_task", id=task_id)
+    return one(Explanation(id=task_id, status=row["status"], waiting_for=row["waiting_for"], explanation=explanation))

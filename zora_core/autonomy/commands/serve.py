@@ -1,0 +1,70 @@
+"""`zora serve`: the API over HTTP and WebSocket, with the runtime beside it."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from zora_core.autonomy.commands.common import session
+
+
+@click.command()
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Where to listen; elsewhere needs ZORA_JWT_SECRET."
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 is any free port.")
+@click.option("--no-worker", is_flag=True, help="Serve the API alone; tasks are run by `zora run-loop` elsewhere.")
+@click.option("--concurrency", type=click.IntRange(1, 1000), default=4, show_default=True, help="Tasks at a time.")
+@click.option(
+    "--sleep-seconds", type=click.FloatRange(0, min_open=True), default=30, show_default=True,
+    help="How often to look for tasks when no notification comes.",
+)  # fmt: skip
+@click.option(
+    "--rate-limit", type=click.IntRange(0), default=6000, show_default=True, envvar="ZORA_RATE_LIMIT",
+    help="Requests a minute for each credential; 0 is no limit.",
+)  # fmt: skip
+@click.option("--quiet", is_flag=True, help="No line per request.")
+def serve(
+    host: str, port: int, no_worker: bool, concurrency: int, sleep_seconds: float, rate_limit: int, quiet: bool
+) -> None:
+    """Serve the API, and run tasks as they come, until Ctrl-C."""
+    import asyncio
+    import logging
+
+    from zora_core.api import server
+    from zora_core.autonomy.commands.progress import Progress
+    from zora_core.autonomy.runtime import AgentRuntime
+
+    logging.getLogger("zora.api").setLevel(logging.WARNING if quiet else logging.INFO)
+
+    async def work() -> None:
+        async with session() as zora:
+            server.check_binding(host, zora.settings)
+            async with server.api_for(zora.database, zora.settings, requests_per_minute=rate_limit) as api:
+                with server.bind(host, port) as listener:
+                    url = server.url_of(listener)
+                    click.echo(f"The API is at {url}, its description at {url}/docs; Ctrl-C to stop.", err=True)
+                    if zora.settings.embedded:
+                        link = await server.start_link(zora.database, api, zora.settings, url)
+                        click.echo(f"Open it as founder, while this runs:\n  {link}", err=True)
+                    with Progress(quiet=no_worker, lines=True) as progress:
+                        runtime = None
+                        if not no_worker:
+                            runtime = progress.runtime = AgentRuntime(
+                                settings=zora.settings,
+                                database=zora.database,
+                                concurrency=concurrency,
+                                observe=progress.observe,
+                            )
+                        await server.serve(api, listener, runtime, sleep_seconds=sleep_seconds)
+
+    if sys.platform == "win32":
+        asyncio.run(work())
+    else:
+        import uvloop
+
+        uvloop.run(work())
+
+
+COMMANDS = (serve,)
