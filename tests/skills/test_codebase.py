@@ -315,8 +315,8 @@ def test_the_history_gives_commits_authors_and_paths_of_the_target(repository: P
 
 
 def test_a_history_that_takes_too_long_is_given_up(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(settings()["limits"], "git_seconds", 0.0001)
-    with pytest.raises(GitFailed, match=r"took more than 0\.0001 s"):
+    monkeypatch.setitem(settings()["limits"], "git_seconds", 0)  # over before Git can have answered
+    with pytest.raises(GitFailed, match="took more than 0 s"):
         read_history(repository)
 
 
