@@ -1,4 +1,5 @@
 # make demo   twelve tasks, six agents, an embedded PostgreSQL: nothing to set up
+# make serve  the API on http://127.0.0.1:8000, with the agents beside it
 # make test   the tests, on real databases
 # make check  lint and types
 # The first call of each installs into .venv, from the pinned versions in constraints.txt.
@@ -9,10 +10,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo test check clean
+.PHONY: demo serve test check clean
 
 demo: $(VENV)/runtime
 	@$(BIN)/zora demo
+
+serve: $(VENV)/runtime
+	@$(BIN)/zora serve
 
 test: $(VENV)/development
 	$(BIN)/python -m pytest --numprocesses=auto
