@@ -381,11 +381,12 @@ KEY_COLOURS = {"works": "green", "expired": "yellow", "revoked": "red"}
 
 
 def print_new_key(key: str, row: dict[str, Any]) -> None:
-    """A key with a line of its own, which is never broken, and how to use it."""
+    """A key alone on stdout, for `KEY=$(zora keys create NAME)`; what a person wants to know of it on stderr."""
+    about = Console(stderr=True, highlight=False)
     until = f"until {when(row['expires_at'])}" if row["expires_at"] else "until it is revoked"
-    console.print(text(f"The key “{row['name']}” stands for {row['email']}, {row['role']}, {until}.\n"))
+    about.print(text(f"The key “{row['name']}” stands for {row['email']}, {row['role']}, {until}.\n"))
     console.print(text(key, "bold"), soft_wrap=True)
-    console.print("\nIt will not be shown again.\nPrograms send it with every request: `Authorization: Bearer <key>`.")
+    about.print("\nIt will not be shown again. Programs send it with every request: `Authorization: Bearer <key>`.")
 
 
 def print_keys(rows: list[dict[str, Any]]) -> None:
