@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
 
 logger = logging.getLogger("zora.runtime")
+
+MAX_MESSAGE = 500  # characters of a progress message that are kept
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,6 +50,8 @@ class Run:
         self.started = time.monotonic()
         self.progress: float | None = None
         self.message: str | None = None
+        self.stored: tuple[float | None, str | None] = (None, None)
+        """Progress and message as the database has them."""
         self.work: asyncio.Task[None] | None = None
         self.handling = False
         """Whether the handler is at work; what comes before and after it must not be interrupted."""
@@ -54,8 +59,21 @@ class Run:
         """Why the runtime cancelled the handler: cancel, lost or shutdown."""
 
     def report(self, fraction: float, message: str) -> None:
-        """Keep the handler's progress until the next heartbeat takes it."""
-        self.progress, self.message = fraction, message[:500]
+        """Keep the handler's progress until a heartbeat takes it; a fraction that is no number leaves the last one.
+
+        What PostgreSQL cannot store is replaced, so that one handler's words cannot spoil the heartbeat of all.
+        """
+        if not math.isnan(fraction):
+            self.progress = float(fraction)
+        self.message = (
+            message[:MAX_MESSAGE].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+        )
+
+    @property
+    def news(self) -> tuple[float | None, str | None] | None:
+        """Progress and message, if the database does not have them yet."""
+        reported = (self.progress, self.message)
+        return None if reported == self.stored else reported
 
     def stop(self, reason: str) -> None:
         """Cancel the handler; the first reason stands."""

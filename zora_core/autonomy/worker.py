@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("zora.runtime")
 
+PROGRESS_SECONDS = 0.5  # at most so often is progress stored between two regular heartbeats
 UPKEEP_SECONDS = 5.0
 MAX_LOST_LEASES = 3
 RECORD_SECONDS = 5.0  # for recording what was cancelled, when the database may be gone
@@ -83,6 +84,7 @@ class Worker:
         self._observe = observe
         self._settler = Settler(database)
         self._wake = asyncio.Event()
+        self._reported = asyncio.Event()
         self._slot_freed = asyncio.Event()
         self._stopping = asyncio.Event()
 
@@ -199,9 +201,12 @@ class Worker:
         self._observe(ended)
 
     def _context(self, run: Run) -> TaskContext:
-        return TaskContext(
-            self._database, self._settings, run.task.tenant_id, run.claimed_at, self._registry, run.report
-        )
+        def report(fraction: float, message: str) -> None:
+            run.report(fraction, message)
+            if run.news is not None:
+                self._reported.set()
+
+        return TaskContext(self._database, self._settings, run.task.tenant_id, run.claimed_at, self._registry, report)
 
     async def _finish(self) -> None:
         """Let running tasks end; when stopping, only within the grace period, then hand them back."""
@@ -225,24 +230,45 @@ class Worker:
             await asyncio.wait(works, timeout=seconds)
 
     async def _heartbeat(self) -> None:
-        """Six beats to a lease: prolong every lease in one call, hand in progress, learn of cancellations."""
+        """Six beats to a lease for all runs; in between, at most every `PROGRESS_SECONDS`, one for those with news."""
+        clock = asyncio.get_running_loop().time
+        interval = self._lease_seconds / 6
+        due = clock() + interval
         while True:
-            await asyncio.sleep(self._lease_seconds / 6)
-            runs = list(self.running.values())
-            if not runs:
-                continue
-            rows = await retrying(self._database, lambda runs=runs: self._database.call(  # type: ignore[misc]
-                "heartbeat_agent_tasks",
-                ids=[run.task.id for run in runs],
-                lease_tokens=[run.lease_token for run in runs],
-                lease_seconds=self._lease_seconds,
-                progress=[run.progress for run in runs],
-                messages=[run.message for run in runs],
-            ))  # fmt: skip
-            for row in rows:
-                run = self.running.get(row["id"])
-                if run is not None and row["state"] in ("cancel", "lost"):
-                    run.stop(row["state"])
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self._reported.wait()
+            self._reported.clear()
+            early = clock() < due
+            await retrying(self._database, lambda early=early: self._beat(only_news=early))  # type: ignore[misc]
+            if not early:
+                due = clock() + interval
+            await asyncio.sleep(min(PROGRESS_SECONDS, due - clock()))
+
+    async def _beat(self, *, only_news: bool) -> None:
+        """Prolong leases in one call, hand in progress that is new, learn of cancellations.
+
+        Progress that the database has is not sent again: a beat with progress announces a change to whoever watches.
+        """
+        runs = [run for run in self.running.values() if not only_news or run.news is not None]
+        if not runs:
+            return
+        news = [run.news or (None, None) for run in runs]
+        rows = await self._database.call(
+            "heartbeat_agent_tasks",
+            ids=[run.task.id for run in runs],
+            lease_tokens=[run.lease_token for run in runs],
+            lease_seconds=self._lease_seconds,
+            progress=[fraction for fraction, _ in news],
+            messages=[message for _, message in news],
+        )
+        for run, sent in zip(runs, news, strict=True):
+            if sent != (None, None):
+                run.stored = sent
+        for row in rows:
+            held = self.running.get(row["id"])
+            if held is not None and row["state"] in ("cancel", "lost"):
+                held.stop(row["state"])
 
     async def _upkeep(self) -> None:
         while True:
