@@ -5,14 +5,14 @@ Exit status: 0 done, 1 something failed, 2 the call itself was wrong. `--json` p
 
 from __future__ import annotations
 
-import logging
 import sys
 
 import click
 
 from zora_core import __version__
-from zora_core.autonomy.commands import database, demo, queue, records, runtime
+from zora_core.autonomy.commands import database, demo, keys, queue, records, runtime, serve
 from zora_core.errors import ConfigurationError, InvalidPayload, UnknownTaskType, ZoraError
+from zora_core.logs import set_up_logging
 
 _USAGE = (ConfigurationError, InvalidPayload, UnknownTaskType)
 
@@ -33,19 +33,6 @@ class Group(click.Group):
             ctx.exit(2 if isinstance(error, _USAGE) else 1)
 
 
-class _Brief(logging.Formatter):
-    """One line per record; tracebacks only when asked for. What failed is recorded with its task in any case."""
-
-    def __init__(self, *, tracebacks: bool) -> None:
-        super().__init__("%(levelname)s %(message)s")
-        self._tracebacks = tracebacks
-
-    def format(self, record: logging.LogRecord) -> str:
-        if not self._tracebacks:
-            record.exc_info = record.exc_text = None
-        return super().format(record)
-
-
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="zora")
 @click.option("--tenant", metavar="SLUG|ID", help="Act for this tenant instead of ZORA_TENANT_ID's.")
@@ -54,12 +41,10 @@ class _Brief(logging.Formatter):
 def main(ctx: click.Context, tenant: str | None, verbose: bool) -> None:
     """Six agents, one task queue in PostgreSQL, evidence for everything they say."""
     ctx.obj = tenant
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Brief(tracebacks=verbose))
-    logging.getLogger("zora").handlers = [handler]
+    set_up_logging(tracebacks=verbose)
 
 
-for module in (demo, runtime, queue, records, database):
+for module in (demo, runtime, serve, queue, records, keys, database):
     for command in module.COMMANDS:
         main.add_command(command)
 

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from zora_core.agents.agent import Registry, Snooze, run_handler
 from zora_core.errors import InvalidInput, InvalidPayload, UnknownTaskType
+from zora_core.masking import mask
 from zora_core.models import Source, Task, TaskResult
 
 if TYPE_CHECKING:
@@ -109,11 +110,11 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
             case TaskResult() as result:
                 return run.settlement("completed", summary=result.summary, result=as_json(result, context.sources))
     except UnknownTaskType as error:
-        return run.settlement("failed", failure_kind="unknown_task_type", error=str(error))
+        return run.settlement("failed", failure_kind="unknown_task_type", error=mask(str(error)))
     except InvalidPayload as error:
-        return run.settlement("failed", failure_kind="invalid_payload", error=str(error))
+        return run.settlement("failed", failure_kind="invalid_payload", error=mask(str(error)))
     except InvalidInput as error:
-        return run.settlement("failed", failure_kind="error", error=str(error))
+        return run.settlement("failed", failure_kind="error", error=mask(str(error)))
     except asyncio.CancelledError:
         match run.stop_reason:
             case "cancel":
@@ -129,7 +130,7 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
             limit = run.timeout_seconds or task_type.timeout_seconds
             return run.settlement("error", failure_kind="timeout", error=f"timed out after {limit} seconds")
         logger.exception("%s %s failed (task %s, attempt %s)", task.agent_id, task.task_type, task.id, task.attempt)
-        return run.settlement("error", failure_kind="error", error=f"{type(error).__name__}: {error}"[:4000])
+        return run.settlement("error", failure_kind="error", error=mask(f"{type(error).__name__}: {error}")[:4000])
 
 
 def as_json(result: TaskResult, sources: list[Source]) -> dict[str, Any]:
