@@ -7,7 +7,15 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def integral(value: Any) -> Any:
+    """For integers in JSON: 5.0 is the same number as 5, to JSON Schema as well."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Integer = Annotated[int, BeforeValidator(integral)]
 
 
 class AgentId(StrEnum):
@@ -194,65 +202,77 @@ class Task(BaseModel):
 class JournalEntry(BaseModel):
     """A row of the append-only journal."""
 
-    id: UUID
-    category: str
-    event_type: str
-    title: str
-    body: str | None = None
-    details: dict[str, Any] = Field(default_factory=dict)
-    author: str | None = None
-    task_id: UUID | None = None
-    related_entity_ids: list[UUID] = Field(default_factory=list)
-    created_at: datetime
+    id: UUID = Field(description="The entry's id, ordered by time.")
+    category: str = Field(description="What kind of thing happened, such as agent_action.")
+    event_type: str = Field(description="What happened, such as agent_task_completed.")
+    title: str = Field(description="What happened, in one line.")
+    body: str | None = Field(default=None, description="More about it.")
+    details: dict[str, Any] = Field(default_factory=dict, description="The same for programs.")
+    author: str | None = Field(default=None, description="Who did it: an agent in lower case, or a person.")
+    task_id: UUID | None = Field(default=None, description="The task it belongs to.")
+    related_entity_ids: list[UUID] = Field(default_factory=list, description="Ids of all rows that it is about.")
+    created_at: datetime = Field(description="When it happened.")
 
 
 class MemoryEvent(BaseModel):
     """A row of EIVOR's memory."""
 
-    id: UUID
-    agent: str
-    memory_type: str
-    content: str
-    tags: list[str] = Field(default_factory=list)
-    metadata: dict[str, Any] = Field(default_factory=dict)
-    session_id: str | None = None
-    source_task_id: UUID | None = None
-    archived_at: datetime | None = None
-    created_at: datetime
+    id: UUID = Field(description="The memory's id, ordered by time.")
+    agent: str = Field(description="The agent that keeps it.")
+    memory_type: str = Field(description="What kind of memory it is, such as result or decision.")
+    content: str = Field(description="What is remembered.")
+    tags: list[str] = Field(default_factory=list, description="Words to find it by.")
+    metadata: dict[str, Any] = Field(default_factory=dict, description="More about it, for programs.")
+    session_id: str | None = Field(default=None, description="The conversation that it comes from.")
+    source_task_id: UUID | None = Field(default=None, description="The task that it comes from.")
+    archived_at: datetime | None = Field(default=None, description="Since when it is set aside; null while it is used.")
+    created_at: datetime = Field(description="When it was remembered.")
 
 
 class TaskRecord(BaseModel):
     """A row of `agent_tasks` as a reader sees it: the spec's columns and those that the runtime needs."""
 
-    id: UUID
-    tenant_id: UUID
-    agent_id: str
-    task_type: str
-    status: Literal["pending", "in_progress", "completed", "failed"]
-    waiting_for: str | None = None
-    priority: int = 0
-    title: str
-    description: str | None = None
-    payload: dict[str, Any] = Field(default_factory=dict)
-    result: dict[str, Any] | None = None
-    result_summary: str | None = None
-    error_message: str | None = None
-    failure_kind: str | None = None
-    attempt: int = 0
-    max_attempts: int = 3
-    lost_leases: int = 0
-    timeout_seconds: int | None = None
+    id: UUID = Field(description="The task's id, ordered by time.")
+    tenant_id: UUID = Field(description="Whose task it is.")
+    agent_id: str = Field(description="The agent that does it, in upper case.")
+    task_type: str = Field(description="One of the agent's task types.")
+    status: Literal["pending", "in_progress", "completed", "failed"] = Field(description="How far it has come.")
+    waiting_for: str | None = Field(
+        default=None,
+        description="What a pending task waits for: run_at, retry, dependencies, approval, children or budget; "
+        "null when a worker may take it.",
+    )
+    priority: int = Field(default=0, description="Higher runs first.")
+    title: str = Field(description="What it is about, for people.")
+    description: str | None = Field(default=None, description="More about it.")
+    payload: dict[str, Any] = Field(default_factory=dict, description="The task type's parameters.")
+    result: dict[str, Any] | None = Field(
+        default=None, description="What came of it: findings, suggestions, and the sources that they rest on."
+    )
+    result_summary: str | None = Field(default=None, description="What came of it, in a sentence.")
+    error_message: str | None = Field(default=None, description="What went wrong in the last run.")
+    failure_kind: str | None = Field(
+        default=None,
+        description="Why it failed: error, invalid_payload, unknown_task_type, timeout, cancelled, rejected, lost "
+        "(its lease expired too often) or dependency.",
+    )
+    attempt: int = Field(default=0, description="Runs that count against `max_attempts`, the present one included.")
+    max_attempts: int = Field(default=3, description="Runs until an error is final.")
+    lost_leases: int = Field(default=0, description="How often the worker that had it disappeared.")
+    timeout_seconds: int | None = Field(default=None, description="Seconds per run; the task type's when null.")
     progress: float | None = Field(default=None, description="How far the run is, 0 to 1, by its own account.")
-    progress_message: str | None = None
-    idempotency_key: str | None = None
-    run_at: datetime | None = None
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
-    lease_expires_at: datetime | None = None
-    worker_id: str | None = None
-    created_by_user_id: UUID | None = None
-    created_at: datetime
-    updated_at: datetime | None = None
+    progress_message: str | None = Field(default=None, description="What the run is doing, by its own account.")
+    idempotency_key: str | None = Field(default=None, description="What its creator named it, to create it once.")
+    run_at: datetime | None = Field(default=None, description="Not before this time.")
+    started_at: datetime | None = Field(default=None, description="When its last run began.")
+    completed_at: datetime | None = Field(default=None, description="When it was completed, or failed for good.")
+    lease_expires_at: datetime | None = Field(
+        default=None, description="Until when its worker has it without a sign of life."
+    )
+    worker_id: str | None = Field(default=None, description="The worker that has it.")
+    created_by_user_id: UUID | None = Field(default=None, description="Who created it.")
+    created_at: datetime = Field(description="When it was created.")
+    updated_at: datetime | None = Field(default=None, description="When it last changed.")
 
     @classmethod
     def shown(cls, row: dict[str, Any]) -> dict[str, Any]:
@@ -263,19 +283,21 @@ class TaskRecord(BaseModel):
 class SuggestionRecord(BaseModel):
     """A stored suggestion and what became of it."""
 
-    id: UUID
-    agent_id: str
-    task_id: UUID
-    suggestion_type: str
-    title: str
-    body: str | None = None
-    target: dict[str, Any] = Field(default_factory=dict)
-    current_value: Any = None
-    suggested_value: Any = None
-    evidence: list[dict[str, Any]] = Field(default_factory=list)
-    risk_level: str
-    status: str
-    created_at: datetime
+    id: UUID = Field(description="The suggestion's id, ordered by time.")
+    agent_id: str = Field(description="The agent that proposes it, in upper case.")
+    task_id: UUID = Field(description="The task that it comes from.")
+    suggestion_type: str = Field(description="What kind of change it is; advice changes nothing by itself.")
+    title: str = Field(description="The change, in one line.")
+    body: str | None = Field(default=None, description="Why, and how.")
+    target: dict[str, Any] = Field(default_factory=dict, description="What would change.")
+    current_value: Any = Field(default=None, description="What the agent saw there.")
+    suggested_value: Any = Field(default=None, description="What it proposes instead.")
+    evidence: list[dict[str, Any]] = Field(
+        default_factory=list, description="What it rests on: quotes, elements, lines of files, rows, figures."
+    )
+    risk_level: str = Field(description="How much could go wrong: low, medium or high.")
+    status: str = Field(description="proposed, approved, applied, rejected, expired or superseded.")
+    created_at: datetime = Field(description="When it was proposed.")
 
 
 class ClimateProfile(BaseModel):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import io
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +17,7 @@ from zora_core.api.app import create_app
 from zora_core.api.keys import new_key
 from zora_core.api.server import api_for
 from zora_core.api.state import Api
+from zora_core.logs import set_up_logging
 from zora_core.models import Role
 
 OTHER_TENANT_ID = UUID("00000000-0000-0000-0000-0000000000b0")
@@ -41,10 +45,11 @@ class Callers:
         """A client with a key of its own."""
         return self.with_token(await self.key(role, tenant_id))
 
-    def with_token(self, token: str | None) -> httpx.AsyncClient:
-        """A client with this credential, or with none."""
+    def with_token(self, token: str | None, *, app: Any = None, address: str = "127.0.0.1") -> httpx.AsyncClient:
+        """A client with this credential, or with none; of another application, at an address of its own."""
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
-        client = httpx.AsyncClient(transport=self._transport, base_url="http://zora", headers=headers)
+        transport = httpx.ASGITransport(app=app, client=(address, 123)) if app else self._transport
+        client = httpx.AsyncClient(transport=transport, base_url="http://zora", headers=headers)
         self._clients.append(client)
         return client
 
@@ -75,3 +80,82 @@ async def founder(callers: Callers) -> httpx.AsyncClient:
 def task(**fields: Any) -> dict[str, Any]:
     """A task that every role but a viewer may create."""
     return {"agent_id": "EIVOR", "task_type": "summarize_recent_events", "title": "What happened", **fields}
+
+
+async def speak(
+    app: Any,
+    scope: dict[str, Any],
+    incoming: Iterable[dict[str, Any]] = (),
+    until: Callable[[dict[str, Any]], bool] = lambda message: False,
+) -> list[dict[str, Any]]:
+    """Speak ASGI with the application, for what httpx cannot send or wait for.
+
+    Sends `incoming`, and is gone as soon as `until` holds for a message; gives all messages that came.
+    """
+    waiting = iter(incoming)
+    enough = asyncio.Event()
+    said: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        for message in waiting:
+            return message
+        await enough.wait()
+        return (
+            {"type": "http.disconnect"} if scope["type"] == "http" else {"type": "websocket.disconnect", "code": 1005}
+        )
+
+    async def send(message: dict[str, Any]) -> None:
+        said.append(message)
+        if until(message):
+            enough.set()
+
+    async with asyncio.timeout(20):
+        await app(scope, receive, send)
+    return said
+
+
+_ONLY: dict[str, dict[str, Any]] = {
+    "http": {"method": "GET"},
+    "websocket": {"subprotocols": [], "extensions": {"websocket.http.response": {}}},
+}
+
+
+def scope_of(kind: str, target: str, token: str | None = None, **headers: str) -> dict[str, Any]:
+    """The scope of a request (GET) or a WebSocket, as the server makes it."""
+    path, _, query = target.partition("?")
+    given = {**({"authorization": f"Bearer {token}"} if token is not None else {}), **headers}
+    return {
+        "type": kind,
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in given.items()],
+        "client": ("127.0.0.1", 123),
+        "server": ("zora", 80),
+        **_ONLY[kind],
+    }
+
+
+class Log(io.StringIO):
+    """What takes the place of stderr."""
+
+    def set_up(self) -> None:
+        """Log as `zora serve` does, with tracebacks; called in a test, for pytest puts its handlers on fixtures."""
+        set_up_logging(tracebacks=True)
+        (handler,) = logging.getLogger("zora").handlers
+        assert isinstance(handler, logging.StreamHandler)
+        handler.setStream(self)
+        logging.getLogger("zora.api").setLevel(logging.INFO)
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
+    ours = logging.getLogger("zora")
+    monkeypatch.setattr(ours, "handlers", ours.handlers)
+    monkeypatch.setattr(ours, "propagate", ours.propagate)
+    yield Log()
+    logging.getLogger("zora.api").setLevel(logging.NOTSET)

@@ -8,11 +8,11 @@ from datetime import timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.errors import InvalidInput
-from zora_core.models import AgentId, Quote, Rows, Suggestion, Task, TaskResult
+from zora_core.models import AgentId, Integer, Quote, Rows, Suggestion, Task, TaskResult
 
 if TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
@@ -32,6 +32,23 @@ Text = Annotated[str, Field(min_length=1, max_length=100_000)]
 
 class CheckClimateClaims(Payload):
     """Exactly one of `claim`, `claims`, `url` and `html` says what to check."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": [name], "properties": {name: {"type": kind}}}
+                for name, kind in (("claim", "string"), ("claims", "array"), ("url", "string"), ("html", "string"))
+            ],
+            "examples": [
+                {
+                    "claims": [
+                        "Our refills are 100% climate neutral.",
+                        "We cut packaging waste by 38% between 2021 and 2024 (scope 3, audited by Ravel & Co).",
+                    ]
+                }
+            ],
+        }
+    )
 
     claim: Text | None = Field(default=None, description="One claim, as it is worded.")
     claims: list[Text] | None = Field(default=None, min_length=1, max_length=500, description="Several claims.")
@@ -55,9 +72,13 @@ class CheckClimateClaims(Payload):
 
 
 class ReviewRecentAgentTasks(Payload):
-    """How far back to look."""
+    """Payload of review_recent_agent_tasks."""
 
-    hours: int = Field(default=24, ge=1, le=24 * 90, description="Tasks created or updated in the last so many hours.")
+    model_config = ConfigDict(json_schema_extra={"examples": [{"hours": 24}]})
+
+    hours: Integer = Field(
+        default=24, ge=1, le=24 * 90, description="Tasks created or updated in the last so many hours."
+    )
 
 
 class Aegis(Agent):
@@ -70,11 +91,14 @@ class Aegis(Agent):
         """Check environmental claims against EU, UK and US rules and against given sources."""
         from zora_core.skills.claims import check_text
 
+        await ctx.progress(0, "reading what is claimed")
         texts = await _texts(payload, ctx)
         sources = await _sources(payload, ctx)
         stated = payload.claim is not None or payload.claims is not None
-        reports = {
-            ref: await ctx.compute(
+        reports = {}
+        for number, (ref, text) in enumerate(texts.items()):
+            await ctx.progress(0.4 + 0.6 * number / len(texts), f"checking text {number + 1} of {len(texts)}")
+            reports[ref] = await ctx.compute(
                 check_text,
                 text,
                 source=ref,
@@ -82,8 +106,6 @@ class Aegis(Agent):
                 sources=sources,
                 assume_claims=stated,
             )
-            for ref, text in texts.items()
-        }
         return _claims_result(reports, payload, len(sources))
 
     @handler("review_recent_agent_tasks", timeout_seconds=300)
@@ -92,14 +114,17 @@ class Aegis(Agent):
     ) -> TaskResult:
         """Review recent tasks for integrity, permission, secrets, injected instructions and tainted flow."""
         from zora_core.skills.risk import review_tasks
+        from zora_core.skills.wording import count
 
         since = ctx.now - timedelta(hours=payload.hours)
+        await ctx.progress(0, "reading tasks, journal and suggestions")
         recent = await ctx.tasks(since=since, limit=TASK_LIMIT)
         tasks = [t for t in recent if t.id != task.id]
         journal = await ctx.journal(since=since, limit=JOURNAL_LIMIT)
         suggestions = await ctx.suggestions(limit=SUGGESTION_LIMIT)
         # At the limit the journal begins later than asked, and what lies before may have been recorded.
         journal_since = journal[0].created_at if len(journal) >= JOURNAL_LIMIT else since
+        await ctx.progress(0.4, f"reviewing {count(len(tasks), 'task')}")
         report = await ctx.compute(review_tasks, tasks, journal, suggestions, now=ctx.now, journal_since=journal_since)
         examined = {"tasks": len(tasks), "journal_entries": len(journal), "suggestions": len(suggestions)}
         kinds = {str(t.id): (t.agent_id, t.task_type, str(t.status)) for t in tasks}
@@ -125,6 +150,9 @@ async def _sources(payload: CheckClimateClaims, ctx: TaskContext) -> list[Source
 
     texts = []
     for index, source in enumerate(payload.sources):
+        await ctx.progress(
+            0.1 + 0.3 * index / len(payload.sources), f"reading source {index + 1} of {len(payload.sources)}"
+        )
         if source.startswith(("http://", "https://")) and not any(c.isspace() for c in source.strip()):
             page = await ctx.page(url=source.strip())
             texts.append(SourceText(page.ref, await ctx.compute(attrgetter("text"), page)))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 import typing
+from collections.abc import Callable
 from datetime import timedelta
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.errors import FetchFailed, InvalidInput
@@ -30,6 +31,8 @@ MAX_SUGGESTIONS = 8
 class ReviewSystemHealth(Payload):
     """Payload of review_system_health."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"endpoints": ["https://example.org/health"]}]})
+
     endpoints: list[str] = Field(
         default_factory=list,
         max_length=20,
@@ -39,6 +42,8 @@ class ReviewSystemHealth(Payload):
 
 class AnalyzeCodebase(Payload):
     """Payload of analyze_codebase."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"target": "/srv/shop", "exclude": ["vendor/**"]}]})
 
     target: str = Field(min_length=1, description="A directory, a Git repository or a file:// URL on this machine.")
     include: list[str] = Field(
@@ -62,18 +67,23 @@ class Connor(Agent):
 
         checks: list[Check] = []
         endpoints = list(dict.fromkeys(payload.endpoints))
+        if endpoints:
+            await ctx.progress(0, f"probing {count(len(endpoints), 'endpoint')}")
         for judged in await asyncio.gather(*(_endpoint(url, ctx) for url in endpoints)):
             checks += judged
+        await ctx.progress(0.5, "looking at database, queue and disk")
         figures = await ctx.database_health()
         checks += health.judge_queue(figures["queue"], own_tasks=1)
         checks += health.judge_database(figures)
         for path, total, free in _disks():
             checks.append(health.judge_disk(path, total, free))
         history = health.settings()["history"]
+        await ctx.progress(0.6, f"reading the runs of {history['days']:g} days")
         entries = await ctx.journal(since=ctx.now - timedelta(days=history["days"]), limit=JOURNAL_LIMIT)
         runs = run_history.read_runs(entries)
         checks += run_history.judge_types(runs, ctx.now)
         hours = run_history.hourly(runs, ctx.now)
+        await ctx.progress(0.8, "looking for unusual hours")
         unusual = await ctx.compute(run_history.unusual_hours, hours, ctx.now)
         findings = [*health.findings(checks), *unusual]
         findings.sort(key=lambda finding: -finding.severity.rank)
@@ -113,6 +123,7 @@ class Connor(Agent):
         from zora_core.skills.wording import count
 
         root = _target(payload.target, ctx)
+        await ctx.progress(0, "reading the history")
         repository = await ctx.compute(find_repository, root)
         commits: list[Commit] = []
         not_examined = []
@@ -135,7 +146,7 @@ class Connor(Agent):
             if repository is not None and repository.bare:
                 await ctx.compute(export_head, root, Path(folder))
                 root = Path(folder)
-            analysis = await ctx.compute(_analyze, root, payload, commits, previous)
+            analysis = await ctx.compute(_analyze, root, payload, commits, previous, _reporter(ctx, start=0.2))
         ctx.cite(
             "directory", payload.target, analysis.digest_text, count=analysis.result["inventory"]["files"], unit="files"
         )
@@ -250,11 +261,29 @@ def _previous(payload: AnalyzeCodebase, tasks: list[TaskRecord]) -> TaskRecord |
     return None
 
 
-def _analyze(root: Path, payload: AnalyzeCodebase, commits: list[Commit], previous: TaskRecord | None) -> Analysis:
+def _reporter(ctx: TaskContext, *, start: float) -> Callable[[float, str], None]:
+    """Reports the progress of work on another thread, which begins at `start`."""
+    loop = asyncio.get_running_loop()
+
+    def report(fraction: float, message: str) -> None:
+        asyncio.run_coroutine_threadsafe(ctx.progress(start + (1 - start) * fraction, message), loop)
+
+    return report
+
+
+def _analyze(
+    root: Path,
+    payload: AnalyzeCodebase,
+    commits: list[Commit],
+    previous: TaskRecord | None,
+    report: Callable[[float, str], None],
+) -> Analysis:
     from zora_core.skills.codebase import analyze
 
     before = previous.result["result"]["memory"] if previous is not None and previous.result else None
-    return analyze(root, include=payload.include, exclude=payload.exclude, commits=commits, previous=before)
+    return analyze(
+        root, include=payload.include, exclude=payload.exclude, commits=commits, previous=before, progress=report
+    )
 
 
 def _code_summary(target: str, analysis: Analysis, previous: TaskRecord | None) -> str:

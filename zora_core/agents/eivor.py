@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.models import AgentId, Finding, Metric, Rows, Severity, Suggestion, Task, TaskResult
@@ -24,11 +24,15 @@ ARCHIVE_BATCH = 500
 class SummarizeRecentEvents(Payload):
     """Payload of summarize_recent_events."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"days": 7}]})
+
     days: float = Field(default=7, gt=0, le=366, description="Length of the window that ends now, in days.")
 
 
 class MemoryCleanup(Payload):
     """Payload of memory_cleanup."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"older_than_days": 30}]})
 
     older_than_days: float = Field(
         default=30, gt=0, le=3660, description="Age in days at which conversations and results are stale; others later."
@@ -45,11 +49,14 @@ class Eivor(Agent):
     async def summarize_recent_events(self, task: Task, payload: SummarizeRecentEvents, ctx: TaskContext) -> TaskResult:
         """Sum up the journal of the last days: counts and rates against before, new errors, gaps, and what mattered."""
         from zora_core.skills import digest
+        from zora_core.skills.wording import count
 
         before, since, until = digest.window(ctx.now, payload.days)
+        await ctx.progress(0, "reading journal and memory")
         entries = await ctx.journal(since=since, until=until, limit=JOURNAL_LIMIT)
         previous = await ctx.journal(since=before, until=since, limit=JOURNAL_LIMIT)
         memories = await ctx.memories(since=since, until=until, limit=JOURNAL_LIMIT)
+        await ctx.progress(0.5, f"summing up {count(len(entries), 'event')}")
         summary = await ctx.compute(digest.digest, entries, previous, memories, since=since, until=until)
         result = {**digest.as_result(summary), "days": payload.days, "memories": len(memories)}
         notes = [
@@ -66,8 +73,11 @@ class Eivor(Agent):
     async def memory_cleanup(self, task: Task, payload: MemoryCleanup, ctx: TaskContext) -> TaskResult:
         """Find duplicate, contradicting and stale memories, and suggest what to merge or archive."""
         from zora_core.skills import memory
+        from zora_core.skills.wording import count
 
+        await ctx.progress(0, "reading the memory")
         memories = await ctx.memories(limit=MEMORY_LIMIT)
+        await ctx.progress(0.3, f"comparing {count(len(memories), 'memory', 'memories')}")
         cleanup = await ctx.compute(
             memory.clean, memories, now=ctx.now, older_than_days=payload.older_than_days, threshold=payload.similarity
         )

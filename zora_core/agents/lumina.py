@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
-from zora_core.agents.page_payload import PagePayload
+from zora_core.agents.page_payload import ONE_PAGE, PagePayload
 from zora_core.errors import InvalidInput, InvalidPayload, UnknownTaskType
 from zora_core.models import AgentId, Finding, Metric, Quote, Severity, Suggestion, Task, TaskResult
 
@@ -27,11 +27,17 @@ STORED_FINDINGS = 200
 class PlanFrontendImprovements(PagePayload):
     """Payload of plan_frontend_improvements."""
 
+    model_config = ConfigDict(json_schema_extra={**ONE_PAGE, "examples": [{"page": "dashboard"}]})
+
     page: str = Field(default="dashboard", description="Key of a page in frontend_configs; not used with url or html.")
 
 
 class PlanWorkflow(Payload):
     """Payload of plan_workflow."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"goal": "Improve our climate page and check its claims"}]}
+    )
 
     goal: str | None = Field(
         default=None, min_length=3, max_length=2000, description="What is to be reached; the task's title by default."
@@ -58,6 +64,7 @@ class Lumina(Agent):
         """Plan a page's improvements: work items by impact, reach and effort, each with its acceptance check."""
         from zora_core.agents.page_assets import with_assets
 
+        await ctx.progress(0, "reading the page")
         page = await payload.read(ctx)
         await ctx.progress(0.2, "reading what the page loads")
         assets = await with_assets(page, ctx)

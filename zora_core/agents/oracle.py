@@ -6,7 +6,7 @@ import re
 import typing
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.errors import InvalidInput
@@ -16,6 +16,7 @@ from zora_core.models import (
     ClimateProfile,
     Evidence,
     Finding,
+    Integer,
     Metric,
     Rows,
     Severity,
@@ -44,11 +45,13 @@ def _lower(value: object) -> object:
 class ProposeNewClimateMissions(Payload):
     """Payload of propose_new_climate_missions."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"focus_area": "energy", "count": 5}]})
+
     focus_area: Annotated[
         Literal["general", "energy", "transport", "food", "consumption", "advocacy", "products"],
         BeforeValidator(_lower),
     ] = Field(default="general", description="A category of missions, or general for a spread over all of them.")
-    count: int = Field(default=5, ge=1, le=50, description="How many missions to propose at most.")
+    count: Integer = Field(default=5, ge=1, le=50, description="How many missions to propose at most.")
     profile_id: str | None = Field(
         default=None, description="The climate profile's id; the primary one when not given."
     )
@@ -56,6 +59,10 @@ class ProposeNewClimateMissions(Payload):
 
 class ResearchTopic(Payload):
     """Payload of research_topic."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"topic": "heat pump running costs", "depth": "standard"}]}
+    )
 
     topic: str | None = Field(
         default=None, max_length=2_000, description="The question; the task's title when not given."
@@ -110,12 +117,20 @@ class Oracle(Agent):
     async def research_topic(self, task: Task, payload: ResearchTopic, ctx: TaskContext) -> TaskResult:
         """Gather what memory, journal and sources say about a topic: citations, agreements, contradictions, gaps."""
         from zora_core.skills import research
+        from zora_core.skills.wording import count
 
         topic = (payload.topic or task.title).strip()
         if not research.topic_terms(topic):
             raise InvalidInput(f"the topic {topic!r} has no word to look for: say what to research")
-        documents = [await _read_source(ctx, number, source) for number, source in enumerate(payload.sources, 1)]
+        documents = []
+        for number, source in enumerate(payload.sources, 1):
+            await ctx.progress(
+                0.5 * (number - 1) / len(payload.sources), f"reading source {number} of {len(payload.sources)}"
+            )
+            documents.append(await _read_source(ctx, number, source))
+        await ctx.progress(0.5, "searching memory and journal")
         rows, order = await _read_records(ctx, topic, payload.depth)
+        await ctx.progress(0.7, f"comparing {count(len(documents) + len(rows), 'document')}")
         brief = await ctx.compute(
             research.research, topic, [*documents, *rows], depth=payload.depth, now=ctx.now, database_order=order
         )

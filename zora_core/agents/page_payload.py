@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from zora_core.agents.agent import Payload
 from zora_core.errors import InvalidInput
@@ -14,8 +14,21 @@ if typing.TYPE_CHECKING:
     from zora_core.skills.page import Page
 
 
+_NULL = {"type": "null"}
+# What `_one_page` checks, for readers of the schema; a subclass whose schema has more of its own takes it along.
+ONE_PAGE: dict[str, typing.Any] = {
+    "anyOf": [
+        {"properties": {"url": _NULL, "html": _NULL}},
+        {"properties": {"page": False, "html": _NULL}, "required": ["url"]},
+        {"properties": {"page": False, "url": _NULL}, "required": ["html"]},
+    ]
+}
+
+
 class PagePayload(Payload):
     """At most one of `page`, `url` and `html`; a subclass gives `page` its default."""
+
+    model_config = ConfigDict(json_schema_extra=ONE_PAGE)
 
     page: str = Field(description="Key of a page in frontend_configs; not used with url or html.")
     url: str | None = Field(default=None, description="Address of the page.")

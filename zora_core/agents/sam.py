@@ -7,10 +7,10 @@ from collections import defaultdict
 from dataclasses import asdict
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
-from zora_core.agents.page_payload import PagePayload, refuse_empty
+from zora_core.agents.page_payload import ONE_PAGE, PagePayload, refuse_empty
 from zora_core.errors import InvalidInput
 from zora_core.models import AgentId, Element, Evidence, Finding, Quote, Suggestion, Task, TaskResult
 
@@ -32,11 +32,20 @@ MAX_SUGGESTIONS = 8
 class ReviewClimatePage(PagePayload):
     """Payload of review_climate_page."""
 
+    model_config = ConfigDict(json_schema_extra={**ONE_PAGE, "examples": [{"page": "climate"}]})
+
     page: str = Field(default="climate", description="Key of a page in frontend_configs; not used with url or html.")
 
 
 class ReviewAccessibility(Payload):
-    """Payload of review_accessibility."""
+    """Payload of review_accessibility: either `target` or `html`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": [name], "properties": {name: {"type": "string"}}} for name in ("target", "html")],
+            "examples": [{"target": "dashboard", "level": "AA"}],
+        }
+    )
 
     target: str | None = Field(default=None, min_length=1, description="A URL, a page key or a file.")
     html: str | None = Field(default=None, min_length=1, description="The page's markup itself.")
@@ -59,6 +68,7 @@ class Sam(Agent):
         """Check a page's climate claims, their sources and dates, its readability, structure and carbon footprint."""
         from zora_core.agents.page_assets import with_assets
 
+        await ctx.progress(0, "reading the page")
         page = await payload.read(ctx)
         await ctx.progress(0.2, "reading what the page loads")
         assets = await with_assets(page, ctx)
@@ -70,9 +80,12 @@ class Sam(Agent):
         """Check a page against WCAG 2.2 by static rules keyed to success criteria and ACT rules."""
         from zora_core.agents.page_assets import with_assets
 
+        await ctx.progress(0, "reading the page")
         page = await self._target(payload, ctx)
         refuse_empty(page)
+        await ctx.progress(0.2, "reading its style sheets")
         assets = await with_assets(page, ctx, only=frozenset({"stylesheet"}))
+        await ctx.progress(0.6, "checking the rules")
         return await ctx.compute(_accessibility_result, assets, payload.level)
 
     async def _target(self, payload: ReviewAccessibility, ctx: TaskContext) -> Page:

@@ -36,8 +36,8 @@ MIN_SECRET_BYTES = 32  # RFC 7518, section 3.2: a key of HS256 has at least the 
 class Principal:
     """Whom a credential stands for.
 
-    `label` names the credential in logs and for rate limits: a key's prefix, or `user:` and an id. `expires_at` is when a
-    token expires, in Unix time; None for a key, whose time the database watches.
+    `label` names the credential in logs and for rate limits: a key's prefix, or `user:` and an id. `expires_at` is when
+    a token expires, in Unix time; None for a key, whose time the database watches.
     """
 
     tenant_id: UUID
@@ -117,7 +117,7 @@ class Credentials:
                 options={"require": ["exp", "tenant_id", "user_id", "role"], "verify_aud": False},
             )
             principal = _principal(claims)
-        except (jwt.InvalidTokenError, ValueError, OverflowError) as error:
+        except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, RecursionError) as error:
             reason = str(error) if isinstance(error, jwt.InvalidTokenError | _InvalidClaim) else "it is malformed"
             raise Unauthorized(f"the token is not good: {reason}") from error
         if not await self._database.value("has_tenant", tenant_id=principal.tenant_id):
@@ -138,6 +138,8 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
             raise _InvalidClaim(f"{name} must be a UUID") from error
     if claims["role"] not in list(Role):
         raise _InvalidClaim(f"role must be one of {', '.join(Role)}")
+    if type(claims["exp"]) not in (int, float):  # the library takes a text or true as well; RFC 7519 does not
+        raise _InvalidClaim("exp must be a number")
     return Principal(
         **ids, role=Role(claims["role"]), label=f"user:{ids['user_id']}", expires_at=float(int(claims["exp"]))
     )

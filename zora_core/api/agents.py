@@ -5,34 +5,35 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from zora_core.api.access import Caller, needs
 from zora_core.api.answers import Page, everything
+from zora_core.api.bodies import known_parameters
 from zora_core.models import AgentId, Role
 
-router = APIRouter(prefix="/api/agents", tags=["agents"])
+router = APIRouter(prefix="/api/agents", tags=["agents"], dependencies=[known_parameters])
 
 
 class AgentInfo(BaseModel):
     """An agent, what it is for, and its task types."""
 
-    agent_id: AgentId
-    purpose: str
-    task_types: list[str]
+    agent_id: AgentId = Field(description="The agent.")
+    purpose: str = Field(description="What it is for, in a few words.")
+    task_types: list[str] = Field(description="What it can be asked for.")
 
 
 class TaskTypeInfo(BaseModel):
     """A task type with the JSON Schema of its payload."""
 
-    agent_id: AgentId
-    task_type: str
-    description: str
-    timeout_seconds: int
-    payload_schema: dict[str, Any]
+    agent_id: AgentId = Field(description="The agent that handles it.")
+    task_type: str = Field(description="Its name.")
+    description: str = Field(description="What a task of this type does.")
+    timeout_seconds: int = Field(description="Seconds until a run is stopped, unless the task says otherwise.")
+    payload_schema: dict[str, Any] = Field(description="The JSON Schema of its payload.")
 
 
-@router.get("", response_model=Page[AgentInfo], name="list_agents")
+@router.get("", response_model=Page[AgentInfo], name="list_agents", summary="List the agents")
 async def list_agents(caller: Annotated[Caller, needs(Role.VIEWER)]) -> Response:
     """The six agents."""
     registry = caller.api.registry
@@ -44,7 +45,7 @@ async def list_agents(caller: Annotated[Caller, needs(Role.VIEWER)]) -> Response
     )
 
 
-@router.get("/task-types", response_model=Page[TaskTypeInfo], name="list_task_types")
+@router.get("/task-types", response_model=Page[TaskTypeInfo], name="list_task_types", summary="List the task types")
 async def list_task_types(caller: Annotated[Caller, needs(Role.VIEWER)]) -> Response:
     """Every task type that this server knows, those of installed packages included."""
     return everything(

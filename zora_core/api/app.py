@@ -5,8 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from zora_core.api import agents, errors, events, openapi, records, status, tasks
-from zora_core.api.bodies import MAX_BYTES
+from zora_core.api import agents, docs, errors, events, openapi, records, status, tasks
 from zora_core.api.middleware import RequestMiddleware
 from zora_core.api.state import Api
 
@@ -21,11 +20,12 @@ def routes() -> list[APIRoute]:
 
 def create_app(api: Api) -> FastAPI:
     """The ASGI application that serves `api`; `api.changes.run()` must be running beside it."""
-    app = FastAPI(docs_url=None, redoc_url=None, max_body_size=MAX_BYTES, redirect_slashes=False)
+    app = FastAPI(docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.api = api
     app.state.metrics = status.Metrics()
     for router in ROUTERS:
         app.include_router(router)
+    app.include_router(docs.router)
     errors.install(app)
     openapi.install(app, routes(), api.registry)
     app.add_middleware(RequestMiddleware, metrics=app.state.metrics)

@@ -1,8 +1,10 @@
-"""Bodies: strict JSON of bounded depth, checked before anything is done with it."""
+"""Bodies: strict JSON of bounded depth, checked before anything is done with it; and no unknown parameters."""
 
 from __future__ import annotations
 
+import json
 import math
+from collections import Counter
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
@@ -10,12 +12,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError
 from starlette.exceptions import HTTPException
 
-from zora_core.api.errors import InvalidJson, validation_failed
+from zora_core.api.errors import InvalidJson, ValidationFailed, validation_failed
 
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
+MAX_ERRORS = 10_000  # that are listed before they are cut: beyond it, listing them alone takes a second
 _MAX_INTEGER_BITS = 1024  # what a double can hold; a JSON number beyond it is read differently by every reader
 
 
@@ -55,6 +58,27 @@ def _storable(value: dict[str, Any]) -> dict[str, Any]:
     raise PydanticCustomError("value", f"must not be nested deeper than {MAX_DEPTH} levels")
 
 
+async def _read(request: Request) -> bytes:
+    """The body, however it is sent, unless it is longer than we take."""
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and (len(length) > 10 or int(length) > MAX_BYTES):
+        raise HTTPException(413)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise HTTPException(413)
+    return bytes(body)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a name that stands twice some readers take the first value and some the last (RFC 8259, section 4)."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise InvalidJson("the body is not JSON that everybody reads alike: an object has the same name twice")
+    return found
+
+
 StorableText = Annotated[str, AfterValidator(_storable_text)]
 StorableObject = Annotated[dict[str, Any], AfterValidator(_storable)]
 
@@ -63,20 +87,40 @@ def json_body(model: type[Model], *, optional: bool = False) -> Any:
     """Declare at a route the model of its body; with `optional`, no body at all is the model's defaults."""
 
     async def read(request: Request) -> Model:
-        body = await request.body()
+        body = await _read(request)
         if not body and optional:
             return model()
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise HTTPException(415, "send JSON, and say so: Content-Type: application/json")
         try:
-            return model.model_validate_json(body)
+            checked = model.model_validate_json(body)
         except ValidationError as error:
+            if error.error_count() > MAX_ERRORS:
+                raise ValidationFailed(f"the body has {error.error_count():,} mistakes") from None
             errors = error.errors(include_url=False, include_input=False, include_context=False)
             if errors[0]["type"] == "json_invalid":
                 raise InvalidJson(str(errors[0]["msg"]).replace("Invalid JSON", "the body is not JSON")) from None
             raise validation_failed(errors) from None
+        json.loads(body, object_pairs_hook=_without_duplicates)
+        return checked
 
     read.body_model = model  # type: ignore[attr-defined]
     read.body_optional = optional  # type: ignore[attr-defined]
     return Depends(read)
+
+
+async def _known_parameters(request: Request) -> None:
+    known = [field.alias for field in request.scope["route"].dependant.query_params]
+    for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
+        if name not in known:
+            message = f"unknown parameter (known: {', '.join(known) or 'none'})"
+        elif times > 1:
+            message = f"must stand in the query once, not {times} times"
+        else:
+            continue
+        raise ValidationFailed(f"{name[:100]}: {message}", [{"field": name[:100], "message": message}])
+
+
+# For a router: a parameter that the route does not know, or that stands twice, is an error and not ignored.
+known_parameters = Depends(_known_parameters)

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from zora_core.errors import (
     DatabaseUnavailable,
@@ -52,7 +53,7 @@ class RateLimited(ZoraError):
 
     def __init__(self, seconds: float) -> None:
         """Ask to wait `seconds`."""
-        super().__init__(f"too many requests: wait {seconds:.1f} s")
+        super().__init__(f"too many requests: wait {max(seconds, 0.1):.1f} s")
         self.seconds = seconds
 
 
@@ -71,6 +72,10 @@ ANSWERS: dict[type[ZoraError], tuple[int, str]] = {
     RateLimited: (429, "RATE_LIMIT_EXCEEDED"),
     DatabaseUnavailable: (503, "SERVICE_UNAVAILABLE"),
 }
+
+MAX_DETAILS = 50
+MAX_TEXT = 1000  # characters of a message or a field's name, so that an answer does not grow with its request
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 # Statuses that the framework itself answers with, and the code that each gets.
 _CODES = {
@@ -91,11 +96,13 @@ def error_answer(
     status: int,
     code: str,
     message: str,
-    details: Any = None,
+    details: Sequence[Mapping[str, str]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """The envelope of an error."""
-    body = {"error": {"code": code, "message": message, "details": details}}
+    if details is not None:
+        details = [{name: _shortened(text) for name, text in detail.items()} for detail in details[:MAX_DETAILS]]
+    body = {"error": {"code": code, "message": _shortened(message), "details": details}}
     return Response(to_json(body), status, dict(headers or {}), "application/json")
 
 
@@ -110,6 +117,8 @@ def answer_for(error: ZoraError) -> Response:
     details: Any = None
     headers = {}
     match error:
+        case DuplicateKey():
+            pass  # it names what is taken, in our words
         case DataRejected():
             message = "a value cannot be stored: look for NUL characters, unpaired surrogates, and numbers out of range"
         case DatabaseUnavailable():
@@ -133,8 +142,22 @@ def internal_error() -> Response:
 def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """Pydantic's errors as `{"field", "message"}`, without the values: they may be secrets."""
     return [
-        {"field": ".".join(str(part) for part in e["loc"]) or "body", "message": str(e["msg"])} for e in errors[:50]
+        {"field": ".".join(str(part) for part in e["loc"]) or "body", "message": str(e["msg"])}
+        for e in errors[:MAX_DETAILS]
     ]
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
+
+
+def _allowed(request: Request) -> str:
+    """The methods that a path takes: the framework names only those of its first route."""
+    return ", ".join(
+        method
+        for method in _METHODS
+        if any(r.matches({**request.scope, "method": method})[0] == Match.FULL for r in request.app.routes)
+    )
 
 
 def install(app: FastAPI) -> None:
@@ -153,7 +176,8 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         status = error.status_code
         message = _MESSAGES.get(status, str(error.detail))
-        return error_answer(status, _CODES.get(status, "INVALID_REQUEST"), message, headers=error.headers)
+        headers = {"Allow": _allowed(request)} if status == 405 else error.headers
+        return error_answer(status, _CODES.get(status, "INVALID_REQUEST"), message, headers=headers)
 
     app.add_exception_handler(ZoraError, on_purpose)
     app.add_exception_handler(RequestValidationError, invalid)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from zora_core.api.errors import RateLimited
 
 _MAX_KEYS = 10_000
+_ROUNDING = 1e-3  # of an interval: sums of floats must not cost a request of a burst
 
 
 class RateLimiter:
@@ -16,7 +17,7 @@ class RateLimiter:
     def __init__(self, per_minute: int, burst: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         """`per_minute` requests on average, `burst` (a tenth of a minute's by default) at once; 0 is no limit."""
         self._interval = 60 / per_minute if per_minute else 0.0
-        self._tolerance = self._interval * ((burst or max(per_minute // 10, 1)) - 1)
+        self._tolerance = self._interval * ((burst or max(per_minute // 10, 1)) - 1 + _ROUNDING)
         self._clock = clock
         self._next: dict[str, float] = {}
 

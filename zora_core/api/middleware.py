@@ -8,6 +8,8 @@ import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from starlette.requests import ClientDisconnect
+
 from zora_core.api.errors import internal_error
 from zora_core.logs import request_id
 
@@ -28,6 +30,7 @@ _HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 ]
+_METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "WS"}
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
@@ -71,6 +74,8 @@ class RequestMiddleware:
 
         try:
             await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            pass  # in the middle of its request: nobody is left to be answered, and nothing has gone wrong here
         except Exception:
             logger.exception("%s %s failed", scope.get("method", "WS"), scope["path"])
             if scope["type"] == "http" and status is None:
@@ -83,9 +88,10 @@ class RequestMiddleware:
 
     def _record(self, scope: Scope, status: int | None, seconds: float) -> None:
         method = scope.get("method", "WS")
-        route = getattr(scope.get("route"), "path", None) or "none"
-        self._metrics.requests.labels(method, route, status).inc()
-        self._metrics.seconds.labels(method, route).observe(seconds)
+        route = getattr(scope.get("route"), "path_format", None) or "none"
+        counted = method if method in _METHODS else "other"  # a client may invent methods without end
+        self._metrics.requests.labels(counted, route, status).inc()
+        self._metrics.seconds.labels(counted, route).observe(seconds)
         principal: Principal | None = scope.get("principal")
         logger.info(
             "%s %s %s %.1f ms %s", method, scope["path"], status, seconds * 1000, principal.label if principal else "-"

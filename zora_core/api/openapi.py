@@ -1,21 +1,19 @@
-"""The OpenAPI document, completed by what FastAPI cannot read from our routes, and `/docs` without a CDN."""
+"""The OpenAPI document, completed by what FastAPI cannot read from our routes."""
 
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
-from starlette.exceptions import HTTPException
 
 from zora_core import __version__
-from zora_core.api.middleware import CONTENT_POLICY
 from zora_core.errors import InvalidPayload
 from zora_core.models import Role
 
@@ -34,64 +32,95 @@ viewer (reads), member (creates tasks), brand_admin (cancels and retries), found
 Success is `{"data": …}`, a list also has `pagination`; failure is `{"error": {"code", "message", "details"}}`. Each
 answer has an `X-Request-ID`, the one that was sent or a new one, which the log has too.
 
+Bodies are strict JSON: no unknown fields, no text for a number, no field twice, and no NUL characters in a text.
+Unknown parameters are refused, too. Agents may be named in upper or lower case.
+
 Live status is a WebSocket at `/api/agents/tasks/events`, or a stream of server-sent events at the same path.
 """
+
+TAGS = {
+    "tasks": "What the agents are asked for.",
+    "live status": "What becomes of tasks, as it happens.",
+    "agents": "Who can be asked for what.",
+    "suggestions": "What the agents propose, for people to decide.",
+    "records": "What the agents leave behind: journal and memory.",
+    "status": "Whether the server works, and how much.",
+}
 
 
 class ErrorBody(BaseModel):
     """What went wrong; `code` is for programs, `message` for people."""
 
-    code: str
-    message: str
-    details: list[dict[str, Any]] | None = Field(description="Field by field, where that can be said.")
+    code: str = Field(description="Stable, such as VALIDATION_ERROR.")
+    message: str = Field(description="What is wrong, and often what would be right.")
+    details: list[dict[str, Any]] | None = Field(
+        description="Each `field` that is wrong, and the `message` about it, where that can be said."
+    )
 
 
 class ErrorAnswer(BaseModel):
     """The envelope of every failure."""
 
-    error: ErrorBody
+    error: ErrorBody = Field(description="What went wrong.")
 
 
-_ERRORS = {
-    400: ("INVALID_JSON or VALIDATION_ERROR", "VALIDATION_ERROR", "title: must not be blank"),
-    401: ("No good credential", "UNAUTHORIZED", "the API key is unknown, revoked or expired"),
-    403: ("The role may not do this", "FORBIDDEN", "this needs the role member, yours is viewer"),
-    404: ("Nothing like that in this tenant", "NOT_FOUND", "no task 0199d2c4-9b0e-7c3a-8f52-5a6b83c73447"),
-    409: ("INVALID_STATE or DUPLICATE_KEY", "INVALID_STATE", "task … is completed: only a failed task can be retried"),
-    413: ("The body is over 1 MB", "PAYLOAD_TOO_LARGE", "the body is too large: at most 1 MB are taken"),
-    415: ("The body is not said to be JSON", "UNSUPPORTED_MEDIA_TYPE", "send JSON, and say so: Content-Type: …"),
-    429: ("Too many requests", "RATE_LIMIT_EXCEEDED", "too many requests: wait 0.4 s"),
-    500: (
-        "A fault of this server",
-        "INTERNAL_ERROR",
-        "something went wrong here; the log has it under this request's id",
-    ),
-    503: (
-        "The database cannot be reached",
-        "SERVICE_UNAVAILABLE",
-        "the database cannot be reached: try again in a moment",
-    ),
+# By status: what it means, its code and an example of a message, and the header that comes with it.
+_ERRORS: dict[int, tuple[str, str, str, str | None]] = {
+    400: ("INVALID_JSON or VALIDATION_ERROR", "VALIDATION_ERROR", "title: must not be blank", None),
+    401: ("No good credential", "UNAUTHORIZED", "the API key is unknown, revoked or expired", "WWW-Authenticate"),
+    403: ("The role may not do this", "FORBIDDEN", "this needs the role member, yours is viewer", None),
+    404: ("Nothing like that in this tenant", "NOT_FOUND", "no task 0199d2c4-9b0e-7c3a-8f52-5a6b83c73447", None),
+    413: ("The body is over 1 MB", "PAYLOAD_TOO_LARGE", "the body is too large: at most 1 MB are taken", None),
+    415: ("The body is not said to be JSON", "UNSUPPORTED_MEDIA_TYPE", "send JSON, and say so: Content-Type: …", None),
+    429: ("Too many requests", "RATE_LIMIT_EXCEEDED", "too many requests: wait 0.4 s", "Retry-After"),
+    500: ("A fault of this server", "INTERNAL_ERROR", "something went wrong here; the log has it under …", None),
+    503: ("The database cannot be reached", "SERVICE_UNAVAILABLE", "the database cannot be reached: …", "Retry-After"),
+}
+_HEADERS = {
+    "X-Request-ID": ("The request's id: yours, or a new one.", "4bf92f3577b34da6a3ce929d0e0e4736"),
+    "WWW-Authenticate": ("The scheme to authenticate with.", "Bearer"),
+    "Retry-After": ("Seconds to wait.", "1"),
+}
+_DONE = {"200": "Done", "201": "Created"}
+
+# What can be done next with what an operation answers: by name the operation, its parameter, and where its value is.
+_NEXT_PAGE = ("cursor", "$response.body#/pagination/next_cursor")
+_CREATED_ID = ("task_id", "$response.body#/data/id")
+_LINKS = {
+    "create_task": dict.fromkeys(("get_task", "explain_task", "cancel_task"), _CREATED_ID),
+    "cancel_task": {"retry_task": _CREATED_ID},
+    "retry_task": {"cancel_task": _CREATED_ID},
+    "list_tasks": {"list_tasks": _NEXT_PAGE},
+    "list_suggestions": {"list_suggestions": _NEXT_PAGE},
+    "list_journal": {"list_journal": _NEXT_PAGE},
+    "list_memory": {"list_memory": _NEXT_PAGE},
 }
 
-_EXAMPLE = {
-    "agent_id": "LUMINA",
-    "task_type": "plan_frontend_improvements",
-    "title": "Review dashboard page",
-    "description": "Analyze the dashboard and suggest improvements",
-    "payload": {"page": "dashboard"},
-    "priority": 5,
+# The envelopes are generic, so that the framework knows no names for them, and nothing to say about what is in them.
+_ENVELOPES = {
+    r"\bOne(?:_(\w+)_|\[(\w+)\])(?=\")": r"\1\2Answer",
+    r"\bPage(?:_(\w+)_|\[(\w+)\])(?=\")": r"\1\2Page",
+    r"\b(Task|Suggestion)Record": r"\1",
+}
+_PROPERTIES = {
+    "data": "What was asked for.",
+    "pagination": "Where this page stands in the list.",
+    "limit": "How many were asked for at most.",
+    "offset": "How many were passed over.",
+    "total": "How many there are on all pages.",
+    "total_is_estimate": "Whether `total` was estimated: there are more than 10,000.",
+    "has_more": "Whether there is a page after this one.",
 }
 
 
 def install(app: FastAPI, routes: list[APIRoute], registry: Registry) -> None:
-    """Serve the document of `routes` at /openapi.json and its reader at /docs."""
+    """Serve the document of `routes` at /openapi.json."""
 
     @cache
     def document() -> dict[str, Any]:
         return _document(app, routes, registry)
 
     app.openapi = document  # type: ignore[method-assign]
-    app.include_router(router)
 
 
 def role_of(route: APIRoute) -> Role | None:
@@ -107,145 +136,174 @@ def _body_of(route: APIRoute) -> tuple[type[BaseModel], bool] | None:
 
 
 def _document(app: FastAPI, routes: list[APIRoute], registry: Registry) -> dict[str, Any]:
-    document = get_openapi(
-        title="ZORA Agent Runtime",
-        version=__version__,
-        description=DESCRIPTION,
-        routes=app.routes,
-        servers=[{"url": "/"}],
+    tags = [{"name": name, "description": description} for name, description in TAGS.items()]
+    document = _named(
+        get_openapi(
+            title="ZORA Agent Runtime",
+            version=__version__,
+            description=DESCRIPTION,
+            routes=app.routes,
+            servers=[{"url": "/"}],
+            tags=tags,
+        )
     )
-    schemas = document["components"]["schemas"]
+    components = document["components"]
+    schemas = components["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     models: list[type[BaseModel]] = [ErrorAnswer, *(body[0] for route in routes if (body := _body_of(route)))]
     schemas |= models_json_schema([(m, "validation") for m in models], ref_template=REF)[1]["$defs"]
-    _describe_tasks(schemas, registry)
-    document["components"]["securitySchemes"] = {
+    components["examples"] = _describe_tasks(schemas, registry)
+    components["headers"] = {
+        name: {"description": d, "required": name == "X-Request-ID", "schema": {"type": "string"}, "example": example}
+        for name, (d, example) in _HEADERS.items()
+    }
+    components["responses"] = {
+        code: {**_failure(description, code, message), "headers": _headers(*([header] if header else []))}
+        for description, code, message, header in _ERRORS.values()
+    }
+    components["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "description": "An API key or a token."}
     }
     for route in routes:
         for method in route.methods or ():
-            _complete(document["paths"][route.path_format][method.lower()], role_of(route), _body_of(route))
+            _complete(document["paths"][route.path_format][method.lower()], route, components["examples"])
     return document
 
 
-def _complete(operation: dict[str, Any], role: Role | None, body: tuple[type[BaseModel], bool] | None) -> None:
-    answers = operation["responses"]
-    answers.pop("422", None)
+def _named(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with readable names of the envelopes, and descriptions of what is in them."""
+    text = json.dumps(document)
+    for pattern, name in _ENVELOPES.items():
+        text = re.sub(pattern, name, text)
+    named: dict[str, Any] = json.loads(text)
+    for name, schema in named["components"]["schemas"].items():
+        if name.endswith(("Answer", "Page", "Pagination")):
+            schema.setdefault("description", "A page of a list." if name.endswith("Page") else "One thing.")
+            for key, property_schema in schema["properties"].items():
+                if "description" not in property_schema:
+                    property_schema["description"] = _PROPERTIES[key]
+    return named
+
+
+def _complete(operation: dict[str, Any], route: APIRoute, examples: dict[str, Any]) -> None:
+    operation["operationId"] = route.name
+    operation["summary"] = route.summary or operation["description"].split(". ")[0].rstrip(".")
     statuses = {500, 503}
+    if route.tags != ["status"]:  # these take anything, for the sake of what watches them
+        statuses |= {400}
+    role = role_of(route)
     if role is not None:
         operation["security"] = [{"bearer": []}]
         operation["x-role"] = role.value
-        statuses |= {400, 401, 403, 429}
+        statuses |= {401, 403, 429}
     if any(parameter["in"] == "path" for parameter in operation.get("parameters", ())):
-        statuses |= {404, 409}
+        statuses |= {404}
+    body = _body_of(route)
     if body is not None:
+        statuses |= {413, 415}
         model, optional = body
-        operation["requestBody"] = {
-            "required": not optional,
-            "content": {"application/json": {"schema": {"$ref": REF.format(model=model.__name__)}}},
-        }
-        statuses |= {409, 413, 415}
-    for status in sorted(statuses):
-        description, code, message = _ERRORS[status]
-        example = {"error": {"code": code, "message": message, "details": None}}
-        answer = {"schema": {"$ref": REF.format(model="ErrorAnswer")}, "example": example}
-        answers.setdefault(str(status), {"description": description, "content": {"application/json": answer}})
-    for answer in answers.values():
-        answer["headers"] = {
-            "X-Request-ID": {"description": "The request's id.", "required": True, "schema": {"type": "string"}}
-        }
+        content = {"schema": {"$ref": REF.format(model=model.__name__)}, "examples": _examples_of(model, examples)}
+        operation["requestBody"] = {"required": not optional, "content": {"application/json": content}}
+    answers = operation["responses"]
+    answers.pop("422", None)
+    for status, answer in answers.items():
+        if "content" not in answer:  # a failure that only this operation has
+            answer |= _failure(answer["description"], *answer["description"].split(": ", 1))
+        if answer["description"] == "Successful Response":
+            answer["description"] = _DONE[status]
+        answer["headers"] = {**answer.get("headers", {}), **_headers()}
+        if status in _DONE and route.name in _LINKS:
+            answer["links"] = {
+                name: {"operationId": name, "parameters": {parameter: value}}
+                for name, (parameter, value) in _LINKS[route.name].items()
+            }
+    for status in statuses:
+        answers.setdefault(str(status), {"$ref": f"#/components/responses/{_ERRORS[status][1]}"})
+    operation["responses"] = dict(sorted(answers.items()))
 
 
-def _describe_tasks(schemas: dict[str, Any], registry: Registry) -> None:
-    """`TaskCreate` as one of the task types, each with the schema of its payload."""
+def _failure(description: str, code: str, message: str) -> dict[str, Any]:
+    schema = {"$ref": REF.format(model="ErrorAnswer")}
+    example = {"error": {"code": code, "message": message, "details": None}}
+    return {"description": description, "content": {"application/json": {"schema": schema, "example": example}}}
+
+
+def _headers(*names: str) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-ID", *names)}
+
+
+def _describe_tasks(schemas: dict[str, Any], registry: Registry) -> dict[str, Any]:
+    """`TaskCreate` as one of the task types, each with the schema of its payload; gives an example of each."""
     general = schemas.pop("TaskCreate")
     types = list(registry)
-    payloads = models_json_schema([(t.payload, "validation") for t in types], ref_template=REF)[1].get("$defs", {})
-    schemas |= {name: schema for name, schema in payloads.items() if name not in schemas}
+    payloads = _payloads(schemas, types)
     names = {}
+    examples = {}
     for task_type in types:
         name = f"{task_type.agent_id.value.title()}_{task_type.name}"
         names[task_type.name] = REF.format(model=name)
-        schemas[name] = _task_of(task_type, general)
+        schemas[name] = _task_of(task_type, general, payloads[task_type.payload])
+        example = _example_of(task_type)
+        if example is not None:
+            examples[name] = {"summary": schemas[name]["title"], "value": example}
     schemas["TaskCreate"] = {
         "title": "TaskCreate",
         "description": general["description"],
         "oneOf": [{"$ref": ref} for ref in names.values()],
-        "examples": [_EXAMPLE],
     }
     if len(names) == len(types):
         schemas["TaskCreate"]["discriminator"] = {"propertyName": "task_type", "mapping": names}
+    return examples
 
 
-def _task_of(task_type: TaskType, general: dict[str, Any]) -> dict[str, Any]:
+def _payloads(schemas: dict[str, Any], types: list[TaskType]) -> dict[type[BaseModel], str]:
+    """Put the payloads' schemas among `schemas`, and say where. An installed package may have named one like ours."""
+    models: list[Any] = [(task_type.payload, "validation") for task_type in types]
+    for prefix in ("", "payload."):
+        refs, generated = models_json_schema(models, ref_template=REF.format(model=prefix + "{model}"))
+        found = {prefix + name: schema for name, schema in generated["$defs"].items()}
+        if all(schemas.get(name, schema) == schema for name, schema in found.items()):
+            break
+    schemas |= found
+    return {model: schema["$ref"] for (model, _), schema in refs.items()}  # type: ignore[misc]
+
+
+def _task_of(task_type: TaskType, general: dict[str, Any], payload: str) -> dict[str, Any]:
     schema: dict[str, Any] = json.loads(json.dumps(general))
     schema["title"] = f"{task_type.agent_id.value} {task_type.name}"
-    schema["description"] = task_type.description
+    schema["description"] = task_type.description or f"A task of the type {task_type.name}."
     properties = schema["properties"]
-    properties["agent_id"] = {"const": task_type.agent_id.value, "type": "string", "title": "Agent Id"}
-    properties["task_type"] = {"const": task_type.name, "type": "string", "title": "Task Type"}
-    properties["payload"] = {"$ref": REF.format(model=task_type.payload.__name__)}
-    try:
-        task_type.parse({})
-    except InvalidPayload:  # it has no meaning without a payload
+    properties["agent_id"] = {"const": task_type.agent_id.value, "type": "string", "description": "The agent."}
+    properties["task_type"] = {"const": task_type.name, "type": "string", "description": "The task type."}
+    properties["payload"] = {"$ref": payload, "description": properties["payload"]["description"]}
+    if not _fits(task_type, {}):  # it has no meaning without a payload
         schema["required"] = [*schema["required"], "payload"]
     return schema
 
 
-router = APIRouter(include_in_schema=False)
-
-# The reader of the document, with the credential of a start link, which is in the fragment and so never sent anywhere.
-_DOCS = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>ZORA Agent Runtime: API</title>
-<link rel="icon" href="/docs/assets/favicon-32x32.png">
-<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
-</head>
-<body>
-<main id="reader"></main>
-<noscript>This page needs JavaScript; the document itself is at /openapi.json.</noscript>
-<script src="/docs/assets/swagger-ui-bundle.js"></script>
-<script src="/docs/assets/start.js"></script>
-</body>
-</html>
-"""
-_START = """const token = new URLSearchParams(location.hash.slice(1)).get("token");
-if (token) history.replaceState(null, "", location.pathname);
-const reader = SwaggerUIBundle({
-  url: "/openapi.json",
-  dom_id: "#reader",
-  docExpansion: "list",
-  validatorUrl: null,
-  onComplete: () => { if (token) reader.preauthorizeApiKey("bearer", token); },
-});
-"""
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self'; " + CONTENT_POLICY.split("; ", 1)[1]
-)
-_ASSETS = {
-    "swagger-ui-bundle.js": "text/javascript",
-    "swagger-ui.css": "text/css",
-    "favicon-32x32.png": "image/png",
-}
+def _example_of(task_type: TaskType) -> dict[str, Any] | None:
+    """A task with the first example of its payload, or with none at all; None where it needs one and has none."""
+    payload = task_type.schema.get("examples", [{}])[0]
+    title = task_type.description.rstrip(".") or task_type.name
+    head = {"agent_id": task_type.agent_id.value, "task_type": task_type.name, "title": title[:500]}
+    return {**head, "payload": payload} if _fits(task_type, payload) else None
 
 
-@router.get("/docs")
-async def docs() -> Response:
-    """The reader of the API's description."""
-    return Response(_DOCS, media_type="text/html", headers={"Content-Security-Policy": _POLICY})
+def _fits(task_type: TaskType, payload: dict[str, Any]) -> bool:
+    try:
+        task_type.parse(payload)
+    except InvalidPayload:
+        return False
+    return True
 
 
-@router.get("/docs/assets/{name}")
-async def asset(name: str) -> Response:
-    """What the reader loads, from the package that brings it."""
-    if name == "start.js":
-        return Response(_START, media_type="text/javascript")
-    if name not in _ASSETS:
-        raise HTTPException(404)
-    content = (resources.files("fastapi_swagger") / "resources" / name).read_bytes()
-    return Response(content, media_type=_ASSETS[name], headers={"Cache-Control": "max-age=86400"})
+def _examples_of(model: type[BaseModel], tasks: dict[str, Any]) -> dict[str, Any]:
+    """Examples of a body: tasks, many tasks, or the first examples of its fields."""
+    values = {name: field.examples[0] for name, field in model.model_fields.items() if field.examples}
+    match model.__name__:
+        case "TaskCreate":
+            return {name: {"$ref": f"#/components/examples/{name}"} for name in tasks}
+        case "TasksCreate":
+            values = {"tasks": [task["value"] for task in list(tasks.values())[:2]]}
+    return {"example": {"value": values}}

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Path, Query, Response
 
 from zora_core.api.access import Caller, needs
 from zora_core.api.answers import Cursor, Limit, Offset, One, Page, one, page, read_cursor, refuse_both, write_cursor
-from zora_core.api.bodies import StorableText
+from zora_core.api.bodies import StorableText, known_parameters
 from zora_core.api.tasks import AnyCaseAgent
 from zora_core.models import JournalEntry, MemoryEvent, Role, SuggestionRecord
 
-router = APIRouter(prefix="/api")
+router = APIRouter(prefix="/api", dependencies=[known_parameters])
 
 Category = Literal[
     "release", "decision", "model_update", "experiment", "milestone", "incident", "config_change", "agent_action",
@@ -28,7 +28,9 @@ OfTask = Annotated[UUID | None, Query(description="Only of this task.")]
 OfAgent = Annotated[AnyCaseAgent | None, Query(description="Only this agent's.")]
 
 
-@router.get("/journal", response_model=Page[JournalEntry], tags=["records"], name="list_journal")
+@router.get(
+    "/journal", response_model=Page[JournalEntry], tags=["records"], name="list_journal", summary="List the journal"
+)
 async def list_journal(
     caller: Annotated[Caller, needs(Role.VIEWER)],
     category: Annotated[Category | None, Query(description="Only of this category.")] = None,
@@ -42,7 +44,13 @@ async def list_journal(
     return await _newest(caller, "journal_entries", JournalEntry, filters, limit, offset, cursor)
 
 
-@router.get("/memory", response_model=Page[MemoryEvent], tags=["records"], name="list_memory")
+@router.get(
+    "/memory",
+    response_model=Page[MemoryEvent],
+    tags=["records"],
+    name="list_memory",
+    summary="List or search EIVOR's memory",
+)
 async def list_memory(
     caller: Annotated[Caller, needs(Role.VIEWER)],
     query: Annotated[
@@ -67,7 +75,13 @@ async def list_memory(
     return page(_shown(MemoryEvent, fitting), limit=limit, offset=0, total=len(fitting))
 
 
-@router.get("/agents/suggestions", response_model=Page[SuggestionRecord], tags=["suggestions"], name="list_suggestions")
+@router.get(
+    "/agents/suggestions",
+    response_model=Page[SuggestionRecord],
+    tags=["suggestions"],
+    name="list_suggestions",
+    summary="List suggestions",
+)
 async def list_suggestions(
     caller: Annotated[Caller, needs(Role.VIEWER)],
     status: Annotated[SuggestionStatus | None, Query(description="Only in this state.")] = None,
@@ -87,6 +101,7 @@ async def list_suggestions(
     response_model=One[SuggestionRecord],
     tags=["suggestions"],
     name="get_suggestion",
+    summary="Read a suggestion",
 )
 async def get_suggestion(
     caller: Annotated[Caller, needs(Role.VIEWER)],

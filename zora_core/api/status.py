@@ -22,9 +22,9 @@ router = APIRouter(tags=["status"])
 class Status(BaseModel):
     """Whether this server can work."""
 
-    status: Literal["ok", "unavailable"]
-    database: Literal["ok", "unavailable"]
-    version: str
+    status: Literal["ok", "unavailable"] = Field(description="Whether requests can be served.")
+    database: Literal["ok", "unavailable"] = Field(description="Whether the database can be reached.")
+    version: str = Field(description="The version of this server.")
     uptime_seconds: float = Field(description="Since this process began to serve.")
 
 
@@ -46,7 +46,13 @@ class Metrics:
         )
 
 
-@router.get("/api/status", response_model=One[Status], name="status", responses={503: {"model": One[Status]}})
+@router.get(
+    "/api/status",
+    response_model=One[Status],
+    name="status",
+    summary="Ask whether the server is up",
+    responses={503: {"model": One[Status], "description": "The database cannot be reached"}},
+)
 async def status(request: Request) -> Response:
     """Whether the server and its database are up; 503 when the database is not. Needs no credential."""
     api: Api = request.app.state.api
@@ -63,17 +69,20 @@ async def status(request: Request) -> Response:
 @router.get(
     "/metrics",
     name="metrics",
+    summary="Read the figures for Prometheus",
     response_class=Response,
     responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}},
 )
 async def metrics(request: Request, caller: Annotated[Caller, needs(Role.VIEWER)]) -> Response:
     """Figures of this process and of the caller's tenant, in Prometheus' text format."""
     counted: Metrics = request.app.state.metrics
+    rows = await caller.call("agent_task_counts")
+    # Without waiting from here on: another tenant's request writes into the same figures.
     counted.watchers.set(len(caller.api.changes.subscribers))
     counted.tasks.clear()
     for agent in AgentId:
         for state in ("pending", "in_progress", "completed", "failed"):
             counted.tasks.labels(agent.value, state).set(0)
-    for row in await caller.call("agent_task_counts"):
+    for row in rows:
         counted.tasks.labels(row["agent_id"], row["status"]).inc(row["tasks"])
     return Response(generate_latest(counted.registry), media_type=CONTENT_TYPE_LATEST)

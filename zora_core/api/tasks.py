@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field, Strict
 from pydantic_core import PydanticCustomError
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from zora_core.agents.agent import Registry
 from zora_core.api.access import Caller, needs
@@ -26,20 +27,29 @@ from zora_core.api.answers import (
     refuse_both,
     write_cursor,
 )
-from zora_core.api.bodies import Body, StorableObject, StorableText, json_body
+from zora_core.api.bodies import Body, StorableObject, StorableText, json_body, known_parameters
 from zora_core.api.errors import ValidationFailed
 from zora_core.errors import InvalidPayload, UnknownTaskType
-from zora_core.models import AgentId, Role, TaskRecord
+from zora_core.models import AgentId, Integer, Role, TaskRecord, integral
 
-router = APIRouter(prefix="/api/agents/tasks", tags=["tasks"])
+router = APIRouter(prefix="/api/agents/tasks", tags=["tasks"], dependencies=[known_parameters])
 
 Status = Literal["pending", "in_progress", "completed", "failed"]
 MAX_BULK = 1000
+MIN_YEAR, MAX_YEAR = 1970, 9998  # with a day to spare on both sides for time zones
 
 
 def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
+
+class _Id(StringConvertor):
+    """What may stand where a task's id does: not the names of our own paths, which refuse other methods as such."""
+
+    regex = "(?!bulk$|validate$)[^/]+"
+
+
+register_url_convertor("id", _Id())
 
 AnyCaseAgent = Annotated[AgentId, BeforeValidator(_upper)]
 TaskId = Annotated[UUID, Path(description="The task's id.")]
@@ -51,20 +61,46 @@ def _not_blank(value: Any) -> Any:
     return value
 
 
+def _exact(value: Any) -> Any:
+    """A number would be taken for seconds since 1970, in quotes, too: "20260101" for a day of that year.
+
+    This says what strictness would, which knows no datetime in JSON once a validator has been before it.
+    """
+    if not isinstance(value, str) or ("T" not in value.upper() and " " not in value):
+        raise PydanticCustomError("datetime", "must be a date and a time, as in 2026-03-02T09:00:00Z")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    """Every reader of the table must be able to show it, in any time zone."""
+    if not MIN_YEAR <= value.year <= MAX_YEAR:
+        raise PydanticCustomError("datetime", f"must lie in the years {MIN_YEAR} to {MAX_YEAR}")
+    return value.astimezone(UTC)
+
+
 class TaskCreate(Body):
     """A task to be created. `agent_id`, `task_type` and `title` are required; `payload` as the task type says."""
 
-    agent_id: AnyCaseAgent = Field(description="Which agent.")
+    agent_id: AnyCaseAgent = Field(description="Which agent; upper and lower case are the same.")
     task_type: StorableText = Field(min_length=1, max_length=100, description="One of the agent's task types.")
     title: Annotated[StorableText, BeforeValidator(_not_blank)] = Field(
-        min_length=1, max_length=500, description="What the task is about, for people."
+        min_length=1,
+        max_length=500,
+        description="What the task is about, for people.",
+        json_schema_extra={"pattern": r"[^\s\x1c-\x1f\x85]"},  # as _not_blank
     )
     description: StorableText | None = Field(default=None, max_length=20_000, description="More about it.")
     payload: StorableObject = Field(default_factory=dict, description="The task type's parameters.")
-    priority: int = Field(default=0, ge=-1_000_000, le=1_000_000, description="Higher runs first.")
-    run_at: AwareDatetime | None = Field(default=None, description="Not before this time (with its time zone).")
-    max_attempts: int = Field(default=3, ge=1, le=100, description="Runs until an error is final.")
-    timeout_seconds: int | None = Field(default=None, ge=1, le=86_400, description="Seconds per attempt.")
+    priority: Integer = Field(default=0, ge=-1_000_000, le=1_000_000, description="Higher runs first.")
+    run_at: Annotated[AwareDatetime, Strict(False), BeforeValidator(_exact), AfterValidator(_in_utc)] | None = Field(
+        default=None,
+        description="Not before this time (with its time zone).",
+        json_schema_extra={"pattern": r"^(19[7-9]\d|[2-8]\d{3}|9[0-8]\d{2}|99[0-8]\d|999[0-8])-"},  # as _in_utc
+    )
+    max_attempts: Integer = Field(default=3, ge=1, le=100, description="Runs until an error is final.")
+    timeout_seconds: Annotated[int, Field(ge=1, le=86_400), BeforeValidator(integral)] | None = Field(
+        default=None, description="Seconds per run; the task type's own when null."
+    )
     idempotency_key: StorableText | None = Field(
         default=None,
         min_length=1,
@@ -87,53 +123,55 @@ class TaskCreate(Body):
 class TasksCreate(Body):
     """Up to 1,000 tasks; all of them are created, or none."""
 
-    tasks: list[TaskCreate] = Field(min_length=1, max_length=MAX_BULK)
+    tasks: list[TaskCreate] = Field(min_length=1, max_length=MAX_BULK, description="The tasks, in this order.")
 
 
 class CancelRequest(Body):
     """Why a task is cancelled; kept in the journal."""
 
-    reason: StorableText | None = Field(default=None, max_length=2_000)
+    reason: StorableText | None = Field(
+        default=None, max_length=2_000, description="For people.", examples=["The page was taken down."]
+    )
 
 
 class Explanation(BaseModel):
     """Why a task is not running, or what became of it, in one sentence."""
 
-    id: UUID
-    status: Status
-    waiting_for: str | None
-    explanation: str
+    id: UUID = Field(description="The task's id.")
+    status: Status = Field(description="How far it has come.")
+    waiting_for: str | None = Field(description="What a pending task waits for; null when a worker may take it.")
+    explanation: str = Field(description="The reason, in one sentence.")
 
 
 class Validated(BaseModel):
     """What a task would be created with."""
 
-    valid: Literal[True] = True
-    task: dict[str, Any]
+    valid: Literal[True] = Field(default=True, description="A task that is not valid is answered with an error.")
+    task: dict[str, Any] = Field(description="The task, its defaults filled in.")
 
 
 class Duration(BaseModel):
     """How long completed runs of a task type took, over the last 1,000 completed tasks, in seconds."""
 
-    agent_id: str
-    task_type: str
-    runs: int
-    p50_seconds: float
-    p90_seconds: float
+    agent_id: str = Field(description="The agent.")
+    task_type: str = Field(description="Its task type.")
+    runs: int = Field(description="How many runs were measured.")
+    p50_seconds: float = Field(description="Half of them took no longer.")
+    p90_seconds: float = Field(description="Nine in ten took no longer.")
 
 
 class Stats(BaseModel):
     """How many tasks there are: in all, by status, by agent and status, and by what pending ones wait for."""
 
-    total: int
-    by_status: dict[str, int]
-    by_agent: dict[str, dict[str, int]]
-    waiting_for: dict[str, int]
+    total: int = Field(description="All tasks.")
+    by_status: dict[str, int] = Field(description="Tasks by status.")
+    by_agent: dict[str, dict[str, int]] = Field(description="Tasks by agent, then by status.")
+    waiting_for: dict[str, int] = Field(description="Pending tasks by what they wait for.")
     oldest_ready_at: datetime | None = Field(description="When the oldest task was created that a worker could claim.")
-    durations: list[Duration]
+    durations: list[Duration] = Field(description="How long runs take, by task type.")
 
 
-@router.get("", response_model=Page[TaskRecord], name="list_tasks")
+@router.get("", response_model=Page[TaskRecord], name="list_tasks", summary="List tasks")
 async def list_tasks(
     caller: Annotated[Caller, needs(Role.VIEWER)],
     agent_id: Annotated[AnyCaseAgent | None, Query(description="Only this agent's.")] = None,
@@ -165,7 +203,18 @@ async def list_tasks(
     )
 
 
-@router.post("", status_code=201, response_model=One[TaskRecord], name="create_task")
+@router.post(
+    "",
+    status_code=201,
+    response_model=One[TaskRecord],
+    name="create_task",
+    summary="Create a task",
+    responses={
+        201: {"headers": {"Location": {"description": "Where the task is.", "schema": {"type": "string"}}}},
+        200: {"model": One[TaskRecord], "description": "The task that was created with the same `idempotency_key`"},
+        409: {"description": "DUPLICATE_KEY: the `idempotency_key` was used for another task"},
+    },
+)
 async def create_task(
     caller: Annotated[Caller, needs(Role.MEMBER)], body: Annotated[TaskCreate, json_body(TaskCreate)]
 ) -> Response:
@@ -180,7 +229,14 @@ async def create_task(
     return one(row, status=201 if created else 200, headers={"Location": f"{router.prefix}/{row['id']}"})
 
 
-@router.post("/bulk", status_code=201, response_model=Page[TaskRecord], name="create_tasks")
+@router.post(
+    "/bulk",
+    status_code=201,
+    response_model=Page[TaskRecord],
+    name="create_tasks",
+    summary="Create many tasks",
+    responses={409: {"description": "DUPLICATE_KEY: an `idempotency_key` was used for another task"}},
+)
 async def create_tasks(
     caller: Annotated[Caller, needs(Role.MEMBER)], body: Annotated[TasksCreate, json_body(TasksCreate)]
 ) -> Response:
@@ -192,7 +248,7 @@ async def create_tasks(
     return everything(rows, status=201)
 
 
-@router.post("/validate", response_model=One[Validated], name="validate_task")
+@router.post("/validate", response_model=One[Validated], name="validate_task", summary="Check a task")
 async def validate_task(
     caller: Annotated[Caller, needs(Role.MEMBER)], body: Annotated[TaskCreate, json_body(TaskCreate)]
 ) -> Response:
@@ -200,7 +256,7 @@ async def validate_task(
     return one(Validated(task=body.check(caller.api.registry)))
 
 
-@router.get("/stats", response_model=One[Stats], name="task_stats")
+@router.get("/stats", response_model=One[Stats], name="task_stats", summary="Count tasks")
 async def task_stats(caller: Annotated[Caller, needs(Role.VIEWER)]) -> Response:
     """How many tasks there are in which state, and how long they take."""
     counts, durations = await asyncio.gather(caller.call("agent_task_counts"), caller.call("agent_task_durations"))
@@ -225,14 +281,20 @@ async def task_stats(caller: Annotated[Caller, needs(Role.VIEWER)]) -> Response:
     )
 
 
-@router.get("/{task_id}", response_model=One[TaskRecord], name="get_task")
+@router.get("/{task_id:id}", response_model=One[TaskRecord], name="get_task", summary="Read a task")
 async def get_task(caller: Annotated[Caller, needs(Role.VIEWER)], task_id: TaskId) -> Response:
     """One task with its result: findings, suggestions, and the sources that they rest on."""
     (row,) = await caller.call("get_agent_task", id=str(task_id))
     return one(TaskRecord.shown(row))
 
 
-@router.post("/{task_id}/cancel", response_model=One[TaskRecord], name="cancel_task")
+@router.post(
+    "/{task_id:id}/cancel",
+    response_model=One[TaskRecord],
+    name="cancel_task",
+    summary="Cancel a task",
+    responses={409: {"description": "INVALID_STATE: the task is finished"}},
+)
 async def cancel_task(
     caller: Annotated[Caller, needs(Role.BRAND_ADMIN)],
     task_id: TaskId,
@@ -243,14 +305,22 @@ async def cancel_task(
     return one(TaskRecord.shown(row))
 
 
-@router.post("/{task_id}/retry", response_model=One[TaskRecord], name="retry_task")
+@router.post(
+    "/{task_id:id}/retry",
+    response_model=One[TaskRecord],
+    name="retry_task",
+    summary="Retry a failed task",
+    responses={409: {"description": "INVALID_STATE: the task has not failed"}},
+)
 async def retry_task(caller: Annotated[Caller, needs(Role.BRAND_ADMIN)], task_id: TaskId) -> Response:
     """Put a failed task back into the queue with all its attempts; any other is INVALID_STATE."""
     (row,) = await caller.call("retry_agent_task", id=task_id, user_id=caller.principal.user_id)
     return one(TaskRecord.shown(row))
 
 
-@router.get("/{task_id}/explain", response_model=One[Explanation], name="explain_task")
+@router.get(
+    "/{task_id:id}/explain", response_model=One[Explanation], name="explain_task", summary="Explain a task's state"
+)
 async def explain_task(caller: Annotated[Caller, needs(Role.VIEWER)], task_id: TaskId) -> Response:
     """Why the task is not running, or what became of it, in one sentence."""
     (row,) = await caller.call("get_agent_task", id=str(task_id))
