@@ -18,6 +18,9 @@ if typing.TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
 
 
+MAX_PROBLEMS = 1000  # of a payload that are named
+
+
 class Payload(BaseModel):
     """Base of every task type's payload. Unknown fields are refused, so that a typo cannot pass for a default."""
 
@@ -62,6 +65,10 @@ class TaskType:
         try:
             return self.payload.model_validate_json(to_json(payload), strict=True)
         except ValidationError as error:
+            if error.error_count() > MAX_PROBLEMS:  # listing them all would take its time
+                raise InvalidPayload(
+                    f"invalid payload for {self.agent_id} {self.name}: {error.error_count():,} mistakes"
+                ) from error
             problems = [
                 {"field": ".".join(map(str, e["loc"])) or "payload", "message": e["msg"]}
                 for e in error.errors(include_url=False, include_input=False)

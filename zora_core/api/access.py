@@ -85,14 +85,14 @@ class Credentials:
         self._good[digest] = (principal, time.monotonic())
         return principal
 
-    async def still_good(self, principals: Iterable[Principal]) -> set[str]:
-        """The labels of those whose credential is still good and whose role has not changed, in one statement."""
+    async def still_good(self, principals: Iterable[Principal]) -> set[Principal]:
+        """Those whose credential is still good and whose role has not changed, found in one statement."""
         now = time.time()
         current = [p for p in principals if p.expires_at is None or p.expires_at > now]
         prefixes = list({p.label for p in current if p.label.startswith("zora_")})
         rows = await self._database.call("working_api_keys", prefixes=prefixes) if prefixes else []
         roles = {row["prefix"]: row["role"] for row in rows}
-        return {p.label for p in current if not p.label.startswith("zora_") or roles.get(p.label) == p.role}
+        return {p for p in current if not p.label.startswith("zora_") or roles.get(p.label) == p.role}
 
     async def _key(self, prefix: str, digest: bytes) -> Principal:
         rows = await self._database.call("working_api_keys", prefixes=[prefix])

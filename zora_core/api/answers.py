@@ -110,11 +110,11 @@ def read_cursor(cursor: str, *kinds: type) -> list[Any]:
 
 
 def _read(value: Any, kind: type) -> Any:
-    if kind is datetime:
-        return _EPOCH + timedelta(microseconds=int(value))
-    if kind is int and not (isinstance(value, int) and -(2**31) <= value < 2**31):
+    if kind is UUID:
+        return UUID(value)
+    if type(value) is not int or (kind is int and not -(2**31) <= value < 2**31):
         raise ValueError("not an integer")
-    return kind(value)
+    return _EPOCH + timedelta(microseconds=value) if kind is datetime else value
 
 
 def refuse_both(cursor: str | None, offset: int) -> None:

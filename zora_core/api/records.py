@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query, Response
 from zora_core.api.access import Caller, needs
 from zora_core.api.answers import Cursor, Limit, Offset, One, Page, one, page, read_cursor, refuse_both, write_cursor
 from zora_core.api.bodies import StorableText, known_parameters
+from zora_core.api.errors import ValidationFailed
 from zora_core.api.tasks import AnyCaseAgent
 from zora_core.models import JournalEntry, MemoryEvent, Role, SuggestionRecord
 
@@ -70,9 +71,11 @@ async def list_memory(
     filters = {"archived": archived, "agent": agent, "memory_type": memory_type}
     if query is None:
         return await _newest(caller, "memory_events", MemoryEvent, filters, limit, offset, cursor)
-    found = await caller.call("search_memory_events", query=query, limit=limit)
-    fitting = [row for row in found if agent in (None, row["agent"]) and memory_type in (None, row["memory_type"])]
-    return page(_shown(MemoryEvent, fitting), limit=limit, offset=0, total=len(fitting))
+    if offset or cursor is not None:
+        message = "a query has one page: leave offset and cursor out"
+        raise ValidationFailed(message, [{"field": "offset" if offset else "cursor", "message": message}])
+    found = await caller.call("search_memory_events", query=query, **filters, limit=limit)
+    return page(_shown(MemoryEvent, found), limit=limit, offset=0, total=len(found))
 
 
 @router.get(

@@ -38,6 +38,8 @@ begin
         when upper(e.task ->> 'agent_id') not in ('CONNOR', 'LUMINA', 'EIVOR', 'ORACLE', 'AEGIS', 'SAM') then format(
             'names an unknown agent %L (known: CONNOR, LUMINA, EIVOR, ORACLE, AEGIS, SAM)', e.task ->> 'agent_id')
         when length(e.task ->> 'title') > 500 then 'has a title of over 500 characters'
+        when (e.task ->> 'run_at')::timestamptz not between '1970-01-01' and '9999-01-01'
+            then 'has a run_at outside the years 1970 to 9998'
         when jsonb_typeof(coalesce(e.task -> 'payload', '{}')) <> 'object' then 'has a payload that is not an object'
     end || format(' (task %s of %s)', e.position, jsonb_array_length(p_tasks))
     into v_problem
@@ -55,6 +57,7 @@ begin
         or missing.key is not null
         or upper(e.task ->> 'agent_id') not in ('CONNOR', 'LUMINA', 'EIVOR', 'ORACLE', 'AEGIS', 'SAM')
         or length(e.task ->> 'title') > 500
+        or (e.task ->> 'run_at')::timestamptz not between '1970-01-01' and '9999-01-01'
         or jsonb_typeof(coalesce(e.task -> 'payload', '{}')) <> 'object'
     order by e.position
     limit 1;

@@ -100,14 +100,18 @@ $$;
 -- Memories that share a word with the query (English stemming), best first. Looks through the newest 20,000, so that
 -- the cost of a search is bounded without an index that every settled task would have to pay for.
 create or replace function search_memory_events(
-    p_tenant_id uuid, p_query text, p_limit integer default 20
+    p_tenant_id uuid, p_query text, p_limit integer default 20, p_archived boolean default false,
+    p_agent text default null, p_memory_type text default null
 ) returns setof memory_events language sql stable as $$
     with query as (
         select replace(plainto_tsquery('english', p_query)::text, '&', '|')::tsquery as words
     ), recent as (
         select m.*
         from memory_events as m
-        where m.tenant_id = p_tenant_id and m.archived_at is null
+        where m.tenant_id = p_tenant_id
+            and (p_archived or m.archived_at is null)
+            and (p_agent is null or m.agent = p_agent)
+            and (p_memory_type is null or m.memory_type = p_memory_type)
         order by m.id desc
         limit 20000
     )

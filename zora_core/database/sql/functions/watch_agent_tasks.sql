@@ -10,8 +10,14 @@ begin
     insert into agent_task_watchers (tenant_id, watcher_id, expires_at)
     values (p_tenant_id, p_watcher_id, clock_timestamp() + make_interval(secs => p_seconds))
     on conflict (tenant_id, watcher_id) do update set expires_at = excluded.expires_at;
+    -- Skipping what is locked: two that were asleep for long, and wake together, would else wait for each other's row.
     delete from agent_task_watchers as w
-    where w.tenant_id = p_tenant_id and w.expires_at < clock_timestamp() - interval '1 hour';
+    where w.tenant_id = p_tenant_id and w.watcher_id = any (array(
+        select e.watcher_id
+        from agent_task_watchers as e
+        where e.tenant_id = p_tenant_id and e.expires_at < clock_timestamp() - interval '1 hour'
+        for update skip locked
+    ));
 end
 $$;
 

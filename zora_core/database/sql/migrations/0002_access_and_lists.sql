@@ -50,3 +50,4 @@ drop function if exists list_agent_tasks(uuid, text, text, text, integer, intege
 drop function if exists list_journal_entries(uuid, timestamptz, timestamptz, text, uuid, integer);
 drop function if exists list_memory_events(uuid, timestamptz, timestamptz, boolean, integer);
 drop function if exists list_agent_suggestions(uuid, text, uuid, integer);
+drop function if exists search_memory_events(uuid, text, integer);
