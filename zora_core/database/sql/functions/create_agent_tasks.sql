@@ -23,6 +23,8 @@ declare
     ];
     v_problem text;
     v_ids uuid[];
+    v_created agent_tasks[];
+    v_keyed boolean;
     v_user_id uuid;
 begin
     if jsonb_typeof(p_tasks) is distinct from 'array' then
@@ -86,19 +88,22 @@ begin
         from given as g
         order by g.position
         on conflict (tenant_id, idempotency_key) where idempotency_key is not null do nothing
-        returning a.*
+        returning a as task
+    ), journalled as (
+        insert into journal_entries (
+            tenant_id, category, event_type, title, body, details, author, task_id, related_entity_ids, created_at
+        )
+        select (i.task).tenant_id, 'agent_action', 'agent_task_created',
+            (i.task).agent_id || ' task: ' || (i.task).task_type || ' (pending)', (i.task).title,
+            jsonb_build_object('task_id', (i.task).id, 'agent_id', (i.task).agent_id, 'task_type', (i.task).task_type,
+                'status', 'pending', 'priority', (i.task).priority, 'attempt', 0, 'created_by_user_id', p_created_by),
+            lower((i.task).agent_id), (i.task).id, array[(i.task).id], zora_now()
+        from inserted as i
     )
-    insert into journal_entries (
-        tenant_id, category, event_type, title, body, details, author, task_id, related_entity_ids, created_at
-    )
-    select i.tenant_id, 'agent_action', 'agent_task_created',
-        i.agent_id || ' task: ' || i.task_type || ' (pending)', i.title,
-        jsonb_build_object('task_id', i.id, 'agent_id', i.agent_id, 'task_type', i.task_type, 'status', 'pending',
-            'priority', i.priority, 'attempt', 0, 'created_by_user_id', p_created_by),
-        lower(i.agent_id), i.id, array[i.id], zora_now()
-    from inserted as i;
+    select array_agg(i.task) into v_created from inserted as i;
 
-    if p_tasks @? '$[*].idempotency_key' then
+    v_keyed := p_tasks @? '$[*].idempotency_key';
+    if v_keyed then
         select format('the idempotency key of task %s belongs to another task, %s (%s %s)', e.position, a.id, a.agent_id,
             a.task_type)
         into v_problem
@@ -114,18 +119,21 @@ begin
         end if;
     end if;
 
+    -- What was created comes from what the insert returned: reading it back would cost more than the rest.
     return query
     select a.id, a.tenant_id, a.agent_id::text, a.task_type::text, a.status::text, a.waiting_for, a.priority,
         a.title::text, a.description, a.payload, a.attempt, a.max_attempts, a.timeout_seconds, a.run_at,
-        a.idempotency_key, a.created_by_user_id, a.created_at, a.updated_at, a.id = g.id
+        a.idempotency_key, a.created_by_user_id, a.created_at, a.updated_at, a.created
     from (
-        select v_ids[e.position] as id, e.position, e.task ->> 'idempotency_key' as idempotency_key
+        select c.*, c.id as place, true as created
+        from unnest(v_created) as c
+        union all
+        select k.*, v_ids[e.position], false
         from jsonb_array_elements(p_tasks) with ordinality as e (task, position)
-    ) as g
-    inner join agent_tasks as a on a.id = coalesce(
-        (select n.id from agent_tasks as n where n.id = g.id),
-        (select k.id from agent_tasks as k where k.tenant_id = p_tenant_id and k.idempotency_key = g.idempotency_key)
-    )
-    order by g.position;
+        inner join agent_tasks as k
+            on k.tenant_id = p_tenant_id and k.idempotency_key = e.task ->> 'idempotency_key'
+        where v_keyed and k.id <> v_ids[e.position]
+    ) as a
+    order by a.place;
 end
 $$;
