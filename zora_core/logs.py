@@ -55,8 +55,10 @@ class _Brief(logging.Formatter):
 
         request = request_id.get()
         head = f"{record.levelname} [{request}] " if request else f"{record.levelname} "
-        # Masked first: where a line ends says where a secret may end.
-        line = _printable(mask(head + record.getMessage()))
+        line = head + record.getMessage()
+        if not getattr(record, "plain", False):  # said by whoever knows every part of the line
+            line = mask(line)  # first, because where a line ends says where a secret may end
+        line = _printable(line)
         if self._tracebacks and record.exc_info:
             shown = mask(self.formatException(record.exc_info))
             line = "\n  ".join([line, *map(_printable, shown.split("\n"))])

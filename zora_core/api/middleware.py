@@ -32,6 +32,9 @@ _HEADERS = [
 ]
 _METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "WS"}
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+# Paths and request ids that hold no secret: masking a line costs as much as the rest of a request.
+_PLAIN = re.compile(rf"{_UUID} (?:/(?:[a-z-]{{0,20}}|{_UUID}))+")
 
 
 class RequestMiddleware:
@@ -92,7 +95,9 @@ class RequestMiddleware:
         counted = method if method in _METHODS else "other"  # a client may invent methods without end
         self._metrics.requests.labels(counted, route, status).inc()
         self._metrics.seconds.labels(counted, route).observe(seconds)
-        principal: Principal | None = scope.get("principal")
-        logger.info(
-            "%s %s %s %.1f ms %s", method, scope["path"], status, seconds * 1000, principal.label if principal else "-"
-        )
+        if logger.isEnabledFor(logging.INFO):
+            principal: Principal | None = scope.get("principal")
+            label = principal.label if principal else "-"
+            plain = method in _METHODS and _PLAIN.fullmatch(f"{request_id.get()} {scope['path']}") is not None
+            line = "%s %s %s %.1f ms %s"
+            logger.info(line, method, scope["path"], status, seconds * 1000, label, extra={"plain": plain})

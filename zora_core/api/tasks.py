@@ -245,7 +245,12 @@ async def create_tasks(
     rows = await caller.call("create_agent_tasks", tasks=tasks, created_by=caller.principal.user_id)
     for row in rows:
         del row["created"]
-    return everything(rows, status=201)
+    # A key that stands twice, or stood earlier, is the same task; the others come in their order.
+    keyed = {row["idempotency_key"]: row for row in rows}
+    others = iter([row for row in rows if row["idempotency_key"] is None])
+    return everything(
+        [keyed[t["idempotency_key"]] if "idempotency_key" in t else next(others) for t in tasks], status=201
+    )
 
 
 @router.post("/validate", response_model=One[Validated], name="validate_task", summary="Check a task")

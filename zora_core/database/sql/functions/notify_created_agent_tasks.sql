@@ -2,11 +2,14 @@
 -- never per row.
 create or replace function notify_created_agent_tasks() returns trigger language plpgsql as $$
 begin
-    perform pg_notify('agent_tasks', r.tenant_id::text)
+    perform
+        case when r.some_ready then pg_notify('agent_tasks', r.tenant_id::text) end,
+        announce_agent_tasks(r.tenant_id)
     from (
-        select distinct c.tenant_id from created as c where c.status = 'pending' and c.waiting_for is null
+        select c.tenant_id, bool_or(c.status = 'pending' and c.waiting_for is null) as some_ready
+        from created as c
+        group by c.tenant_id
     ) as r;
-    perform announce_agent_tasks(r.tenant_id) from (select distinct c.tenant_id from created as c) as r;
     return null;
 end
 $$;
