@@ -1,4 +1,7 @@
 -- Lists of a tenant's tasks whose cost depends on the page, not on the backlog, whatever the filter.
+--
+-- Without sequential scans, because plans are kept: one made while the table was small would go on to read all of it,
+-- until the next ANALYZE.
 
 -- The kinds of task (state, agent, type) that a tenant has, of those that the filter lets through; every filter may be
 -- null. A loose index scan: one probe of agent_tasks_kind for each kind that exists, a few dozen.
@@ -37,6 +40,8 @@ $$;
 --
 -- Each kind, or the whole list when nothing is filtered, gives its first rows from an index, ids first: those of the
 -- last task's priority that come after it, and those of lower priorities (all of them when there is no last task).
+-- At an offset that would be offset + limit rows of every kind. There the kinds are merged instead, which reads so many
+-- rows in all: a tenth of the time at 10,000. It needs a statement with a branch for each kind, planned for every call.
 create or replace function list_agent_tasks(
     p_tenant_id uuid, p_agent_id text default null, p_status text default null, p_task_type text default null,
     p_limit integer default 50, p_offset integer default 0, p_after_priority integer default null,
@@ -47,11 +52,12 @@ create or replace function list_agent_tasks(
     max_attempts integer, lost_leases integer, timeout_seconds integer, run_at timestamptz, started_at timestamptz,
     completed_at timestamptz, progress real, progress_message text, idempotency_key text, created_by_user_id uuid,
     created_at timestamptz, updated_at timestamptz, result jsonb
-) language plpgsql stable as $$
+) language plpgsql stable set enable_seqscan = off as $$
 declare
     -- A variable, because row-level security keeps an expression out of an index condition, harmless as it is.
     v_below constant bigint := coalesce(p_after_priority, 2147483648);
     v_ids uuid[];
+    v_kinds text;
 begin
     if p_agent_id is null and p_status is null and p_task_type is null then
         select array_agg(page.id) into v_ids
@@ -78,6 +84,22 @@ begin
             order by e.priority desc, e.created_at, e.id
             limit p_limit offset p_offset
         ) as page;
+    elsif p_offset > 0 and p_after_priority is null then
+        select string_agg(
+            format(
+                '(select t.id, t.priority, t.created_at from agent_tasks as t where t.tenant_id = $1 and t.state = %L '
+                'and t.agent_id = %L and t.task_type = %L order by t.priority desc, t.created_at, t.id limit $2 + $3)',
+                k.state, k.agent_id, k.task_type
+            ),
+            ' union all '
+        )
+        into v_kinds
+        from agent_task_kinds(p_tenant_id, p_agent_id, p_status, p_task_type) as k;
+        if v_kinds is not null then
+            execute 'select array(select e.id from (' || v_kinds || ') as e '
+                'order by e.priority desc, e.created_at, e.id limit $2 offset $3)'
+            into v_ids using p_tenant_id, p_limit, p_offset;
+        end if;
     else
         select array_agg(page.id) into v_ids
         from (
@@ -125,7 +147,7 @@ $$;
 create or replace function count_agent_tasks(
     p_tenant_id uuid, p_agent_id text default null, p_status text default null, p_task_type text default null,
     p_exact_up_to integer default 10000
-) returns table (total bigint, is_estimate boolean) language plpgsql volatile as $$
+) returns table (total bigint, is_estimate boolean) language plpgsql volatile set enable_seqscan = off as $$
 declare
     v_plan json;
 begin
