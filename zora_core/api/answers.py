@@ -61,7 +61,7 @@ class Page(BaseModel, Generic[T]):
 
 def one(data: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Answer with one thing. Ids and times become strings; nothing is checked again."""
-    return Response(to_json({"data": data}), status, headers, "application/json")
+    return Response(to_json({"data": _plain(data)}), status, headers, "application/json")
 
 
 def page(
@@ -88,7 +88,15 @@ def everything(rows: Sequence[Any], *, status: int = 200) -> Response:
 
 def listed(rows: Sequence[Any], pagination: Pagination, *, status: int = 200) -> Response:
     """Answer with a list."""
-    return Response(to_json({"data": rows, "pagination": pagination}), status, None, "application/json")
+    body = to_json({"data": [_plain(row) for row in rows], "pagination": pagination})
+    return Response(body, status, None, "application/json")
+
+
+def _plain(row: Any) -> Any:
+    """A row whose ids are texts: the driver's own kind of UUID takes ten times as long to write as any other."""
+    if not isinstance(row, dict):
+        return row
+    return {name: str(value) if isinstance(value, UUID) else value for name, value in row.items()}
 
 
 def write_cursor(*position: datetime | UUID | int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from typing import Annotated, Any, TypeVar
@@ -71,14 +70,6 @@ async def _read(request: Request) -> bytes:
     return bytes(body)
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Of a name that stands twice some readers take the first value and some the last (RFC 8259, section 4)."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise InvalidJson("the body is not JSON that everybody reads alike: an object has the same name twice")
-    return found
-
-
 StorableText = Annotated[str, AfterValidator(_storable_text)]
 StorableObject = Annotated[dict[str, Any], AfterValidator(_storable)]
 
@@ -94,7 +85,7 @@ def json_body(model: type[Model], *, optional: bool = False) -> Any:
         if kind != "application/json":
             raise HTTPException(415, "send JSON, and say so: Content-Type: application/json")
         try:
-            checked = model.model_validate_json(body)
+            return model.model_validate_json(body)
         except ValidationError as error:
             if error.error_count() > MAX_ERRORS:
                 raise ValidationFailed(f"the body has {error.error_count():,} mistakes") from None
@@ -102,8 +93,6 @@ def json_body(model: type[Model], *, optional: bool = False) -> Any:
             if errors[0]["type"] == "json_invalid":
                 raise InvalidJson(str(errors[0]["msg"]).replace("Invalid JSON", "the body is not JSON")) from None
             raise validation_failed(errors) from None
-        json.loads(body, object_pairs_hook=_without_duplicates)
-        return checked
 
     read.body_model = model  # type: ignore[attr-defined]
     read.body_optional = optional  # type: ignore[attr-defined]

@@ -8,32 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
+import logging
+import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID, uuid4
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 from pydantic_core import to_json
 
 from zora_core.api.answers import write_cursor
-from zora_core.autonomy.backoff import retrying
-from zora_core.errors import DatabaseUnavailable
+from zora_core.autonomy.backoff import FIRST_SECONDS, retrying
+from zora_core.errors import DatabaseUnavailable, DataRejected
 
 if TYPE_CHECKING:
     from zora_core.api.access import Credentials, Principal
     from zora_core.database.postgres import Database
+
+logger = logging.getLogger("zora.api")
 
 DEBOUNCE_SECONDS = 0.05  # between two reads for a tenant, however much happens
 SWEEP_SECONDS = 5.0  # between two reads when nothing is heard
 POLL_SECONDS = 0.5  # the same where a pooler lets no notification through
 WATCH_SECONDS = 30.0  # for how long one call of watch_agent_tasks holds; it is repeated three times as often
 CREDENTIAL_SECONDS = 0.5  # between two looks at the credentials of those who watch
-MAX_WAITING_EVENTS = 1000  # per subscriber; whoever falls further behind is dropped
+MAX_WAITING_EVENTS = 1000  # per subscriber; whoever falls further behind reads from the database what it missed
 READY_SECONDS = 10.0  # for which a subscriber waits for the database
 REPLAY_ENTRIES = 2000  # of the journal, in one page of what somebody missed
 MAX_WAITING_TASKS = 500  # tasks with a time of their own that a reader keeps an eye on
@@ -49,7 +54,7 @@ class TaskChange(BaseModel):
     waiting_for: str | None = None
     title: str
     priority: int = 0
-    progress: float | None = None
+    progress: Annotated[float, AfterValidator(partial(round, ndigits=6))] | None = None  # stored in four bytes
     progress_message: str | None = None
     attempt: int = 0
     result_summary: str | None = None
@@ -66,19 +71,32 @@ class TaskChange(BaseModel):
         """When the row was written last."""
         return self.updated_at or self.created_at
 
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more happens to it by itself."""
+        return self.status in ("completed", "failed")
+
     def earlier(self, previous: TaskChange | None, *, is_new: bool) -> list[TaskChange]:
         """The states that the task passed through since `previous`, too quickly for a read to see them.
 
         `is_new` says that the task was created since the last read. The row tells by its own times when it started.
         """
         states = []
-        if is_new and (self.status != "pending" or self.attempt):
+        if is_new and (self.status != "pending" or self.started_at is not None):
             states.append(self._at("pending", waiting_for=None, attempt=0, started_at=None))
-        ran = self.status == "completed" or self.waiting_for == "retry" or self.failure_kind not in (None, "cancelled")
-        known = previous is not None and previous.started_at == self.started_at
-        if self.status != "in_progress" and ran and self.started_at is not None and not known:
-            states.append(self._at("in_progress", waiting_for=None, attempt=max(self.attempt, 1)))
+        if self.status != "in_progress" and self._ran_since(previous, is_new=is_new):
+            # A run that was handed back, put off or rescued does not count as an attempt.
+            counted = self.attempt + (self.status == "pending" and self.waiting_for != "retry")
+            states.append(self._at("in_progress", waiting_for=None, attempt=counted))
         return states
+
+    def _ran_since(self, previous: TaskChange | None, *, is_new: bool) -> bool:
+        if self.started_at is None:
+            return False
+        if previous is not None:
+            return previous.started_at != self.started_at
+        # What was running at the last read is known: this one began after it, unless it was cancelled while it waited.
+        return is_new or self.failure_kind != "cancelled"
 
     def _at(self, status: str, **fields: Any) -> TaskChange:
         """The task as it was when it came into `status`: without what happened later, and written at its start."""
@@ -90,6 +108,37 @@ _LATER = dict.fromkeys(
     ("progress", "progress_message", "result_summary", "error_message", "failure_kind", "completed_at", "run_at")
 )
 
+# From which states a task may have come into a state, when it is not known from which it did.
+_ORIGINS = {
+    "pending": frozenset({"in_progress", "failed"}),
+    "in_progress": frozenset({"pending"}),
+    "completed": frozenset({"in_progress"}),
+    "failed": frozenset({"pending", "in_progress"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is sent: its type, the cursor from which on nothing is missed after it, and the whole as JSON."""
+
+    kind: str
+    cursor: datetime
+    text: str
+
+
+def write_message(kind: str, cursor: datetime, **fields: Any) -> Message:
+    """A message of this type with these fields."""
+    return Message(kind, cursor, to_json({"type": kind, "cursor": write_cursor(cursor), **fields}).decode())
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change, in which states the task may have been before it, and its message, written once for all subscribers."""
+
+    task: TaskChange
+    origins: frozenset[str]
+    message: Message
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:
@@ -99,71 +148,70 @@ class Filter:
     status: str | None = None
     task_id: UUID | None = None
 
+    def concerns(self, task: TaskChange) -> bool:
+        """Whether it is one of those, in whatever state."""
+        return (self.agent_id is None or task.agent_id == self.agent_id) and self.task_id in (None, task.id)
+
     def fits(self, task: TaskChange) -> bool:
-        """Whether the task is one of those."""
-        return (
-            (self.agent_id is None or task.agent_id == self.agent_id)
-            and (self.status is None or task.status == self.status)
-            and (self.task_id is None or task.id == self.task_id)
-        )
+        """Whether it is one of those, and in the state that is asked for."""
+        return self.concerns(task) and self.status in (None, task.status)
 
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A change with its message, written once for all subscribers."""
-
-    task: TaskChange
-    cursor: datetime
-    text: str
-
-
-def task_event(task: TaskChange, cursor: datetime) -> Event:
-    """The message of a change; from `cursor` on a client misses nothing that came after it."""
-    message = {"type": "task", "cursor": write_cursor(cursor), "task": task}
-    return Event(task, cursor, to_json(message).decode())
+    def takes(self, event: Event) -> bool:
+        """Whether the subscriber is to be told: also when a task leaves the state that is asked for."""
+        return self.concerns(event.task) and (self.status in (None, event.task.status) or self.status in event.origins)
 
 
 class Subscriber:
     """One watcher: the events that wait for it, and why it was ended."""
 
     def __init__(self, principal: Principal, wanted: Filter) -> None:
-        """Nothing waits yet."""
+        """Nothing waits before `catch_up()`."""
         self.principal = principal
         self.wanted = wanted
+        self.behind = True
+        """Whether something happened that does not wait here: it must be read from the database."""
+        self.reached: datetime | None = None
+        """The cursor behind all that was offered."""
         self.ended: str | None = None
         """Why no event will come any more: slow, credential or shutdown."""
         self.over = asyncio.Event()
         """Set when `ended` is."""
         self._waiting: deque[Event] = deque()
-        self._in_view: set[UUID] = set()
         self._sent: dict[UUID, datetime] = {}
         self._wake = asyncio.Event()
 
     def offer(self, event: Event) -> None:
-        """Queue an event if it is wanted, or if it takes a task out of view."""
-        if self.ended or not self.takes(event.task):
-            return
-        if len(self._waiting) >= MAX_WAITING_EVENTS:
-            self.end("slow")
+        """Queue an event if it is wanted; when too many wait already, none does, and the subscriber is behind."""
+        if self.ended or self.behind or not self.wanted.takes(event):
             return
         self._waiting.append(event)
+        if len(self._waiting) > MAX_WAITING_EVENTS:
+            self._waiting.clear()
+            self.behind = True
         self._wake.set()
 
-    def takes(self, task: TaskChange) -> bool:
-        """Whether the subscriber is to be told of this state; with a status filter, also when a task leaves it."""
-        if self.wanted.fits(task):
-            if self.wanted.status is not None:
-                self._in_view.add(task.id)
-            return True
-        if task.id in self._in_view:
-            self._in_view.discard(task.id)
-            return True
-        return False
+    def catch_up(self) -> None:
+        """From now on events wait again: what happened before is about to be read from the database."""
+        self._waiting.clear()
+        self._sent.clear()
+        self.behind = False
 
     def seen(self, task: TaskChange) -> None:
-        """The subscriber has this state from elsewhere: older ones that still wait are passed over."""
+        """The subscriber has this state from the database: older ones that wait, or will, are passed over.
+
+        After so many tasks that this costs memory, the first ones may be told of in an older state once more.
+        """
+        if len(self._sent) >= REPLAY_ENTRIES:
+            self._sent.clear()
         self._sent[task.id] = task.version
-        self.takes(task)
+
+    def _is_news(self, event: Event) -> bool:
+        """A final state always is: the times of two writers need not be in order."""
+        task = event.task
+        is_older = task.id in self._sent and task.version < self._sent[task.id] and not task.finished
+        if not is_older:
+            self._sent.pop(task.id, None)
+        return not is_older
 
     def end(self, why: str) -> None:
         """No more events; those that wait are dropped."""
@@ -173,13 +221,13 @@ class Subscriber:
         self._wake.set()
 
     async def next(self, seconds: float) -> list[Event]:
-        """The events that wait, at once or when the first comes; none after `seconds`, or when ended."""
-        if not self._waiting and not self.ended:
+        """The events that wait, at once or when the first comes; none after `seconds`, when ended, or when behind."""
+        if not (self._waiting or self.behind or self.ended):
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._wake.wait()
-        events = [e for e in self._waiting if e.task.id not in self._sent or e.task.version >= self._sent[e.task.id]]
+        events = [event for event in self._waiting if self._is_news(event)]
         self._waiting.clear()
         return events
 
@@ -192,7 +240,8 @@ class Changes:
         self._owner = owner
         self._database = database
         self._credentials = credentials
-        self._readers: dict[UUID, _Reader] = {}
+        self._watcher_id = uuid4()
+        self._readers: dict[str, _Reader] = {}
         self._group: asyncio.TaskGroup | None = None
 
     @property
@@ -201,19 +250,21 @@ class Changes:
         return [subscriber for reader in self._readers.values() for subscriber in reader.subscribers]
 
     async def run(self) -> None:
-        """Listen and read for ever; a lost database is waited for. On cancellation the subscribers are told."""
+        """Listen and read for ever; a lost database is waited for. However it ends, the subscribers are told."""
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                group.create_task(self._check_credentials())
+                group.create_task(self._guarded(self._check_credentials()))
                 if not self._owner.pooled:
-                    group.create_task(self._listen())
+                    group.create_task(self._guarded(self._listen()))
         finally:
             self.close()
 
     def close(self) -> None:
         """Take no new subscribers, and tell those there are that it is over."""
         self._group = None
+        for reader in self._readers.values():
+            reader.ready.set()
         for subscriber in self.subscribers:
             subscriber.end("shutdown")
 
@@ -226,11 +277,11 @@ class Changes:
         if self._group is None:
             raise DatabaseUnavailable("changes are not followed at this moment")
         tenant_id = subscriber.principal.tenant_id
-        reader = self._readers.get(tenant_id)
+        reader = self._readers.get(str(tenant_id))
         if reader is None:
-            reader = _Reader(self._owner, self._database, tenant_id)
-            self._readers[tenant_id] = reader
-            reader.work = self._group.create_task(reader.run())
+            reader = _Reader(self._owner, self._database, tenant_id, self._watcher_id)
+            self._readers[str(tenant_id)] = reader
+            reader.work = self._group.create_task(self._guarded(self._follow(reader)))
         reader.subscribers.add(subscriber)
         try:
             try:
@@ -241,11 +292,11 @@ class Changes:
             yield
         finally:
             reader.subscribers.discard(subscriber)
-            if not reader.subscribers and self._readers.get(tenant_id) is reader:
-                del self._readers[tenant_id]
+            if not reader.subscribers:
+                self._forget(reader)
                 reader.work.cancel()
 
-    async def since(self, tenant_id: UUID, cursor: datetime) -> AsyncIterator[tuple[list[TaskChange], datetime]]:
+    async def since(self, tenant_id: UUID, cursor: datetime) -> AsyncGenerator[tuple[list[TaskChange], datetime]]:
         """What changed since a cursor, in pages, each with the cursor from which to go on after it."""
         after: UUID | None = None
         safe: datetime | None = None
@@ -264,111 +315,146 @@ class Changes:
         """The cursor of this moment: whatever is not visible yet comes after it."""
         return await self._database.value("journal_watermark")  # type: ignore[no-any-return]
 
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """When one part fails, all do: nobody may join while the others are being ended."""
+        try:
+            await work
+        except Exception:
+            self.close()
+            raise
+
+    async def _follow(self, reader: _Reader) -> None:
+        try:
+            await reader.run()
+        except DataRejected:
+            if await self._database.value("has_tenant", tenant_id=reader.tenant_id):
+                raise
+            self._forget(reader)  # the tenant was deleted, and the row of its watcher refers to it
+            reader.ready.set()
+            for subscriber in reader.subscribers:
+                subscriber.end("credential")
+
+    def _forget(self, reader: _Reader) -> None:
+        if self._readers.get(str(reader.tenant_id)) is reader:
+            del self._readers[str(reader.tenant_id)]
+
     async def _listen(self) -> None:
         def notified(payload: str) -> None:
-            reader = self._readers.get(UUID(payload))
-            if reader is not None:
+            if reader := self._readers.get(payload):
                 reader.wake.set()
 
         async def until_lost() -> None:
             async with self._owner.listening("agent_task_changes", notified) as lost:
                 for reader in self._readers.values():
-                    reader.wake.set()  # whatever happened while nobody listened
+                    reader.refresh()
                 await lost.wait()
-            raise DatabaseUnavailable("the connection for notifications was lost")
+            logger.warning("the connection for notifications was lost")
 
-        await retrying(self._owner, until_lost)
+        while True:
+            await retrying(self._owner, until_lost)
+            await asyncio.sleep(FIRST_SECONDS)
 
     async def _check_credentials(self) -> None:
         """End those whose key was revoked, whose role changed or whose token expired."""
         while True:
             await asyncio.sleep(CREDENTIAL_SECONDS)
             watching = self.subscribers
-            if not watching:
-                continue
             try:
                 good = await self._credentials.still_good([s.principal for s in watching])
             except DatabaseUnavailable:
                 continue  # nobody is told anything meanwhile, because there is nothing to read from
             for subscriber in watching:
-                if subscriber.principal.label not in good:
+                if subscriber.principal not in good:
                     subscriber.end("credential")
 
 
 class _Reader:
     """Reads one tenant's changes and hands them to its subscribers."""
 
-    def __init__(self, owner: Database, database: Database, tenant_id: UUID) -> None:
+    def __init__(self, owner: Database, database: Database, tenant_id: UUID, watcher_id: UUID) -> None:
+        self.tenant_id = tenant_id
         self.subscribers: set[Subscriber] = set()
         self.wake = asyncio.Event()
         self.ready = asyncio.Event()
         self.work: asyncio.Task[None]
         self._owner = owner
         self._database = database
-        self._tenant_id = tenant_id
-        self._watcher_id = uuid4()
+        self._watcher_id = watcher_id
+        self._watched = -math.inf
         self._known: dict[UUID, TaskChange] = {}
 
+    def refresh(self) -> None:
+        """Nobody listened for a while: look what happened, and say again that we watch (a crash forgets it)."""
+        self._watched = -math.inf
+        self.wake.set()
+
     async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        await self._call(self._watch)
-        watched = loop.time()
-        cursor = first = await self._call(lambda: self._database.value("journal_watermark"))
-        rows = await self._read(cursor)
-        self._known = {task.id: task for task in _tasks(rows)}
+        """Read whenever something is heard, and now and then anyway."""
+        await self._watch()
+        cursor = await self._call(lambda: self._database.value("journal_watermark"))
+        self._known = {task.id: task for task in _tasks(await self._read(cursor))}
         self.ready.set()
-        pause = POLL_SECONDS if self._owner.pooled else SWEEP_SECONDS
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
+                async with asyncio.timeout(POLL_SECONDS if self._owner.pooled else SWEEP_SECONDS):
                     await self.wake.wait()
             self.wake.clear()
-            if loop.time() - watched > WATCH_SECONDS / 3:
-                await self._call(self._watch)
-                watched = loop.time()
+            await self._watch()
             rows = await self._read(cursor)
-            tasks = {task.id: task for task in _tasks(rows)}
-            self._deliver(list(tasks.values()), cursor, rows[0]["cursor"], first)
+            await self._deliver({task.id: task for task in _tasks(rows)}, cursor, rows[0]["cursor"])
             cursor = rows[0]["cursor"]
             await asyncio.sleep(DEBOUNCE_SECONDS)
 
-    def _deliver(self, tasks: list[TaskChange], before: datetime, after: datetime, first: datetime) -> None:
+    async def _deliver(self, tasks: dict[UUID, TaskChange], before: datetime, after: datetime) -> None:
         """Only the last event of a read carries the cursor after it: whoever breaks off earlier must get the rest."""
-        news: list[TaskChange] = []
-        for task in tasks:
+        news: list[tuple[TaskChange, frozenset[str]]] = []
+        for task in tasks.values():
             previous = self._known.get(task.id)
             if previous != task:
-                is_new = previous is None and _made_at(task.id) >= first.timestamp()
-                news += [*task.earlier(previous, is_new=is_new), task]
-        waiting = sorted((t for t in self._known.values() if t.waiting_for in _TIMED), key=lambda t: t.run_at or first)
-        self._known = {task.id: task for task in [*waiting[:MAX_WAITING_TASKS], *tasks]}
-        for index, task in enumerate(news, 1):
-            event = task_event(task, after if index == len(news) else before)
+                is_new = previous is None and _made_at(task.id) >= math.floor(before.timestamp() * 1000) / 1000
+                states = [*task.earlier(previous, is_new=is_new), task]
+                origins = _ORIGINS[states[0].status] if previous is None else frozenset({previous.status})
+                for state in states:
+                    news.append((state, frozenset() if is_new and state is states[0] else origins))
+                    origins = frozenset({state.status})
+        self._known = tasks
+        for index, (task, origins) in enumerate(news, 1):
+            message = write_message("task", after if index == len(news) else before, task=task)
+            event = Event(task, origins, message)
             for subscriber in self.subscribers:
                 subscriber.offer(event)
+            if index % (MAX_WAITING_EVENTS // 2) == 0:
+                await asyncio.sleep(0)  # lets those who keep up take them
+        for subscriber in self.subscribers:
+            subscriber.reached = after
 
     async def _read(self, cursor: datetime) -> list[dict[str, Any]]:
-        """All changes since a cursor; the first row has the next one."""
-        known = [task.id for task in self._known.values() if task.status == "in_progress" or task.waiting_for in _TIMED]
+        """All changes since a cursor; the first row has the next one.
+
+        Handing a task back and making it due are not in the journal: tasks to which that may happen are asked for.
+        """
+        known = [task.id for task in self._known.values() if task.status == "in_progress"]
+        timed = (task for task in self._known.values() if task.waiting_for in ("run_at", "retry"))
+        known += [t.id for t in heapq.nsmallest(MAX_WAITING_TASKS, timed, key=lambda t: t.run_at or t.created_at)]
         rows: list[dict[str, Any]] = []
         after = None
         while not rows or after is not None:
-            arguments = {"tenant_id": self._tenant_id, "since": cursor, "known": known, "after_id": after}
+            arguments = {"tenant_id": self.tenant_id, "since": cursor, "known": known, "after_id": after}
             found = await self._call(partial(self._database.call, "changed_agent_tasks", **arguments))
             rows += found
             after, known = found[0]["more_after"], []
         return rows
 
     async def _watch(self) -> None:
-        await self._database.call(
-            "watch_agent_tasks", tenant_id=self._tenant_id, watcher_id=self._watcher_id, seconds=WATCH_SECONDS
-        )
+        """Have changes announced, unless that was asked for lately."""
+        now = asyncio.get_running_loop().time()
+        if now - self._watched > WATCH_SECONDS / 3:
+            arguments = {"tenant_id": self.tenant_id, "watcher_id": self._watcher_id, "seconds": WATCH_SECONDS}
+            await self._call(partial(self._database.call, "watch_agent_tasks", **arguments))
+            self._watched = now
 
     async def _call(self, call: Callable[[], Any]) -> Any:
         return await retrying(self._owner, call)
-
-
-_TIMED = ("run_at", "retry")
 
 
 def _tasks(rows: list[dict[str, Any]]) -> list[TaskChange]:

@@ -32,7 +32,7 @@ viewer (reads), member (creates tasks), brand_admin (cancels and retries), found
 Success is `{"data": …}`, a list also has `pagination`; failure is `{"error": {"code", "message", "details"}}`. Each
 answer has an `X-Request-ID`, the one that was sent or a new one, which the log has too.
 
-Bodies are strict JSON: no unknown fields, no text for a number, no field twice, and no NUL characters in a text.
+Bodies are strict JSON: no unknown fields, no text for a number, and no NUL characters in a text.
 Unknown parameters are refused, too. Agents may be named in upper or lower case.
 
 Live status is a WebSocket at `/api/agents/tasks/events`, or a stream of server-sent events at the same path.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import secrets
 import socket
 from collections.abc import AsyncIterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from zora_core.settings import Settings
 
 GRACE_SECONDS = 5  # for requests that are being answered when the server stops
+STUCK_SECONDS = 60  # after which a client that takes nothing of what was sent to it is cut off
 
 
 def check_binding(host: str, settings: Settings) -> None:
@@ -50,14 +52,17 @@ def _is_loopback(host: str) -> bool:
 
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket, or `ConfigurationError` naming what is in the way."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
-        )
-    except OSError as error:
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, UnicodeError) as error:
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while attempting")[0]
         raise ConfigurationError(
-            f"cannot listen on {host} port {port} ({error.strerror or error}): choose another --host or --port"
+            f"cannot listen on {host} port {port} ({reason}): choose another --host or --port"
         ) from error
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; a closed connection would else wait for a stuck client for ever
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STUCK_SECONDS * 1000)
+    return listener
 
 
 def url_of(listener: socket.socket) -> str:
@@ -84,10 +89,12 @@ async def api_for(owner: Database, settings: Settings, *, requests_per_minute: i
             following=following,
         )
     finally:
+        changes.close()
         following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await following
+        await asyncio.wait([following])
         await database.close()
+        if not following.cancelled():
+            following.result()
 
 
 async def start_link(owner: Database, api: Api, settings: Settings, url: str) -> str:
@@ -114,24 +121,41 @@ async def serve(api: Api, listener: socket.socket, runtime: AgentRuntime | None,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+    logging.getLogger("uvicorn.error").addFilter(_is_no_refusal)
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[assignment, method-assign]  # they are ours
-    stopped = asyncio.Event()
 
     async def until_stopped() -> None:
-        if runtime is None:
-            with on_signals(stopped.set):
-                await stopped.wait()
-        else:
+        if runtime is not None:
             await runtime.run_loop(sleep_seconds=sleep_seconds)
-        api.changes.close()
-        server.should_exit = True
+            return
+        stopped = asyncio.Event()
+        with on_signals(stopped.set):
+            await stopped.wait()
 
-    async def follow() -> None:
-        await asyncio.shield(api.following)  # when it fails, everything ends, loudly
+    async def until_over() -> None:
+        """Stopped, or failed and then loudly; clients are told of the end in either case."""
+        working = asyncio.create_task(until_stopped())
+        try:
+            await asyncio.wait([working, api.following], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            api.changes.close()
+            server.should_exit = True
+            working.cancel()
+            await asyncio.wait([working])
+        if api.following.done():
+            api.following.result()
+        working.result()
 
-    async with asyncio.TaskGroup() as group:
-        following = group.create_task(follow())
-        group.create_task(until_stopped())
+    ending = asyncio.create_task(until_over())
+    try:
         await server.serve(sockets=[listener])
-        following.cancel()
+        await ending
+    finally:
+        ending.cancel()
+        await asyncio.wait([ending])
+
+
+def _is_no_refusal(record: logging.LogRecord) -> bool:
+    """A WebSocket that was answered with an error is an unfinished handshake to uvicorn, which is no error to log."""
+    return "returned without completing handshake" not in record.getMessage()

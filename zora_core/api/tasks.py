@@ -117,7 +117,7 @@ class TaskCreate(Body):
         except InvalidPayload as error:
             details = [{"field": f"{where}payload.{p['field']}", "message": p["message"]} for p in error.problems]
             raise ValidationFailed(str(error), details) from error
-        return self.model_dump(exclude_none=True)
+        return {name: value for name, value in self if value is not None}
 
 
 class TasksCreate(Body):

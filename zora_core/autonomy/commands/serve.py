@@ -35,29 +35,33 @@ def serve(
     from zora_core.api import server
     from zora_core.autonomy.commands.progress import Progress
     from zora_core.autonomy.runtime import AgentRuntime
+    from zora_core.settings import load_settings
 
     logging.getLogger("zora.api").setLevel(logging.WARNING if quiet else logging.INFO)
 
     async def work() -> None:
-        async with session() as zora:
-            server.check_binding(host, zora.settings)
-            async with server.api_for(zora.database, zora.settings, requests_per_minute=rate_limit) as api:
-                with server.bind(host, port) as listener:
-                    url = server.url_of(listener)
-                    click.echo(f"The API is at {url}, its description at {url}/docs; Ctrl-C to stop.", err=True)
-                    if zora.settings.embedded:
-                        link = await server.start_link(zora.database, api, zora.settings, url)
-                        click.echo(f"Open it as founder, while this runs:\n  {link}", err=True)
-                    with Progress(quiet=no_worker, lines=True) as progress:
-                        runtime = None
-                        if not no_worker:
-                            runtime = progress.runtime = AgentRuntime(
-                                settings=zora.settings,
-                                database=zora.database,
-                                concurrency=concurrency,
-                                observe=progress.observe,
-                            )
-                        await server.serve(api, listener, runtime, sleep_seconds=sleep_seconds)
+        # What is wrong with the call is said before a database is started.
+        server.check_binding(host, load_settings())
+        with server.bind(host, port) as listener:
+            async with (
+                session() as zora,
+                server.api_for(zora.database, zora.settings, requests_per_minute=rate_limit) as api,
+            ):
+                url = server.url_of(listener)
+                click.echo(f"The API is at {url}, its description at {url}/docs; Ctrl-C to stop.", err=True)
+                if zora.settings.embedded:
+                    link = await server.start_link(zora.database, api, zora.settings, url)
+                    click.echo(f"Open it as founder, while this runs:\n  {link}", err=True)
+                with Progress(quiet=no_worker, lines=True) as progress:
+                    runtime = None
+                    if not no_worker:
+                        runtime = progress.runtime = AgentRuntime(
+                            settings=zora.settings,
+                            database=zora.database,
+                            concurrency=concurrency,
+                            observe=progress.observe,
+                        )
+                    await server.serve(api, listener, runtime, sleep_seconds=sleep_seconds)
 
     if sys.platform == "win32":
         asyncio.run(work())
