@@ -56,7 +56,7 @@ _PATTERNS = tuple(
         r"""(?i:\bbearer[ \t:=]{1,8}(?!(?:auth|authentication|authorization|scheme|tokens?)["'.,;:)]*+(?:\s|\Z))"""
         r"""(?!(?:realm|error)="))(?P<value>[^\s"'\\]++)""",
         # JWS and JWE, the payload of any form.
-        r"(?<![\w-])(?:(?!eyJ)[\w-])*+(?P<value>eyJ[\w-]*+\.[\w-]*+\.[\w.-]*+)",
+        r"(?<![\w-])(?P<value>eyJ[\w-]*\.[\w-]*\.[\w.-]*)",
         # A private key that is not as it should be, cut off for example.
         r"(?s:-----BEGIN [A-Z0-9 ]{0,40}(?P<value>PRIVATE KEY.*?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY|\Z)))",
         # Pydantic quotes what it refuses, cut in the middle, so that the name that tells of a secret may be missing.
