@@ -42,7 +42,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit, urlunsplit
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import uvicorn
@@ -338,7 +338,7 @@ async def create(arguments: argparse.Namespace, url: str) -> None:
         seconds = time.perf_counter() - started
         for client in clients:
             client.close()
-        return arguments.creates // connections * connections / seconds
+        return float(arguments.creates // connections * connections / seconds)
 
     key = await founder_key(url)
     with bare_server(url) as bare, zora_server(url, key) as logging, zora_server(url, key, "--quiet") as quiet:
@@ -691,6 +691,7 @@ async def main(arguments: argparse.Namespace, url: str) -> None:
 SMOKE = {
     "rounds": 1,
     "creates": 40,
+    "backlog": 1000,
     "bulks": 1,
     "tasks": 20_000,
     "requests": 3,
@@ -705,7 +706,8 @@ if __name__ == "__main__":
     parser.add_argument("--smoke", action="store_true", help="small sizes: whether it runs, not how fast")
     parser.add_argument("--rounds", type=int, default=7, help="of create, bulk and settle")
     parser.add_argument("--creates", type=int, default=1000, help="requests per round of create")
-    parser.add_argument("--connections", type=int, default=1, help="of create")
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 4], help="of create, one after the other")
+    parser.add_argument("--backlog", type=int, default=100_000, help="tasks that create finds there")
     parser.add_argument("--bulks", type=int, default=5, help="requests per round of bulk")
     parser.add_argument("--tasks", type=int, default=1_000_000, help="of list")
     parser.add_argument("--requests", type=int, default=60, help="per page of list")

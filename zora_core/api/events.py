@@ -250,7 +250,7 @@ async def _messages(known: Caller, subscriber: Subscriber, position: datetime | 
             for event in events:
                 cursor = event.message.cursor
                 yield event.message
-            if not (events or subscriber.behind):
+            if not (events or subscriber.behind or subscriber.ended):
                 cursor = max(cursor, subscriber.reached or cursor)
                 yield write_message("heartbeat", cursor, at=datetime.now(UTC))
 
