@@ -277,7 +277,10 @@ class TaskRecord(BaseModel):
     @classmethod
     def shown(cls, row: dict[str, Any]) -> dict[str, Any]:
         """A row's columns that readers see: not the lease's token, and nothing that only indexes are made of."""
-        return {name: row[name] for name in cls.model_fields if name in row}
+        shown = {name: row[name] for name in cls.model_fields if name in row}
+        if shown.get("progress") is not None:
+            shown["progress"] = round(shown["progress"], 6)  # stored in four bytes
+        return shown
 
 
 class SuggestionRecord(BaseModel):

@@ -25,6 +25,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from zora_core.api.access import Caller, bearer, caller, needs
 from zora_core.api.answers import read_cursor, write_cursor
+from zora_core.api.bodies import known_parameters
 from zora_core.api.changes import Filter, Message, Subscriber, TaskChange, write_message
 from zora_core.api.errors import RateLimited, Unauthorized, ValidationFailed, answer_for, validation_failed
 from zora_core.api.tasks import AnyCaseAgent, Status
@@ -81,6 +82,8 @@ def _position(since: str | None) -> datetime | None:
 @router.get(
     "/events",
     name="task_events",
+    summary="Watch tasks",
+    dependencies=[known_parameters],
     response_class=StreamingResponse,
     responses={200: {"description": "The stream.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )

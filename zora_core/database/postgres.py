@@ -111,8 +111,10 @@ class Database:
         with _translated():
             async with self._pool.acquire() as connection, connection.transaction():
                 user = await connection.fetchval("select current_user")
+                # Since PostgreSQL 16 a member need not be allowed to act as the role.
+                right = "set" if connection.get_server_version().major >= 16 else "member"
                 if not await connection.fetchval(
-                    "select exists (select from pg_roles where rolname = $1 and pg_has_role(oid, 'member'))", API_ROLE
+                    "select exists (select from pg_roles where rolname = $1 and pg_has_role(oid, $2))", API_ROLE, right
                 ):
                     raise ConfigurationError(
                         f"the database role {API_ROLE} is missing, or {user} is not its member: have an administrator "

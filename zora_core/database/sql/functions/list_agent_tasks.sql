@@ -50,7 +50,7 @@ create or replace function list_agent_tasks(
     id uuid, tenant_id uuid, agent_id text, task_type text, status text, waiting_for text, priority integer, title text,
     description text, payload jsonb, result_summary text, error_message text, failure_kind text, attempt integer,
     max_attempts integer, lost_leases integer, timeout_seconds integer, run_at timestamptz, started_at timestamptz,
-    completed_at timestamptz, progress real, progress_message text, idempotency_key text, created_by_user_id uuid,
+    completed_at timestamptz, progress double precision, progress_message text, idempotency_key text, created_by_user_id uuid,
     created_at timestamptz, updated_at timestamptz, result jsonb
 ) language plpgsql stable set enable_seqscan = off as $$
 declare
@@ -133,7 +133,8 @@ begin
     return query
     select t.id, t.tenant_id, t.agent_id::text, t.task_type::text, t.status::text, t.waiting_for, t.priority,
         t.title::text, t.description, coalesce(t.payload, '{}'), t.result_summary, t.error_message, t.failure_kind,
-        t.attempt, t.max_attempts, t.lost_leases, t.timeout_seconds, t.run_at, t.started_at, t.completed_at, t.progress,
+        t.attempt, t.max_attempts, t.lost_leases, t.timeout_seconds, t.run_at, t.started_at, t.completed_at,
+        t.progress::numeric::double precision,
         t.progress_message, t.idempotency_key, t.created_by_user_id, t.created_at, t.updated_at,
         case when p_with_result then t.result end
     from agent_tasks as t
