@@ -17,10 +17,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from pydantic import AfterValidator, BaseModel
+from pydantic import BaseModel
 from pydantic_core import to_json
 
 from zora_core.api.answers import write_cursor
@@ -54,7 +54,7 @@ class TaskChange(BaseModel):
     waiting_for: str | None = None
     title: str
     priority: int = 0
-    progress: Annotated[float, AfterValidator(partial(round, ndigits=6))] | None = None  # stored in four bytes
+    progress: float | None = None
     progress_message: str | None = None
     attempt: int = 0
     result_summary: str | None = None

@@ -70,9 +70,9 @@ create or replace function changed_agent_tasks(
     p_limit integer default 10000
 ) returns table (
     cursor timestamptz, more_after uuid, id uuid, agent_id text, task_type text, status text, waiting_for text, title text,
-    priority integer, progress real, progress_message text, attempt integer, result_summary text, error_message text,
-    failure_kind text, run_at timestamptz, started_at timestamptz, completed_at timestamptz, created_at timestamptz,
-    updated_at timestamptz
+    priority integer, progress double precision, progress_message text, attempt integer, result_summary text,
+    error_message text, failure_kind text, run_at timestamptz, started_at timestamptz, completed_at timestamptz,
+    created_at timestamptz, updated_at timestamptz
 ) language plpgsql volatile as $$
 declare
     v_cursor timestamptz := greatest(journal_watermark(), p_since);
@@ -92,8 +92,10 @@ begin
 
     return query
     select v_cursor, v_more_after, t.id, t.agent_id::text, t.task_type::text, t.status::text, t.waiting_for,
-        t.title::text, t.priority, t.progress, t.progress_message, t.attempt, t.result_summary, t.error_message,
-        t.failure_kind, t.run_at, t.started_at, t.completed_at, t.created_at, t.updated_at
+        t.title::text, t.priority,
+        t.progress::numeric::double precision,  -- 0.1 as 0.1: four bytes made eight would be 0.10000000149
+        t.progress_message, t.attempt, t.result_summary, t.error_message, t.failure_kind, t.run_at,
+        t.started_at, t.completed_at, t.created_at, t.updated_at
     from (select) as one
     left join (
         select a.*
