@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -121,8 +122,10 @@ async def _newest(
     """A page of an append-only table, whose time-ordered ids are its order."""
     refuse_both(cursor, offset)
     before = read_cursor(cursor, UUID)[0] if cursor is not None else None
-    rows = await caller.call(f"list_{table}", **filters, limit=limit + 1, offset=offset, before_id=before)
-    (counted,) = await caller.call(f"count_{table}", **filters)
+    rows, (counted,) = await asyncio.gather(
+        caller.call(f"list_{table}", **filters, limit=limit + 1, offset=offset, before_id=before),
+        caller.call(f"count_{table}", **filters),
+    )
     return page(
         _shown(model, rows),
         limit=limit,

@@ -117,7 +117,8 @@ class TaskCreate(Body):
         except InvalidPayload as error:
             details = [{"field": f"{where}payload.{p['field']}", "message": p["message"]} for p in error.problems]
             raise ValidationFailed(str(error), details) from error
-        return {name: value for name, value in self if value is not None}
+        # As JSON, because an enumeration's member takes ten times as long to write as its text.
+        return self.model_dump(mode="json", exclude_none=True)
 
 
 class TasksCreate(Body):
@@ -188,10 +189,12 @@ async def list_tasks(
         priority, created_at, task_id = read_cursor(cursor, int, datetime, UUID)
         after = {"after_priority": priority, "after_created_at": created_at, "after_id": task_id}
     filters = {"agent_id": agent_id, "status": status, "task_type": task_type}
-    rows = await caller.call("list_agent_tasks", **filters, limit=limit + 1, offset=offset, **after)
+    rows, (counted,) = await asyncio.gather(
+        caller.call("list_agent_tasks", **filters, limit=limit + 1, offset=offset, **after),
+        caller.call("count_agent_tasks", **filters),
+    )
     for row in rows:
         del row["result"]
-    (counted,) = await caller.call("count_agent_tasks", **filters)
     last = rows[:limit][-1] if rows else None
     return page(
         rows,
