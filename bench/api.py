@@ -361,11 +361,14 @@ async def bulk(arguments: argparse.Namespace, url: str) -> None:
     tasks = [{**TASK, "title": f"What happened in week {n}"} for n in range(1000)]
     body = to_json({"tasks": tasks})
     database = await connect(url)
+    (founder,) = await database.call("ensure_founder", tenant_id=DEFAULT_TENANT_ID)
 
     async def function() -> float:
         started = time.perf_counter()
         for _ in range(arguments.bulks):
-            rows = await database.call("create_agent_tasks", tenant_id=DEFAULT_TENANT_ID, tasks=tasks)
+            rows = await database.call(
+                "create_agent_tasks", tenant_id=DEFAULT_TENANT_ID, tasks=tasks, created_by=founder["id"]
+            )
             assert len(rows) == len(tasks)
         return float(arguments.bulks * len(tasks) / (time.perf_counter() - started))
 
