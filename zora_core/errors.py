@@ -45,11 +45,19 @@ class InvalidState(ZoraError):
     """The thing named is in a state that does not allow this."""
 
 
+class NotAllowed(ZoraError):
+    """The person may not do this."""
+
+
 class InvalidInput(ZoraError):
     """What a task was asked to read or do is not possible as asked (unknown page, refused address, missing file).
 
     A handler that raises it fails its task at once: trying again with the same input cannot help.
     """
+
+
+class FalseEvidence(ZoraError):
+    """A result names evidence that its run did not read. Trying again cannot help: the handler is wrong."""
 
 
 class FetchFailed(ZoraError):
@@ -62,3 +70,7 @@ class DataRejected(ZoraError):
 
 class DuplicateKey(DataRejected):
     """The key belongs to something else already."""
+
+
+class JournalNotSealed(ZoraError):
+    """The journal's next block must not be signed: the chain does not go on from where it should, or not by our key."""

@@ -31,14 +31,17 @@ class Callers:
         self._transport = transport
         self._clients: list[httpx.AsyncClient] = []
 
-    async def key(self, role: Role | str = Role.FOUNDER, tenant_id: UUID | None = None) -> str:
-        """A new API key of a user with this role."""
+    async def key(
+        self, role: Role | str = Role.FOUNDER, tenant_id: UUID | None = None, agent_id: str | None = None
+    ) -> str:
+        """A new API key of a user with this role, or of an agent that acts for them."""
         tenant_id = tenant_id or self._zora.tenant_id
         (user,) = await self._zora.call("ensure_user", tenant_id=tenant_id, email=f"{role}@example.org", role=str(role))
         made = new_key()
         await self._zora.call(
-            "create_api_key", tenant_id=tenant_id, user_id=user["id"], name="test", prefix=made.prefix, hash=made.hash
-        )
+            "create_api_key", tenant_id=tenant_id, user_id=user["id"], name="test", prefix=made.prefix, hash=made.hash,
+            agent_id=agent_id,
+        )  # fmt: skip
         return made.key
 
     async def client(self, role: Role | str = Role.FOUNDER, tenant_id: UUID | None = None) -> httpx.AsyncClient:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hmac
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -30,8 +31,9 @@ from zora_core.api.keys import new_key
 from zora_core.api.limits import RateLimiter
 from zora_core.api.server import api_for, check_binding, start_link
 from zora_core.api.state import Api
+from zora_core.effects import effect_of
 from zora_core.errors import ConfigurationError
-from zora_core.models import Role
+from zora_core.models import Role, Suggestion
 from zora_core.settings import Settings
 
 # Which role a route needs at least; None is no credential at all.
@@ -49,15 +51,38 @@ LEAST: dict[str, Role | None] = {
     "list_memory": Role.VIEWER,
     "list_suggestions": Role.VIEWER,
     "get_suggestion": Role.VIEWER,
+    "list_policies": Role.VIEWER,
+    "list_pauses": Role.VIEWER,
     "metrics": Role.VIEWER,
     "create_task": Role.MEMBER,
     "create_tasks": Role.MEMBER,
     "validate_task": Role.MEMBER,
     "cancel_task": Role.BRAND_ADMIN,
     "retry_task": Role.BRAND_ADMIN,
+    "create_suggestion": Role.MEMBER,
+    "decide_suggestion": Role.BRAND_ADMIN,
+    "undo_suggestion": Role.BRAND_ADMIN,
+    "set_policy": Role.BRAND_ADMIN,
+    "remove_policy": Role.BRAND_ADMIN,
+    "pause": Role.BRAND_ADMIN,
+    "resume": Role.BRAND_ADMIN,
 }
-BODIES = {"create_task": task(), "create_tasks": {"tasks": [task()]}, "validate_task": task()}
-GOOD = {"create_task": 201, "create_tasks": 201}
+PEOPLE = {"decide_suggestion", "undo_suggestion", "set_policy", "remove_policy", "pause", "resume"}
+"""What no agent may do, whatever its credential's role."""
+ADVICE = {
+    "agent_id": "EIVOR", "suggestion_type": "advice", "title": "Tidy up",
+    "evidence": [{"kind": "metric", "name": "memories", "value": 7, "unit": "rows"}],
+}  # fmt: skip
+BODIES = {
+    "create_task": task(),
+    "create_tasks": {"tasks": [task()]},
+    "validate_task": task(),
+    "create_suggestion": ADVICE,
+    "decide_suggestion": {"decision": "reject", "reason": "no"},
+    "set_policy": {"max_risk_level": "low"},
+    "pause": {"agent_id": "AEGIS"},
+}
+GOOD = {"create_task": 201, "create_tasks": 201, "create_suggestion": 201}
 NOWHERE = "0199d2c4-9b0e-7c3a-8f52-5a6b83c73447"
 EVENTS = "/api/agents/tasks/events"
 
@@ -89,12 +114,42 @@ class Calls:
         task_id = await self._zora.create("EIVOR", "summarize_recent_events")
         if name == "retry_task":
             await self._zora.call("cancel_agent_task", tenant_id=self._zora.tenant_id, id=task_id)
-        if name == "get_suggestion":
-            return await self._zora.seed(
-                "agent_suggestions", id=uuid4(), agent_id="EIVOR", task_id=task_id, suggestion_type="page", title="t",
-                target={}, evidence=[], risk_level="low", status="proposed",
-            )  # fmt: skip
+        if name in ("get_suggestion", "decide_suggestion"):
+            (row,) = await self._zora.call(
+                "propose_agent_suggestion",
+                tenant_id=self._zora.tenant_id,
+                agent_id="EIVOR",
+                suggestion={**ADVICE, "title": str(uuid4()), "target": {"id": str(uuid4())}},
+            )
+            return row["id"]
+        if name == "undo_suggestion":
+            return await self._applied()
+        if name == "remove_policy":
+            await self._zora.call("set_agent_task_policy", tenant_id=self._zora.tenant_id, task_type="t")
+        if name == "resume":
+            await self._zora.call("pause_agents", tenant_id=self._zora.tenant_id, agent_id="AEGIS")
         return task_id
+
+    async def _applied(self) -> UUID:
+        mission = {"title": str(uuid4()), "category": "energy"}
+        made = Suggestion(
+            suggestion_type="create_climate_missions", title="t", suggested_value=mission,
+            evidence=ADVICE["evidence"],
+        )  # fmt: skip
+        (row,) = await self._zora.call(
+            "propose_agent_suggestion",
+            tenant_id=self._zora.tenant_id,
+            agent_id="ORACLE",
+            suggestion={**made.model_dump(mode="json"), "effect": effect_of(made)},
+        )
+        await self._zora.call(
+            "decide_agent_suggestion",
+            tenant_id=self._zora.tenant_id,
+            id=row["id"],
+            decision="approve",
+            digest=row["effect_digest"],
+        )
+        return row["id"]
 
     async def __call__(self, name: str, token: str | None, thing: UUID | None) -> httpx.Response:
         """One answer; of a stream its beginning, of a WebSocket its denial or 101."""
@@ -102,6 +157,7 @@ class Calls:
             return await self._watch(name, token, thing)
         method, path = self._paths[name]
         path = path.replace("{task_id}", str(thing)).replace("{suggestion_id}", str(thing))
+        path = path.replace("{task_type}", "t").replace("{agent_id}", "AEGIS")
         return await self._callers.with_token(token).request(method, path, json=BODIES.get(name))
 
     async def _watch(self, name: str, token: str | None, thing: UUID | None) -> httpx.Response:
@@ -170,6 +226,20 @@ async def test_each_role_may_do_what_it_is_there_for_and_nothing_above_it(
                 assert answer.status_code == good, f"{name} as {role}: {answer.status_code} {answer.text[:300]}"
 
 
+async def test_an_agents_credential_decides_nothing_whatever_its_role(
+    zora: Zora, callers: Callers, calls: Calls
+) -> None:
+    things = {name: await calls.thing(name) for name in PEOPLE}
+    key = await callers.key(agent_id="SAM")
+    before = await everything_stored(zora)
+    for name in PEOPLE:
+        error = envelope(await calls(name, key, things[name]), 403, "FORBIDDEN", name)
+        assert error["message"] == "people decide this, and this credential is SAM's"
+    assert await everything_stored(zora) == before
+    answer = await callers.with_token(key).get("/api/agents/suggestions")
+    assert answer.status_code == 200, "everything else it may"
+
+
 async def test_without_a_good_credential_nothing_is_served_but_the_status(
     zora: Zora, callers: Callers, calls: Calls
 ) -> None:
@@ -221,8 +291,16 @@ async def test_a_header_that_is_not_bearer_and_a_credential_is_none(callers: Cal
 
 async def test_another_tenants_things_are_not_there(zora: Zora, callers: Callers, calls: Calls) -> None:
     own, other = await callers.key(Role.FOUNDER), await callers.key(Role.FOUNDER, OTHER_TENANT_ID)
-    named = ["get_task", "explain_task", "cancel_task", "retry_task", "get_suggestion"]
-    assert set(named) == {route.name for route in routes() if "_id}" in route.path_format}
+    named = [
+        "get_task",
+        "explain_task",
+        "cancel_task",
+        "retry_task",
+        "get_suggestion",
+        "decide_suggestion",
+        "undo_suggestion",
+    ]
+    assert set(named) == {route.name for route in routes() if re.search("(task|suggestion)_id}", route.path_format)}
     things = {name: await calls.thing(name) for name in named}
     before = await everything_stored(zora)
     for name, thing in things.items():

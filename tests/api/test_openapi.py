@@ -59,7 +59,7 @@ def test_the_document_is_valid_openapi(document: Document) -> None:
         assert set(keywords(schema)) <= {
             "$ref", "additionalProperties", "anyOf", "const", "default", "description", "discriminator", "enum",
             "examples", "exclusiveMinimum", "format", "items", "maxItems", "maxLength", "maximum", "minItems",
-            "minLength", "minimum", "oneOf", "pattern", "properties", "required", "title", "type",
+            "minLength", "minProperties", "minimum", "oneOf", "pattern", "properties", "required", "title", "type",
         }, "a word that is none of JSON Schema's constrains nothing"  # fmt: skip
 
 
@@ -189,10 +189,27 @@ async def test_every_example_of_a_body_is_accepted(document: Document, founder: 
             if "{task_id}" in path:
                 created = await founder.post("/api/agents/tasks", json=task())
                 path = path.replace("{task_id}", created.json()["data"]["id"])
+            if "{suggestion_id}" in path:
+                path = path.replace("{suggestion_id}", await a_suggestion(founder, applied="undo" in path))
+            path = path.replace("{task_type}", "research_topic")
             answer = await founder.request(method, path, json=body)
             assert answer.is_success, (where, body, answer.text)
             tried += 1
-    assert tried == 12 + 12 + 1 + 1
+    assert tried == 12 + 12 + 1 + 1 + 5
+
+
+async def a_suggestion(founder: httpx.AsyncClient, *, applied: bool) -> str:
+    body = {
+        "agent_id": "ORACLE", "suggestion_type": "create_climate_missions", "title": "t", "target": {},
+        "suggested_value": {"title": f"applied {applied}", "category": "energy"},
+        "evidence": [{"kind": "metric", "name": "n", "value": 1, "unit": "kg"}],
+    }  # fmt: skip
+    made = (await founder.post("/api/agents/suggestions", json=body)).json()["data"]
+    if applied:
+        decision = {"decision": "approve", "digest": made["effect_digest"]}
+        answer = await founder.post(f"/api/agents/suggestions/{made['id']}/decision", json=decision)
+        assert answer.json()["data"]["status"] == "applied", answer.text
+    return str(made["id"])
 
 
 @pytest.mark.parametrize(

@@ -31,10 +31,13 @@ CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 def filter_failure(context: HookContext, failure: Failure, case: Case, response: Response) -> bool:
     """Let the server refuse cursors that it never gave: for texts of its own, JSON Schema has no word.
 
-    Nor has it one for parameters that exclude each other, as `cursor`, `query` and `offset` do.
+    Nor has it one for parameters that exclude each other, as `cursor`, `query` and `offset` do. And a null that one
+    answer holds is no id for the next request.
     """
     from schemathesis.openapi.checks import RejectedPositiveData
 
+    if isinstance(failure, RejectedPositiveData) and None in case.path_parameters.values():
+        return False
     if not isinstance(failure, RejectedPositiveData) or not {"cursor", "query"} & set(case.query):
         return True
     details: list[dict[str, Any]] = response.json()["error"]["details"]

@@ -78,6 +78,7 @@ async def test_a_working_key_tells_whom_it_stands_for(zora: Zora) -> None:
             "tenant_id": zora.tenant_id,
             "user_id": owner["id"],
             "role": "brand_admin",
+            "agent_id": None,
         }
     ]
 

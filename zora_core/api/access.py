@@ -19,7 +19,7 @@ from starlette.requests import HTTPConnection
 from zora_core.api.errors import Forbidden, Unauthorized
 from zora_core.api.keys import parse_key
 from zora_core.errors import ConfigurationError
-from zora_core.models import Role
+from zora_core.models import AgentId, Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,7 +37,8 @@ class Principal:
     """Whom a credential stands for.
 
     `label` names the credential in logs and for rate limits: a key's prefix, or `user:` and an id. `expires_at` is when
-    a token expires, in Unix time; None for a key, whose time the database watches.
+    a token expires, in Unix time; None for a key, whose time the database watches. `agent_id` is the agent that holds
+    the credential; None for people and their programs.
     """
 
     tenant_id: UUID
@@ -45,6 +46,7 @@ class Principal:
     role: Role
     label: str
     expires_at: float | None = None
+    agent_id: str | None = None
 
 
 class Credentials:
@@ -104,6 +106,7 @@ class Credentials:
             user_id=row["user_id"],
             role=Role(row["role"]),
             label=prefix,
+            agent_id=row["agent_id"],
         )
 
     async def _token(self, token: str) -> Principal:
@@ -140,8 +143,15 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
         raise _InvalidClaim(f"role must be one of {', '.join(Role)}")
     if type(claims["exp"]) not in (int, float):  # the library takes a text or true as well; RFC 7519 does not
         raise _InvalidClaim("exp must be a number")
+    agent_id = claims.get("agent_id")
+    if agent_id is not None and agent_id not in list(AgentId):
+        raise _InvalidClaim(f"agent_id must be one of {', '.join(AgentId)}")
     return Principal(
-        **ids, role=Role(claims["role"]), label=f"user:{ids['user_id']}", expires_at=float(int(claims["exp"]))
+        **ids,
+        role=Role(claims["role"]),
+        label=f"user:{ids['user_id']}",
+        expires_at=float(int(claims["exp"])),
+        agent_id=agent_id,
     )
 
 
@@ -189,11 +199,14 @@ async def caller(connection: HTTPConnection, token: str, role: Role) -> Caller:
     return Caller(api, principal)
 
 
-def needs(role: Role) -> Any:
-    """Declare at a route which role it needs; gives the `Caller`."""
+def needs(role: Role, *, person: bool = False) -> Any:
+    """Declare at a route which role it needs, and whether only people may, not agents; gives the `Caller`."""
 
     async def authorised(connection: HTTPConnection) -> Caller:
-        return await caller(connection, bearer(connection), role)
+        found = await caller(connection, bearer(connection), role)
+        if person and found.principal.agent_id is not None:
+            raise Forbidden(f"people decide this, and this credential is {found.principal.agent_id}'s")
+        return found
 
     authorised.role = role  # type: ignore[attr-defined]
     return Depends(authorised)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from zora_core.api import agents, docs, errors, events, openapi, records, status, tasks
+from zora_core.api import agents, docs, errors, events, openapi, policies, records, status, suggestions, tasks
 from zora_core.api.middleware import RequestMiddleware
 from zora_core.api.state import Api
 
 # The fixed paths under /api/agents/tasks come before /{task_id}.
-ROUTERS = (events.router, tasks.router, agents.router, records.router, status.router)
+ROUTERS = (
+    events.router, tasks.router, agents.router, suggestions.router, policies.router, records.router, status.router,
+)  # fmt: skip
 
 
 def routes() -> list[APIRoute]:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, RootModel, ValidationError
 from pydantic_core import PydanticCustomError
 from starlette.exceptions import HTTPException
 
@@ -33,7 +33,7 @@ def _storable_text(value: str) -> str:
     return value
 
 
-def _storable(value: dict[str, Any]) -> dict[str, Any]:
+def storable(value: dict[str, Any]) -> dict[str, Any]:
     """PostgreSQL's jsonb takes no NUL characters and no numbers that are not finite; ours are not deeper than 32."""
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
@@ -57,6 +57,16 @@ def _storable(value: dict[str, Any]) -> dict[str, Any]:
     raise PydanticCustomError("value", f"must not be nested deeper than {MAX_DEPTH} levels")
 
 
+NOT_BLANK = r"[^\s\x1c-\x1f\x85]"  # as a JSON Schema's pattern says it
+
+
+def not_blank(value: Any) -> Any:
+    """Refuse a text of nothing but space."""
+    if isinstance(value, str) and not value.strip():
+        raise PydanticCustomError("blank", "must not be blank")
+    return value
+
+
 async def _read(request: Request) -> bytes:
     """The body, however it is sent, unless it is longer than we take."""
     length = request.headers.get("content-length", "")
@@ -71,7 +81,7 @@ async def _read(request: Request) -> bytes:
 
 
 StorableText = Annotated[str, AfterValidator(_storable_text)]
-StorableObject = Annotated[dict[str, Any], AfterValidator(_storable)]
+StorableObject = Annotated[dict[str, Any], AfterValidator(storable)]
 
 
 def json_body(model: type[Model], *, optional: bool = False) -> Any:
@@ -92,6 +102,8 @@ def json_body(model: type[Model], *, optional: bool = False) -> Any:
             errors = error.errors(include_url=False, include_input=False, include_context=False)
             if errors[0]["type"] == "json_invalid":
                 raise InvalidJson(str(errors[0]["msg"]).replace("Invalid JSON", "the body is not JSON")) from None
+            if issubclass(model, RootModel):  # a mistake is told by its field, without the kind of body that was chosen
+                errors = [{**e, "loc": e["loc"][1:]} for e in errors]
             raise validation_failed(errors) from None
 
     read.body_model = model  # type: ignore[attr-defined]

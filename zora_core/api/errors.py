@@ -19,6 +19,7 @@ from zora_core.errors import (
     InvalidInput,
     InvalidPayload,
     InvalidState,
+    NotAllowed,
     NotFound,
     UnknownTaskType,
     ZoraError,
@@ -60,6 +61,7 @@ class RateLimited(ZoraError):
 ANSWERS: dict[type[ZoraError], tuple[int, str]] = {
     Unauthorized: (401, "UNAUTHORIZED"),
     Forbidden: (403, "FORBIDDEN"),
+    NotAllowed: (403, "FORBIDDEN"),
     NotFound: (404, "NOT_FOUND"),
     InvalidJson: (400, "INVALID_JSON"),
     ValidationFailed: (400, "VALIDATION_ERROR"),

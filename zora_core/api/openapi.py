@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 from pydantic.json_schema import models_json_schema
 
 from zora_core import __version__
@@ -27,7 +27,9 @@ Tasks for six agents, their live status, and what they leave behind.
 
 Every request but `/api/status` needs `Authorization: Bearer` with an API key (`zora keys create`) or an HS256 token
 with the claims `tenant_id`, `user_id`, `role` and `exp`. The tenant comes from the credential. Roles, weakest first:
-viewer (reads), member (creates tasks), brand_admin (cancels and retries), founder.
+viewer (reads), member (creates tasks and suggestions), brand_admin (decides, cancels, retries, pauses, sets policies),
+founder. A credential that an agent holds (`zora keys create --agent`, or a token with the claim `agent_id`) never
+decides, whatever its role.
 
 Success is `{"data": …}`, a list also has `pagination`; failure is `{"error": {"code", "message", "details"}}`. Each
 answer has an `X-Request-ID`, the one that was sent or a new one, which the log has too.
@@ -43,6 +45,8 @@ TAGS = {
     "live status": "What becomes of tasks, as it happens.",
     "agents": "Who can be asked for what.",
     "suggestions": "What the agents propose, for people to decide.",
+    "policies": "What needs no asking, and what does.",
+    "pauses": "The switch that stops all claims and all effects.",
     "records": "What the agents leave behind: journal and memory.",
     "status": "Whether the server works, and how much.",
 }
@@ -86,10 +90,13 @@ _DONE = {"200": "Done", "201": "Created"}
 # What can be done next with what an operation answers: by name the operation, its parameter, and where its value is.
 _NEXT_PAGE = ("cursor", "$response.body#/pagination/next_cursor")
 _CREATED_ID = ("task_id", "$response.body#/data/id")
+_SUGGESTION_ID = ("suggestion_id", "$response.body#/data/id")
 _LINKS = {
     "create_task": dict.fromkeys(("get_task", "explain_task", "cancel_task"), _CREATED_ID),
     "cancel_task": {"retry_task": _CREATED_ID},
     "retry_task": {"cancel_task": _CREATED_ID},
+    "create_suggestion": dict.fromkeys(("get_suggestion", "decide_suggestion"), _SUGGESTION_ID),
+    "decide_suggestion": dict.fromkeys(("get_suggestion", "undo_suggestion"), _SUGGESTION_ID),
     "list_tasks": {"list_tasks": _NEXT_PAGE},
     "list_suggestions": {"list_suggestions": _NEXT_PAGE},
     "list_journal": {"list_journal": _NEXT_PAGE},
@@ -301,6 +308,8 @@ def _fits(task_type: TaskType, payload: dict[str, Any]) -> bool:
 def _examples_of(model: type[BaseModel], tasks: dict[str, Any]) -> dict[str, Any]:
     """Examples of a body: tasks, many tasks, or the first examples of its fields."""
     values = {name: field.examples[0] for name, field in model.model_fields.items() if field.examples}
+    if issubclass(model, RootModel):
+        (values,) = cast(dict[str, Any], model.model_config["json_schema_extra"])["examples"]
     match model.__name__:
         case "TaskCreate":
             return {name: {"$ref": f"#/components/examples/{name}"} for name in tasks}

@@ -1,4 +1,4 @@
-"""`/api/journal`, `/api/memory` and `/api/agents/suggestions`: what the agents leave behind, to be read."""
+"""`/api/journal` and `/api/memory`: what the agents leave behind, to be read."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Query, Response
 
 from zora_core.api.access import Caller, needs
-from zora_core.api.answers import Cursor, Limit, Offset, One, Page, one, page, read_cursor, refuse_both, write_cursor
+from zora_core.api.answers import Cursor, Limit, Offset, Page, page, read_cursor, refuse_both, write_cursor
 from zora_core.api.bodies import StorableText, known_parameters
 from zora_core.api.errors import ValidationFailed
 from zora_core.api.tasks import AnyCaseAgent
-from zora_core.models import JournalEntry, MemoryEvent, Role, SuggestionRecord
+from zora_core.models import JournalEntry, MemoryEvent, Role
 
 router = APIRouter(prefix="/api", dependencies=[known_parameters])
 
@@ -25,7 +25,6 @@ MemoryType = Literal[
     "decision", "reflection", "artifact", "conversation", "plan", "result", "research", "design", "safety_review",
     "climate_data", "brand_data",
 ]  # fmt: skip
-SuggestionStatus = Literal["proposed", "approved", "applied", "rejected", "expired", "superseded"]
 OfTask = Annotated[UUID | None, Query(description="Only of this task.")]
 OfAgent = Annotated[AnyCaseAgent | None, Query(description="Only this agent's.")]
 
@@ -43,7 +42,7 @@ async def list_journal(
 ) -> Response:
     """The append-only journal, newest first."""
     filters = {"category": category, "task_id": task_id}
-    return await _newest(caller, "journal_entries", JournalEntry, filters, limit, offset, cursor)
+    return await newest(caller, "journal_entries", JournalEntry, filters, limit, offset, cursor)
 
 
 @router.get(
@@ -71,52 +70,15 @@ async def list_memory(
     """EIVOR's memory, newest first; or, with `query`, what fits it best among the newest 20,000."""
     filters = {"archived": archived, "agent": agent, "memory_type": memory_type}
     if query is None:
-        return await _newest(caller, "memory_events", MemoryEvent, filters, limit, offset, cursor)
+        return await newest(caller, "memory_events", MemoryEvent, filters, limit, offset, cursor)
     if offset or cursor is not None:
         message = "a query has one page: leave offset and cursor out"
         raise ValidationFailed(message, [{"field": "offset" if offset else "cursor", "message": message}])
     found = await caller.call("search_memory_events", query=query, **filters, limit=limit)
-    return page(_shown(MemoryEvent, found), limit=limit, offset=0, total=len(found))
+    return page(shown(MemoryEvent, found), limit=limit, offset=0, total=len(found))
 
 
-@router.get(
-    "/agents/suggestions",
-    response_model=Page[SuggestionRecord],
-    tags=["suggestions"],
-    name="list_suggestions",
-    summary="List suggestions",
-)
-async def list_suggestions(
-    caller: Annotated[Caller, needs(Role.VIEWER)],
-    status: Annotated[SuggestionStatus | None, Query(description="Only in this state.")] = None,
-    agent_id: OfAgent = None,
-    task_id: OfTask = None,
-    limit: Limit = 50,
-    offset: Offset = 0,
-    cursor: Cursor = None,
-) -> Response:
-    """What the agents propose, newest first."""
-    filters = {"status": status, "agent_id": agent_id, "task_id": task_id}
-    return await _newest(caller, "agent_suggestions", SuggestionRecord, filters, limit, offset, cursor)
-
-
-@router.get(
-    "/agents/suggestions/{suggestion_id}",
-    response_model=One[SuggestionRecord],
-    tags=["suggestions"],
-    name="get_suggestion",
-    summary="Read a suggestion",
-)
-async def get_suggestion(
-    caller: Annotated[Caller, needs(Role.VIEWER)],
-    suggestion_id: Annotated[UUID, Path(description="The suggestion's id.")],
-) -> Response:
-    """One suggestion: what would change, from what to what, and on what evidence."""
-    rows = await caller.call("get_agent_suggestion", id=str(suggestion_id))
-    return one(_shown(SuggestionRecord, rows)[0])
-
-
-async def _newest(
+async def newest(
     caller: Caller, table: str, model: Any, filters: dict[str, Any], limit: int, offset: int, cursor: str | None
 ) -> Response:
     """A page of an append-only table, whose time-ordered ids are its order."""
@@ -127,7 +89,7 @@ async def _newest(
         caller.call(f"count_{table}", **filters),
     )
     return page(
-        _shown(model, rows),
+        shown(model, rows),
         limit=limit,
         offset=offset,
         total=counted["total"],
@@ -136,5 +98,6 @@ async def _newest(
     )
 
 
-def _shown(model: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def shown(model: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The columns of rows that a model names."""
     return [{name: row[name] for name in model.model_fields} for row in rows]

@@ -27,7 +27,15 @@ from zora_core.api.answers import (
     refuse_both,
     write_cursor,
 )
-from zora_core.api.bodies import Body, StorableObject, StorableText, json_body, known_parameters
+from zora_core.api.bodies import (
+    NOT_BLANK,
+    Body,
+    StorableObject,
+    StorableText,
+    json_body,
+    known_parameters,
+    not_blank,
+)
 from zora_core.api.errors import ValidationFailed
 from zora_core.errors import InvalidPayload, UnknownTaskType
 from zora_core.models import AgentId, Integer, Role, TaskRecord, integral
@@ -55,12 +63,6 @@ AnyCaseAgent = Annotated[AgentId, BeforeValidator(_upper)]
 TaskId = Annotated[UUID, Path(description="The task's id.")]
 
 
-def _not_blank(value: Any) -> Any:
-    if isinstance(value, str) and not value.strip():
-        raise PydanticCustomError("blank", "must not be blank")
-    return value
-
-
 def _exact(value: Any) -> Any:
     """A number would be taken for seconds since 1970, in quotes, too: "20260101" for a day of that year.
 
@@ -83,11 +85,11 @@ class TaskCreate(Body):
 
     agent_id: AnyCaseAgent = Field(description="Which agent; upper and lower case are the same.")
     task_type: StorableText = Field(min_length=1, max_length=100, description="One of the agent's task types.")
-    title: Annotated[StorableText, BeforeValidator(_not_blank)] = Field(
+    title: Annotated[StorableText, BeforeValidator(not_blank)] = Field(
         min_length=1,
         max_length=500,
         description="What the task is about, for people.",
-        json_schema_extra={"pattern": r"[^\s\x1c-\x1f\x85]"},  # as _not_blank
+        json_schema_extra={"pattern": NOT_BLANK},
     )
     description: StorableText | None = Field(default=None, max_length=20_000, description="More about it.")
     payload: StorableObject = Field(default_factory=dict, description="The task type's parameters.")

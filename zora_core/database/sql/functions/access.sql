@@ -39,16 +39,21 @@ begin
 
     grant usage on schema public to zora_api;
     grant select on
-        tenants, users, agent_tasks, journal_entries, memory_events, agent_suggestions, climate_profiles,
-        climate_missions, frontend_configs
+        tenants, users, agent_tasks, journal_entries, journal_blocks, memory_events, agent_suggestions,
+        climate_profiles, climate_missions, frontend_configs, agent_task_policies, agent_pauses, autonomy_schedules
     to zora_api;
-    grant insert, update on agent_tasks to zora_api;
-    grant insert on journal_entries to zora_api;
+    grant insert, update on agent_tasks, agent_suggestions to zora_api;
+    grant insert on journal_entries, memory_events to zora_api;
+    grant insert, delete on agent_task_policies, agent_pauses to zora_api;
+    -- What an approved suggestion may change; see effect_tables().
+    grant insert, update, delete on climate_missions, frontend_configs, autonomy_schedules to zora_api;
+    grant update (tags, archived_at) on memory_events to zora_api;
     grant select, insert, update, delete on agent_task_watchers to zora_api;
 
     foreach v_table in array array[
-        'users', 'agent_tasks', 'journal_entries', 'memory_events', 'agent_suggestions', 'climate_profiles',
-        'climate_missions', 'frontend_configs', 'agent_task_watchers'
+        'users', 'agent_tasks', 'journal_entries', 'journal_blocks', 'memory_events', 'agent_suggestions',
+        'climate_profiles', 'climate_missions', 'frontend_configs', 'agent_task_watchers', 'agent_task_policies', 'agent_pauses',
+        'autonomy_schedules'
     ] loop
         if not exists (select from pg_policy where polrelid = v_table::regclass and polname = 'zora_api_tenant') then
             execute format(
@@ -58,6 +63,9 @@ begin
     end loop;
     if not exists (select from pg_policy where polrelid = 'tenants'::regclass and polname = 'zora_api_tenant') then
         create policy zora_api_tenant on tenants to zora_api using (id = (select zora_tenant()));
+    end if;
+    if not exists (select from pg_policy where polname = 'zora_api_everybody') then
+        create policy zora_api_everybody on agent_task_policies for select to zora_api using (tenant_id is null);
     end if;
 end
 $access$;

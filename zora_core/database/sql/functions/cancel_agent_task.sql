@@ -27,6 +27,11 @@ begin
     where t.id = p_id
     returning * into v_task;
 
+    -- Whether it may run is no longer a question.
+    update agent_suggestions as s
+    set status = 'superseded'
+    where s.tenant_id = p_tenant_id and s.task_id = p_id and s.suggestion_type = 'run_task' and s.status = 'proposed';
+
     insert into journal_entries (
         tenant_id, category, event_type, title, body, details, author, task_id, related_entity_ids, created_at
     ) values (

@@ -1,6 +1,8 @@
 -- Claim up to p_limit ready tasks of a tenant for a worker: highest priority first, then oldest. Every claim writes a
 -- fresh lease token; whoever holds it, and nobody else, may heartbeat and settle the task.
 --
+-- What is paused is passed over.
+--
 -- Rows locked by another claim are skipped, so claimers never wait for one another. The ids pass through an array: it is
 -- computed once (an inlined subquery could run again for each row, and claim more than p_limit), and it is planned as
 -- short, where a join with a query of unknown limit is planned as a tenth of the table and reads all of it.
@@ -20,6 +22,7 @@ create or replace function claim_agent_tasks(
             select n.id
             from agent_tasks as n
             where n.tenant_id = p_tenant_id and n.status = 'pending' and n.waiting_for is null
+                and not is_paused(p_tenant_id, n.agent_id)
             order by n.priority desc, n.created_at, n.id
             limit p_limit
             for update skip locked

@@ -4,6 +4,8 @@
 -- something else (another agent, type or payload) is an error, and nothing is created. Returns the created tasks in their
 -- order, then the earlier ones, without what only a run brings about.
 --
+-- Tasks of a type that a policy lets run only after approval wait for it, and a person is asked.
+--
 -- p_created_by need not be one of our users: a token may name somebody whom another system knows. The journal keeps it.
 --
 -- plpgsql and two statements, because the second must see what another transaction committed while the first waited.
@@ -78,7 +80,10 @@ begin
         )
         select v_ids[e.position], p_tenant_id, upper(t.agent_id), t.task_type, t.title, t.description,
             coalesce(t.payload, '{}'), coalesce(t.priority, 0), t.run_at,
-            case when t.run_at > zora_now() then 'run_at' end, coalesce(t.max_attempts, 3), t.timeout_seconds,
+            case
+                when (select not o.auto_execute from agent_task_policy(p_tenant_id, t.task_type) as o) then 'approval'
+                when t.run_at > zora_now() then 'run_at'
+            end, coalesce(t.max_attempts, 3), t.timeout_seconds,
             t.idempotency_key, (select u.id from users as u where u.tenant_id = p_tenant_id and u.id = p_created_by),
             zora_now()
         from jsonb_array_elements(p_tasks) with ordinality as e (task, position)
@@ -99,11 +104,16 @@ begin
                 'priority', i.priority, 'attempt', 0, 'created_by_user_id', p_created_by),
             lower(i.agent_id), i.id, array[i.id], zora_now()
         from inserted as i
+    ), asked as (
+        select ask_to_run(i.tenant_id, i.id, i.agent_id, i.task_type, i.title, i.payload)
+        from inserted as i
+        where i.waiting_for = 'approval'
     )
     select a.id, a.tenant_id, a.agent_id::text, a.task_type::text, a.status::text, a.waiting_for, a.priority,
         a.title::text, a.description, a.payload, a.attempt, a.max_attempts, a.timeout_seconds, a.run_at,
         a.idempotency_key, a.created_by_user_id, a.created_at, a.updated_at, true
     from inserted as a
+    where (select count(*) from asked) is not null
     order by a.id;
 
     if not p_tasks @? '$[*].idempotency_key' then

@@ -1,9 +1,11 @@
--- Put a failed task back into the queue with all its attempts. A task that a person rejected stays rejected.
+-- Put a failed task back into the queue with all its attempts. A task that a person rejected stays rejected; one that
+-- needs approval and was cancelled before it had it waits for it again.
 create or replace function retry_agent_task(
     p_tenant_id uuid, p_id uuid, p_user_id uuid default null
 ) returns setof agent_tasks language plpgsql as $$
 declare
     v_task agent_tasks;
+    v_asks boolean;
 begin
     select * into v_task from agent_tasks as t where t.tenant_id = p_tenant_id and t.id = p_id for update;
     if not found then
@@ -14,8 +16,10 @@ begin
         raise exception 'task % was rejected by a person: create a new task instead', p_id using errcode = 'PT409';
     end if;
 
+    select not o.auto_execute and not may_run(p_tenant_id, p_id) into v_asks
+    from agent_task_policy(p_tenant_id, v_task.task_type) as o;
     update agent_tasks as t
-    set status = 'pending', waiting_for = null, run_at = null, attempt = 0, lost_leases = 0, failure_kind = null,
+    set status = 'pending', waiting_for = case when v_asks then 'approval' end, run_at = null, attempt = 0, lost_leases = 0, failure_kind = null,
         error_message = null, completed_at = null, started_at = null, lease_token = null, lease_expires_at = null,
         worker_id = null, cancel_requested_at = null, progress = null, progress_message = null,
         updated_at = zora_now()
@@ -31,6 +35,9 @@ begin
             'status', 'pending', 'priority', v_task.priority, 'attempt', 0, 'by_user_id', p_user_id),
         coalesce(p_user_id::text, 'operator'), v_task.id, array[v_task.id], zora_now()
     );
+    if v_asks then
+        perform ask_to_run(v_task.tenant_id, v_task.id, v_task.agent_id, v_task.task_type, v_task.title, v_task.payload);
+    end if;
     perform pg_notify('agent_tasks', v_task.tenant_id::text);
     perform announce_agent_tasks(v_task.tenant_id);
     return next v_task;

@@ -36,11 +36,13 @@ begin
 end
 $$;
 
--- Keep a key that the caller has made: its prefix and its SHA-256.
+-- Keep a key that the caller has made: its prefix and its SHA-256. One that an agent holds names the agent.
 create or replace function create_api_key(
-    p_tenant_id uuid, p_user_id uuid, p_name text, p_prefix text, p_hash bytea, p_expires_at timestamptz default null
+    p_tenant_id uuid, p_user_id uuid, p_name text, p_prefix text, p_hash bytea, p_expires_at timestamptz default null,
+    p_agent_id text default null
 ) returns table (
-    id uuid, name text, prefix text, email text, role text, created_at timestamptz, expires_at timestamptz
+    id uuid, name text, prefix text, email text, role text, agent_id text, created_at timestamptz,
+    expires_at timestamptz
 ) language plpgsql as $$
 begin
     if coalesce(length(trim(p_name)), 0) not between 1 and 200 then
@@ -50,8 +52,8 @@ begin
     end if;
     return query
     with made as (
-        insert into api_keys as k (tenant_id, user_id, name, prefix, hash, expires_at, created_at)
-        values (p_tenant_id, p_user_id, trim(p_name), p_prefix, p_hash, p_expires_at, zora_now())
+        insert into api_keys as k (tenant_id, user_id, name, prefix, hash, expires_at, agent_id, created_at)
+        values (p_tenant_id, p_user_id, trim(p_name), p_prefix, p_hash, p_expires_at, p_agent_id, zora_now())
         returning k.*
     ), journalled as (
         insert into journal_entries (
@@ -59,11 +61,11 @@ begin
         )
         select m.tenant_id, 'config_change', 'api_key_created', 'API key created: ' || m.name,
             jsonb_build_object('api_key_id', m.id, 'prefix', m.prefix, 'user_id', m.user_id,
-                'expires_at', m.expires_at),
+                'agent_id', m.agent_id, 'expires_at', m.expires_at),
             'operator', array[m.id, m.user_id], zora_now()
         from made as m
     )
-    select m.id, m.name, m.prefix, u.email, u.role, m.created_at, m.expires_at
+    select m.id, m.name, m.prefix, u.email, u.role, m.agent_id, m.created_at, m.expires_at
     from made as m
     inner join users as u on u.id = m.user_id;
 end
@@ -73,10 +75,10 @@ $$;
 create or replace function list_api_keys(
     p_tenant_id uuid
 ) returns table (
-    id uuid, name text, prefix text, email text, role text, created_at timestamptz, expires_at timestamptz,
-    revoked_at timestamptz, state text
+    id uuid, name text, prefix text, email text, role text, agent_id text, created_at timestamptz,
+    expires_at timestamptz, revoked_at timestamptz, state text
 ) language sql stable as $$
-    select k.id, k.name, k.prefix, u.email, u.role, k.created_at, k.expires_at, k.revoked_at,
+    select k.id, k.name, k.prefix, u.email, u.role, k.agent_id, k.created_at, k.expires_at, k.revoked_at,
         case
             when k.revoked_at is not null then 'revoked'
             when k.expires_at <= zora_now() then 'expired'
@@ -121,9 +123,9 @@ $$;
 create or replace function working_api_keys(
     p_prefixes text []
 ) returns table (
-    prefix text, hash bytea, tenant_id uuid, user_id uuid, role text
+    prefix text, hash bytea, tenant_id uuid, user_id uuid, role text, agent_id text
 ) language sql stable security definer set search_path = public, pg_temp as $$
-    select k.prefix, k.hash, k.tenant_id, k.user_id, u.role
+    select k.prefix, k.hash, k.tenant_id, k.user_id, u.role, k.agent_id
     from api_keys as k
     inner join users as u on u.id = k.user_id
     where k.prefix = any (p_prefixes) and k.revoked_at is null and (k.expires_at is null or k.expires_at > zora_now())

@@ -1,0 +1,372 @@
+-- People decide on suggestions, and what they approved is done: once, wholly, and only if it is still what they saw.
+--
+--   proposed ─ approve ─► approved ─ apply_effect() ─► applied ─ undo ─► applied, undone_at set
+--       │ reject, deadline     └ the target changed ─► superseded, and a new proposal with what is there now
+--       └─► rejected, expired
+--
+-- Approval and application are one transaction. Only a pause comes between them; then a worker applies afterwards
+-- (attend_agent_suggestions). Plain advice has no effect and stays approved.
+
+-- A person by their e-mail address, as the journal names authors; user:<id> when a token names somebody who is not ours.
+create or replace function user_name(p_tenant_id uuid, p_user_id uuid) returns text language sql stable as $$
+    select coalesce(
+        (select u.email from users as u where u.tenant_id = p_tenant_id and u.id = p_user_id),
+        'user:' || p_user_id::text,
+        'operator'
+    )
+$$;
+
+-- Write what became of a suggestion into the journal.
+create or replace function journal_suggestion(
+    p_tenant_id uuid, p_id uuid, p_event_type text, p_author text, p_body text, p_details jsonb default '{}'
+) returns void language sql as $$
+    insert into journal_entries (
+        tenant_id, category, event_type, title, body, details, author, task_id, related_entity_ids, created_at
+    )
+    select s.tenant_id, 'decision', p_event_type,
+        initcap(replace(replace(p_event_type, 'agent_suggestion_', ''), '_', ' ')) || ': ' || s.title, p_body,
+        jsonb_build_object(
+            'suggestion_id', s.id, 'suggestion_type', s.suggestion_type, 'agent_id', s.agent_id, 'target', s.target,
+            'risk_level', s.risk_level, 'status', s.status, 'effect_digest', s.effect_digest,
+            'decided_by', s.decided_as
+        ) || p_details,
+        p_author, s.task_id, array_remove(array[s.id, s.task_id], null), zora_now()
+    from agent_suggestions as s
+    where s.tenant_id = p_tenant_id and s.id = p_id
+$$;
+
+-- EIVOR remembers a decision, so that it can be found and learnt from.
+create or replace function remember_decision(
+    p_tenant_id uuid, p_id uuid, p_decision text, p_reason text default null
+) returns void language sql as $$
+    insert into memory_events (tenant_id, agent, memory_type, content, tags, metadata, source_task_id, created_at)
+    select s.tenant_id, 'EIVOR', 'decision',
+        format('%s %s: %s%s', s.decided_as, p_decision, s.title, coalesce(' - ' || nullif(p_reason, ''), '')),
+        array['agent_suggestion', s.agent_id, s.suggestion_type, p_decision],
+        jsonb_build_object('suggestion_id', s.id, 'effect_digest', s.effect_digest), s.task_id, zora_now()
+    from agent_suggestions as s
+    where s.tenant_id = p_tenant_id and s.id = p_id
+$$;
+
+-- Raise PT403 unless this user may decide. Somebody who is not one of our users is known to whoever calls, by a token.
+create or replace function check_may_decide(p_tenant_id uuid, p_user_id uuid) returns void language plpgsql stable as $$
+declare
+    v_role text;
+begin
+    select u.role into v_role from users as u where u.tenant_id = p_tenant_id and u.id = p_user_id;
+    if v_role not in ('founder', 'brand_admin') then
+        raise exception 'suggestions are decided by a founder or a brand admin, not by a %', v_role
+            using errcode = 'PT403';
+    end if;
+end
+$$;
+
+-- Carry out an approved suggestion, once, and return it as it is then; unchanged while its agent is paused. When its target is no longer what the approver saw,
+-- it is superseded instead, and proposed anew on what is there now where that makes sense: when all that differs is the
+-- present value of what it would change. Internal: call decide_agent_suggestion() or attend_agent_suggestions().
+create or replace function apply_agent_suggestion(
+    p_tenant_id uuid, p_id uuid, p_user_id uuid default null
+) returns setof agent_suggestions language plpgsql as $$
+declare
+    v_suggestion agent_suggestions;
+    v_conflicts jsonb;
+    v_inverse jsonb;
+    v_changes jsonb;
+    v_done boolean;
+    v_next agent_suggestions;
+begin
+    select * into v_suggestion from agent_suggestions as s
+    where s.tenant_id = p_tenant_id and s.id = p_id and s.status = 'approved'
+    for update;
+    if not found then
+        raise exception 'suggestion % is not approved', p_id using errcode = 'PT409';
+    elsif v_suggestion.effect is null or is_paused(p_tenant_id, v_suggestion.agent_id) then
+        return next v_suggestion;
+        return;
+    end if;
+    select a.conflicts, a.inverse into v_conflicts, v_inverse
+    from apply_effect(p_tenant_id, v_suggestion.effect, p_user_id) as a;
+
+    if v_conflicts is null then
+        update agent_suggestions as s
+        set status = 'applied', applied_at = zora_now(), inverse = v_inverse
+        where s.tenant_id = p_tenant_id and s.id = p_id
+        returning * into v_suggestion;
+        perform journal_suggestion(p_tenant_id, p_id, 'agent_suggestion_applied', v_suggestion.decided_as, null);
+        return next v_suggestion;
+        return;
+    end if;
+
+    -- Every change that can be made on what is there now, made on it; a change that is there already is left out.
+    select
+        jsonb_agg(c.change || case c.change ->> 'op'
+            when 'update' then jsonb_build_object('before', coalesce(x.found, c.change -> 'before')) else '{}'
+        end order by c.number)
+        filter (where x.found is distinct from c.change -> 'after'),
+        bool_and(c.change ->> 'op' = 'update' and x.found is not null) filter (where x.change is not null)
+    into v_changes, v_done
+    from jsonb_array_elements(v_suggestion.effect -> 'changes') with ordinality as c (change, number)
+    left join (
+        select e.conflict -> 'change' as change, nullif(e.conflict -> 'found', 'null') as found
+        from jsonb_array_elements(v_conflicts) as e (conflict)
+    ) as x on x.change = c.change;
+
+    if v_done and v_changes is not null then
+        insert into agent_suggestions (
+            tenant_id, agent_id, task_id, suggestion_type, title, body, target, current_value, suggested_value, findings,
+            evidence, risk_level, effect, expires_at, remind_at, supersedes, created_at
+        )
+        values (
+            v_suggestion.tenant_id, v_suggestion.agent_id, v_suggestion.task_id, v_suggestion.suggestion_type,
+            v_suggestion.title, v_suggestion.body, v_suggestion.target, v_conflicts -> 0 -> 'found',
+            coalesce(v_suggestion.edited_value, v_suggestion.suggested_value), v_suggestion.findings,
+            v_suggestion.evidence, v_suggestion.risk_level, jsonb_build_object('changes', v_changes),
+            zora_now() + (v_suggestion.expires_at - v_suggestion.created_at),
+            zora_now() + (v_suggestion.expires_at - v_suggestion.created_at) * 0.75, v_suggestion.id, zora_now()
+        )
+        returning * into v_next;
+    end if;
+
+    update agent_suggestions as s
+    set status = 'superseded', superseded_by = v_next.id
+    where s.tenant_id = p_tenant_id and s.id = p_id
+    returning * into v_suggestion;
+    perform journal_suggestion(
+        p_tenant_id, p_id, 'agent_suggestion_superseded', v_suggestion.decided_as,
+        case
+            when v_next.id is not null then 'its target had changed; it is proposed anew on what is there now'
+            when v_done then 'everything is as it proposed already'
+            else 'its target is gone, or is no longer in a state in which this can be done'
+        end,
+        jsonb_build_object('conflicts', v_conflicts, 'superseded_by', v_next.id)
+    );
+    if v_next.id is not null then
+        perform journal_suggestion(
+            p_tenant_id, v_next.id, 'agent_suggestion_created', lower(v_next.agent_id), v_next.body,
+            jsonb_build_object('supersedes', v_suggestion.id)
+        );
+    end if;
+    return next v_suggestion;
+end
+$$;
+
+-- Decide on a suggestion: approve (with the digest of the effect that the approver saw, or with an edited value and its
+-- effect, which may change values but nothing else) or reject, with a reason. One decision wins; a second one is PT409,
+-- as is one on a suggestion whose effect is no longer the one that was seen. Returns the suggestion as it is then:
+-- applied; approved, when it has no effect or the agent is paused; superseded, when its target had changed; rejected.
+create or replace function decide_agent_suggestion(
+    p_tenant_id uuid, p_id uuid, p_decision text, p_digest text default null, p_reason text default null,
+    p_edited_value jsonb default null, p_edited_effect jsonb default null, p_user_id uuid default null
+) returns setof agent_suggestions language plpgsql as $$
+declare
+    v_suggestion agent_suggestions;
+    v_author constant text := user_name(p_tenant_id, p_user_id);
+begin
+    if p_decision not in ('approve', 'reject') or p_decision is null then
+        raise exception 'a decision is approve or reject, not %', quote_nullable(p_decision) using errcode = 'PT400';
+    elsif p_decision = 'reject' and coalesce(trim(p_reason), '') = '' then
+        raise exception 'a rejection needs a reason, from which the agents learn' using errcode = 'PT400';
+    elsif p_decision = 'approve' and p_digest is null then
+        raise exception 'an approval needs the effect_digest of what was seen' using errcode = 'PT400';
+    end if;
+    perform check_may_decide(p_tenant_id, p_user_id);
+    select * into v_suggestion from agent_suggestions as s where s.tenant_id = p_tenant_id and s.id = p_id for update;
+    if not found then
+        raise exception 'no suggestion %', p_id using errcode = 'PT404';
+    elsif v_suggestion.status <> 'proposed' then
+        raise exception 'suggestion % is % already%', p_id, v_suggestion.status,
+            coalesce(', decided by ' || v_suggestion.decided_as, '') using errcode = 'PT409';
+    elsif v_suggestion.expires_at <= zora_now() then
+        raise exception 'the time to decide on suggestion % has passed', p_id using errcode = 'PT409';
+    elsif p_digest <> v_suggestion.effect_digest then
+        raise exception 'suggestion % is not the one that was seen: its effect has the digest %, not %', p_id,
+            v_suggestion.effect_digest, p_digest using errcode = 'PT409';
+    elsif p_edited_value is not null and (
+        v_suggestion.effect is null or p_edited_effect is null or (
+            select array_agg(c.change - array['before', 'after', 'row', 'task'] order by c.number)
+            from jsonb_array_elements(p_edited_effect -> 'changes') with ordinality as c (change, number)
+            where c.change ->> 'op' <> 'release_task'
+        ) is distinct from (
+            select array_agg(c.change - array['before', 'after', 'row', 'task'] order by c.number)
+            from jsonb_array_elements(v_suggestion.effect -> 'changes') with ordinality as c (change, number)
+        )
+    ) then
+        raise exception 'an edit of suggestion % may change values, not what is changed', p_id using errcode = 'PT400';
+    end if;
+
+    update agent_suggestions as s
+    set status = case p_decision when 'approve' then 'approved' else 'rejected' end, reason = nullif(trim(p_reason), ''),
+        decided_by = (select u.id from users as u where u.tenant_id = p_tenant_id and u.id = p_user_id),
+        decided_as = v_author, decided_at = zora_now(), edited_value = p_edited_value,
+        effect = case when p_edited_value is null then s.effect else p_edited_effect end
+    where s.tenant_id = p_tenant_id and s.id = p_id
+    returning * into v_suggestion;
+    perform journal_suggestion(
+        p_tenant_id, p_id, 'agent_suggestion_' || v_suggestion.status, v_author, v_suggestion.reason,
+        jsonb_strip_nulls(jsonb_build_object('seen_digest', p_digest, 'edited_value', p_edited_value))
+            || jsonb_build_object('by_user_id', p_user_id)
+    );
+    perform remember_decision(p_tenant_id, p_id, v_suggestion.status, v_suggestion.reason);
+
+    if v_suggestion.status = 'approved' then
+        select * into v_suggestion from apply_agent_suggestion(p_tenant_id, p_id, p_user_id);
+    elsif v_suggestion.suggestion_type = 'run_task' then
+        perform reject_agent_task(p_tenant_id, v_suggestion.task_id, v_suggestion.decided_as, v_suggestion.reason);
+    end if;
+    perform announce_agent_tasks(p_tenant_id);
+    return next v_suggestion;
+end
+$$;
+
+-- A task that may not run fails, as rejected, and cannot be retried.
+create or replace function reject_agent_task(
+    p_tenant_id uuid, p_id uuid, p_author text, p_reason text
+) returns void language sql as $$
+    with rejected as (
+        update agent_tasks as t
+        set status = 'failed', waiting_for = null, failure_kind = 'rejected', completed_at = zora_now(),
+            updated_at = zora_now(),
+            error_message = format('rejected by %s: %s', p_author, p_reason)
+        where t.tenant_id = p_tenant_id and t.id = p_id and t.status = 'pending'
+        returning t.*
+    )
+    insert into journal_entries (
+        tenant_id, category, event_type, title, body, details, author, task_id, related_entity_ids, created_at
+    )
+    select r.tenant_id, 'agent_action', 'agent_task_failed', r.agent_id || ' task: ' || r.task_type || ' (failed)',
+        r.error_message,
+        jsonb_build_object('task_id', r.id, 'agent_id', r.agent_id, 'task_type', r.task_type, 'status', 'failed',
+            'priority', r.priority, 'attempt', r.attempt),
+        lower(r.agent_id), r.id, array[r.id], zora_now()
+    from rejected as r
+$$;
+
+-- Take an applied suggestion back, unless something has changed since that depends on it (PT409), or nothing takes it
+-- back.
+create or replace function undo_agent_suggestion(
+    p_tenant_id uuid, p_id uuid, p_reason text default null, p_user_id uuid default null
+) returns setof agent_suggestions language plpgsql as $$
+declare
+    v_suggestion agent_suggestions;
+    v_conflicts jsonb;
+begin
+    perform check_may_decide(p_tenant_id, p_user_id);
+    select * into v_suggestion from agent_suggestions as s where s.tenant_id = p_tenant_id and s.id = p_id for update;
+    if not found then
+        raise exception 'no suggestion %', p_id using errcode = 'PT404';
+    elsif v_suggestion.status <> 'applied' then
+        raise exception 'suggestion % is %: only an applied one can be undone', p_id, v_suggestion.status
+            using errcode = 'PT409';
+    elsif v_suggestion.undone_at is not null then
+        raise exception 'suggestion % was undone at %', p_id, v_suggestion.undone_at using errcode = 'PT409';
+    elsif v_suggestion.inverse is null then
+        raise exception 'nothing takes suggestion % back', p_id using errcode = 'PT409';
+    end if;
+    begin
+        select a.conflicts into v_conflicts from apply_effect(p_tenant_id, v_suggestion.inverse, p_user_id) as a;
+    exception
+        when foreign_key_violation then
+            raise exception 'suggestion % cannot be undone: something else refers to what it made', p_id
+                using errcode = 'PT409';
+    end;
+    if v_conflicts is not null then
+        raise exception 'suggestion % cannot be undone: % has changed since', p_id, coalesce(
+            v_conflicts -> 0 -> 'change' ->> 'table' || ' ' || coalesce(
+                v_conflicts -> 0 -> 'change' ->> 'key', v_conflicts -> 0 -> 'change' -> 'row' ->> 'id'
+            ),
+            'task ' || (v_conflicts -> 0 -> 'change' ->> 'id')
+        ) using errcode = 'PT409';
+    end if;
+    update agent_suggestions as s
+    set undone_at = zora_now(),
+        undone_by = (select u.id from users as u where u.tenant_id = p_tenant_id and u.id = p_user_id)
+    where s.tenant_id = p_tenant_id and s.id = p_id
+    returning * into v_suggestion;
+    perform journal_suggestion(
+        p_tenant_id, p_id, 'agent_suggestion_undone', user_name(p_tenant_id, p_user_id), p_reason,
+        jsonb_build_object('by_user_id', p_user_id)
+    );
+    perform remember_decision(p_tenant_id, p_id, 'undone', p_reason);
+    return next v_suggestion;
+end
+$$;
+
+-- What any worker does for all tenants: apply what was approved by a policy or while paused, let pass what nobody
+-- decided in time, and remind of what has a quarter of its time left. Says how many of each.
+--
+-- What cannot be applied, because the database refuses a value of it, is superseded: it would else stand in the way of
+-- everything after it.
+create or replace function attend_agent_suggestions(
+    p_limit integer default 100
+) returns table (applied integer, expired integer, reminded integer) language plpgsql as $$
+declare
+    v_suggestion agent_suggestions;
+begin
+    applied := 0;
+    expired := 0;
+    reminded := 0;
+    for v_suggestion in
+        select s.*
+        from agent_suggestions as s
+        where s.status = 'approved' and s.effect is not null and not is_paused(s.tenant_id, s.agent_id)
+        order by s.decided_at
+        limit p_limit
+        for update skip locked
+    loop
+        begin
+            if v_suggestion.decided_as = 'policy' then
+                perform journal_suggestion(
+                    v_suggestion.tenant_id, v_suggestion.id, 'agent_suggestion_approved', 'policy', 'a policy allows it without asking'
+                );
+                perform remember_decision(v_suggestion.tenant_id, v_suggestion.id, 'approved');
+            end if;
+            perform apply_agent_suggestion(v_suggestion.tenant_id, v_suggestion.id, v_suggestion.decided_by);
+            applied := applied + 1;
+        exception
+            when data_exception or integrity_constraint_violation or sqlstate 'PT400' or sqlstate 'PT409' then
+                update agent_suggestions as s
+                set status = 'superseded'
+                where s.tenant_id = v_suggestion.tenant_id and s.id = v_suggestion.id;
+                perform journal_suggestion(
+                    v_suggestion.tenant_id, v_suggestion.id, 'agent_suggestion_superseded', 'zora', 'it could not be applied: ' || sqlerrm
+                );
+        end;
+    end loop;
+
+    for v_suggestion in
+        select s.*
+        from agent_suggestions as s
+        where s.status = 'proposed' and s.expires_at <= zora_now()
+        order by s.expires_at
+        limit p_limit
+        for update skip locked
+    loop
+        update agent_suggestions as s
+        set status = 'expired'
+        where s.tenant_id = v_suggestion.tenant_id and s.id = v_suggestion.id;
+        perform journal_suggestion(
+            v_suggestion.tenant_id, v_suggestion.id, 'agent_suggestion_expired', 'zora', 'nobody decided in time'
+        );
+        expired := expired + 1;
+    end loop;
+
+    for v_suggestion in
+        select s.*
+        from agent_suggestions as s
+        where s.status = 'proposed' and s.remind_at <= zora_now()
+        order by s.remind_at
+        limit p_limit
+        for update skip locked
+    loop
+        update agent_suggestions as s
+        set remind_at = null
+        where s.tenant_id = v_suggestion.tenant_id and s.id = v_suggestion.id;
+        perform journal_suggestion(
+            v_suggestion.tenant_id, v_suggestion.id, 'agent_suggestion_due', 'zora', 'waits for a decision',
+            jsonb_build_object('expires_at', v_suggestion.expires_at)
+        );
+        reminded := reminded + 1;
+    end loop;
+    return next;
+end
+$$;
