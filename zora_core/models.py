@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -74,49 +78,66 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Quote(_Frozen):
-    """A literal passage: `text` stands in `source` at character offset `start`."""
-
-    kind: Literal["quote"] = "quote"
-    source: str
-    text: str
-    start: int | None = None
+def _with_kind(schema: dict[str, Any]) -> None:
+    """It has a default for those who make evidence in Python; in JSON it must be said."""
+    schema["required"] = ["kind", *schema.get("required", ())]
 
 
-class Element(_Frozen):
+class _Evidence(_Frozen):
+    model_config = ConfigDict(json_schema_extra=_with_kind)
+
+
+class Quote(_Evidence):
+    """A literal passage: `text` stands in `source` at character offset `start`, or anywhere when that is None.
+
+    `source` is the name of something read: a page, a URL, a file, a part of the payload, a field of a row
+    (`memory_events/ID#content`). `masked` says that credentials or personal data in `text` are replaced by their kind
+    and length, as `redact` does.
+    """
+
+    kind: Literal["quote"] = Field(default="quote", description="What kind of evidence it is.")
+    source: str = Field(description="The name of what it stands in.")
+    text: str = Field(description="The passage, letter by letter.")
+    start: int | None = Field(default=None, description="Where it begins, in characters; anywhere when null.")
+    masked: bool = Field(default=False, description="Whether credentials and personal data in it are replaced.")
+
+
+class Element(_Evidence):
     """An element of a page: `selector` finds it in `source`, `html` is its (shortened) markup."""
 
-    kind: Literal["element"] = "element"
-    source: str
-    selector: str
-    html: str = ""
+    kind: Literal["element"] = Field(default="element", description="What kind of evidence it is.")
+    source: str = Field(description="The name of the page.")
+    selector: str = Field(description="A CSS selector that finds it.")
+    html: str = Field(default="", description="Its markup, shortened.")
 
 
-class FileLine(_Frozen):
-    """A line of a file, 1-based, and its text."""
+class FileLine(_Evidence):
+    """A line of a file, 1-based, and its text or a part of it; `masked` as in a quote."""
 
-    kind: Literal["file"] = "file"
-    path: str
-    line: int
-    text: str = ""
+    kind: Literal["file"] = Field(default="file", description="What kind of evidence it is.")
+    path: str = Field(description="The file.")
+    line: int = Field(description="The line, from 1.")
+    text: str = Field(default="", description="The line, or a part of it.")
+    masked: bool = Field(default=False, description="Whether credentials and personal data in it are replaced.")
 
 
-class Rows(_Frozen):
+class Rows(_Evidence):
     """Rows of a table, by id."""
 
-    kind: Literal["rows"] = "rows"
-    table: str
-    ids: list[str]
+    kind: Literal["rows"] = Field(default="rows", description="What kind of evidence it is.")
+    table: str = Field(description="The table.")
+    ids: list[str] = Field(description="The ids of its rows.")
 
 
-class Metric(_Frozen):
-    """A measured or computed number with its unit; `formula` says how it came about."""
+class Metric(_Evidence):
+    """A measured or computed number with its unit; `formula` says how it came about, `source` from what was read."""
 
-    kind: Literal["metric"] = "metric"
-    name: str
-    value: float
-    unit: str
-    formula: str = ""
+    kind: Literal["metric"] = Field(default="metric", description="What kind of evidence it is.")
+    name: str = Field(description="What was measured or computed.")
+    value: float = Field(description="The number.")
+    unit: str = Field(description="Its unit.")
+    formula: str = Field(default="", description="How it came about.")
+    source: str | None = Field(default=None, description="What it was made from, of what was read.")
 
 
 Evidence = Annotated[Quote | Element | FileLine | Rows | Metric, Field(discriminator="kind")]
@@ -126,7 +147,8 @@ class Finding(_Frozen):
     """One thing an agent found, and what it rests on.
 
     `rule_id` is stable across runs; `confidence` lies in 0..1; `source` tells whether a rule, a statistic or a
-    language model produced it. A finding without evidence cannot be made.
+    language model produced it. A finding without evidence cannot be made, and one whose evidence is not in what the
+    run read is not stored: the task fails.
     """
 
     rule_id: str
@@ -137,12 +159,24 @@ class Finding(_Frozen):
     source: Literal["rule", "statistic", "model"] = "rule"
     evidence: list[Evidence] = Field(min_length=1)
 
+    @cached_property
+    def id(self) -> str:
+        """What names it among the findings of its result: eight letters and digits made of what it says.
+
+        In base 32, because eight decimal digits could be taken for a telephone number.
+        """
+        said = json.dumps(
+            [self.rule_id, self.title, self.detail, *(evidence.model_dump() for evidence in self.evidence)]
+        )
+        return base64.b32encode(hashlib.sha256(said.encode()).digest())[:8].decode().lower()
+
 
 class Suggestion(_Frozen):
     """A change that an agent proposes and a person decides. The agent itself cannot make it.
 
     `target` names what would change (for example `{"table": "frontend_configs", "page": "climate"}`);
-    `current_value` is what the agent saw, `suggested_value` what it proposes.
+    `current_value` is what the agent saw, `suggested_value` what it proposes. `findings` names those of the same result
+    that it follows from, by their `id` or, for all findings of a rule, by `rule_id`.
     """
 
     suggestion_type: str
@@ -151,6 +185,7 @@ class Suggestion(_Frozen):
     target: dict[str, Any] = Field(default_factory=dict)
     current_value: Any = None
     suggested_value: Any = None
+    findings: list[str] = Field(default_factory=list)
     evidence: list[Evidence] = Field(min_length=1)
     risk_level: Literal["low", "medium", "high"] = "low"
 
@@ -158,7 +193,8 @@ class Suggestion(_Frozen):
 class Source(_Frozen):
     """Something a handler read: recorded by the context, so that a result says what it rests on.
 
-    `kind` is page, url, file, directory, repository, rows, probe, database or payload; `ref` names it;
+    `kind` is page, url, file, directory, repository, rows, probe, database, data (constants that come with the program)
+    or payload; `ref` names it;
     `digest` is the SHA-256 of what was read; `count` the rows or bytes, as `unit` says.
     """
 
@@ -247,7 +283,11 @@ class TaskRecord(BaseModel):
     description: str | None = Field(default=None, description="More about it.")
     payload: dict[str, Any] = Field(default_factory=dict, description="The task type's parameters.")
     result: dict[str, Any] | None = Field(
-        default=None, description="What came of it: findings, suggestions, and the sources that they rest on."
+        default=None,
+        description="What came of a completed run. `sources` lists what was read, with digest and time. `findings` "
+        "have an `id` and `evidence`, each piece with `read`: the positions in `sources` of what it was found in. "
+        "`suggestions` name in `findings` the ids of the findings that they follow from. `result` is for programs; its "
+        "shape depends on the task type.",
     )
     result_summary: str | None = Field(default=None, description="What came of it, in a sentence.")
     error_message: str | None = Field(default=None, description="What went wrong in the last run.")
@@ -288,18 +328,37 @@ class SuggestionRecord(BaseModel):
 
     id: UUID = Field(description="The suggestion's id, ordered by time.")
     agent_id: str = Field(description="The agent that proposes it, in upper case.")
-    task_id: UUID = Field(description="The task that it comes from.")
+    task_id: UUID | None = Field(default=None, description="The task that it comes from.")
     suggestion_type: str = Field(description="What kind of change it is; advice changes nothing by itself.")
     title: str = Field(description="The change, in one line.")
     body: str | None = Field(default=None, description="Why, and how.")
     target: dict[str, Any] = Field(default_factory=dict, description="What would change.")
     current_value: Any = Field(default=None, description="What the agent saw there.")
     suggested_value: Any = Field(default=None, description="What it proposes instead.")
+    findings: list[str] = Field(default_factory=list, description="The findings of its task that it follows from.")
     evidence: list[dict[str, Any]] = Field(
         default_factory=list, description="What it rests on: quotes, elements, lines of files, rows, figures."
     )
     risk_level: str = Field(description="How much could go wrong: low, medium or high.")
+    effect: dict[str, Any] | None = Field(
+        default=None,
+        description="Exactly what approving it does: `changes`, each with what it must find and what it makes of it. "
+        "Null for advice.",
+    )
+    effect_digest: str = Field(default="", description="SHA-256 of what it does; an approval names it.")
     status: str = Field(description="proposed, approved, applied, rejected, expired or superseded.")
+    expires_at: datetime | None = Field(default=None, description="Until when it can be decided.")
+    decided_as: str | None = Field(
+        default=None, description="Who decided: an e-mail address, user:<id>, operator or policy."
+    )
+    decided_by: UUID | None = Field(default=None, description="The user who decided.")
+    decided_at: datetime | None = Field(default=None, description="When it was decided.")
+    reason: str | None = Field(default=None, description="Why it was decided so.")
+    edited_value: Any = Field(default=None, description="What the approver made of the suggested value.")
+    applied_at: datetime | None = Field(default=None, description="When it was done.")
+    undone_at: datetime | None = Field(default=None, description="When it was taken back.")
+    supersedes: UUID | None = Field(default=None, description="The earlier proposal of the same, on an older state.")
+    superseded_by: UUID | None = Field(default=None, description="The later proposal of the same, on a newer state.")
     created_at: datetime = Field(description="When it was proposed.")
 
 

@@ -39,7 +39,7 @@ async def test_recent_events_are_counted_and_compared(zora: Zora) -> None:
     assert found["by_event_type"]["event"]["previous"] == 1
     first = result["findings"][0]
     assert first["rule_id"] == "digest.new-error"
-    assert first["evidence"][0] == {"kind": "rows", "table": "journal_entries", "ids": [new]}
+    assert first["evidence"][0] == {"kind": "rows", "table": "journal_entries", "ids": [new], "read": [0]}
 
 
 async def test_the_window_decides_what_is_summed_up(zora: Zora) -> None:

@@ -19,8 +19,8 @@ from zora_core.autonomy.runtime import AgentRuntime
 from zora_core.errors import ConfigurationError
 
 README = Path(__file__).parents[2] / "README.md"
-EXAMPLE = next(
-    block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if "handler" in block
+EXAMPLE, FINDING_EXAMPLE = (
+    block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if "@handler" in block
 )
 
 
@@ -37,6 +37,26 @@ async def test_the_readmes_task_type_works_in_one_file(zora: Zora, tmp_path: Pat
     runtime = AgentRuntime(agents=[namespace["WordCounter"]()], settings=zora.settings, database=zora.database)
     (result,) = await runtime.run_once()
     assert result.summary == "5 words on home"
+
+
+async def test_the_readmes_finding_rests_on_the_page_and_a_false_one_is_told_what_to_do(
+    zora: Zora, tmp_path: Path
+) -> None:
+    (tmp_path / "home.html").write_text("<html><body><p>Our <b>synergy</b>\n grows</p></body></html>")
+    await zora.seed("frontend_configs", page="home", config={"path": str(tmp_path / "home.html")})
+    definitions = EXAMPLE.rpartition("\n\n")[0] + FINDING_EXAMPLE
+    true_id, false_id = [await zora.create("ORACLE", "find_jargon") for _ in range(2)]
+    for source in (definitions, definitions.replace("start=page", "start=1 + page")):
+        namespace: dict[str, type[Agent]] = {}
+        exec(source, namespace)
+        await zora.run_once(namespace["JargonFinder"](), limit=1)
+    result = (await zora.task(true_id)).result
+    assert result is not None
+    assert result["suggestions"][0]["findings"] == [result["findings"][0]["id"]]
+    assert result["sources"][result["findings"][0]["evidence"][0]["read"][0]]["ref"] == "home"
+    error = (await zora.task(false_id)).error_message or ""
+    assert "words.jargon (Jargon): “synergy” does not stand in home at character 5 (it does at 4)" in error
+    assert "quote without trimming or rewording" in error
 
 
 def test_an_installed_package_adds_its_agents_to_the_command_line(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def test_of_red_checks_the_critical_one_comes_first_whatever_its_name() -> None:
     disk = health.judge_disk("/", 100, 1)
     (endpoint,) = health.judge_endpoint("https://x.example/", [Probe(0, error="refused")] * 2, None, NOW)
     assert [disk.status, endpoint.status] == ["red", "red"]
-    late = health.judge("database-long-transaction", "database", 100, "late")
+    late = health.judge("database-long-transaction", "database", 100, "late", source="database_health")
     assert sorted([late, disk, endpoint], key=health.worst_first) == [endpoint, disk, late]
 
 

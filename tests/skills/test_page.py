@@ -5,13 +5,21 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zora_core.skills.dom import MAX_DEPTH
+from zora_core.skills.dom import MAX_DEPTH, Element
 from zora_core.skills.page import Page
 
 ARTICLE = """<html lang="en"><head><title> Our  shop </title><style>p { color: red }</style></head><body>
 <nav><a href="/">Start</a></nav>
 <main><h1>Refills</h1><p>One <b>jar</b> at a time.<br>Since 2019.</p><ul><li>Oats<li>Soap</ul><p hidden>no</p></main>
 <script>var x = "never text"</script></body></html>"""
+
+
+def assert_only(page: Page, element: Element) -> None:
+    """The element's selector finds it alone, by the CSS engine and by the shorter way."""
+    selector = page.document.selector(element)
+    assert len(page.tree.css(selector)) == 1
+    assert page.document.select(selector) == [element]
+    assert set(page.document.select(f"{selector}, {selector}")) == {element}
 
 
 def test_text_has_one_block_per_paragraph_without_code_and_hidden_parts() -> None:
@@ -43,7 +51,7 @@ def test_any_markup_makes_a_page(markup: str) -> None:
     for block in page.blocks:
         assert page.text[block.start : block.start + len(block.text)] == block.text
     for element in page.document.elements:
-        assert page.document.select(page.document.selector(element)) == [element]
+        assert_only(page, element)
 
 
 def test_an_empty_page_has_no_text() -> None:
@@ -54,7 +62,7 @@ def test_an_empty_page_has_no_text() -> None:
 def test_selectors_find_exactly_their_element() -> None:
     page = Page(ref="shop", html='<main id="m"><p>a</p><p>b<i>c</i></p></main><p id="twice"></p><p id="twice"></p>')
     for element in page.document.elements:
-        assert page.document.select(page.document.selector(element)) == [element]
+        assert_only(page, element)
     assert page.document.selector(page.document.with_tag("i")[0]) == "#m > p:nth-of-type(2) > i"
 
 
@@ -62,6 +70,25 @@ def test_deep_nesting_is_flattened_and_keeps_its_text() -> None:
     page = Page(ref="deep", html="<div>" * 5_000 + "<p>bottom</p>")
     assert page.text == "bottom"
     assert max(element.depth for element in page.document.elements) <= MAX_DEPTH
+
+
+def test_what_lies_too_deep_is_found_by_its_kind_in_the_last_ancestor_that_was_kept() -> None:
+    page = Page(ref="deep", html="<div>" * (MAX_DEPTH + 50) + "<img src=a><img src=b><p>bottom</p>")
+    images = page.document.with_tag("img")
+    selector = page.document.selector(images[0])
+    assert selector.endswith(" > div img")
+    assert page.document.select(selector) == images
+    kept = next(element for element in page.document.elements if element.depth == MAX_DEPTH - 1)
+    assert_only(page, kept)
+
+
+def test_a_page_with_what_it_loads_is_not_parsed_again() -> None:
+    page = Page(ref="shop", html=ARTICLE)
+    text = page.text
+    loaded = page.loaded({"a.css": "p { color: red }"}, 5)
+    assert loaded.document is page.document
+    assert (loaded.text, loaded.transfer_bytes, loaded.stylesheets) == (text, 5, {"a.css": "p { color: red }"})
+    assert page.stylesheets == {}
 
 
 def test_resources_are_absolute_and_listed_once() -> None:

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from zora_core.skills import secrets
-from zora_core.skills.secrets import find_personal_data, find_secrets, redact
+from zora_core.skills.secrets import cut, find_personal_data, find_secrets, redact, unmasked
 
 # Assembled here, so that no file of the repository contains anything that looks like a key.
 ALNUM = string.ascii_letters + string.digits
@@ -142,3 +142,22 @@ def test_looking_for_beginnings_first_changes_no_answer(text: str) -> None:
 
 def test_most_patterns_have_beginnings_so_that_source_code_is_read_fast() -> None:
     assert [p.kind for p in secrets._patterns("secret") if not p.starts] == ["password-in-url"]
+
+
+@given(
+    st.lists(
+        st.sampled_from([*SAMPLES.values(), "eve@example.org", "[github-token, 40 characters]", " and ", "\n", "("])
+    )
+)
+def test_a_masked_text_is_recognised_in_what_it_was(parts: list[str]) -> None:
+    text = " ".join(parts)
+    assert unmasked(redact(text)).fullmatch(text)
+    assert unmasked(redact(text) + "x").fullmatch(text) is None
+
+
+def test_a_mask_is_left_out_rather_than_cut() -> None:
+    text = redact(f"the key {SAMPLES['github-token']} works")
+    assert text == "the key ghp_[github-token, 40 characters] works"
+    assert [cut(text, length) for length in (7, 12, 13, 40, 41, 99)] == [
+        "the key", "the key ghp_", "the key ghp_", "the key ghp_", text[:41], text,
+    ]  # fmt: skip

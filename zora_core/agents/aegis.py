@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
+from zora_core.agents.evidence import select
 from zora_core.errors import InvalidInput
-from zora_core.models import AgentId, Integer, Quote, Rows, Suggestion, Task, TaskResult
+from zora_core.models import AgentId, Evidence, Integer, Quote, Suggestion, Task, TaskResult
 
 if TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
     from zora_core.skills.claims import Claim, ClaimsReport, SourceText
-    from zora_core.skills.risk import RiskReport
+    from zora_core.skills.risk import RiskReport, TaskVerdict
 
 MAX_FINDINGS = 200
 MAX_LISTED = 100
 # More than a handful of proposals is not read; the rest stands in the findings.
 MAX_SUGGESTIONS = 8
+MAX_EVIDENCE = 10
+# A task that breaks one rule many times has its suggestion name so many of the findings.
+NAMED_FINDINGS = 20
 TASK_LIMIT = 5_000
 JOURNAL_LIMIT = 20_000
 SUGGESTION_LIMIT = 2_000
@@ -141,7 +145,10 @@ async def _texts(payload: CheckClimateClaims, ctx: TaskContext) -> dict[str, str
         return {page.ref: text}
     claims = payload.claims if payload.claims is not None else [payload.claim or ""]
     ctx.cite("payload", "claims", "\n".join(claims), count=len(claims), unit="claims")
-    return {f"claims[{index}]" if payload.claims is not None else "claim": text for index, text in enumerate(claims)}
+    texts = {f"claims[{index}]" if payload.claims is not None else "claim": text for index, text in enumerate(claims)}
+    for ref, text in texts.items():
+        ctx.derive(ref, text, source="claims")
+    return texts
 
 
 async def _sources(payload: CheckClimateClaims, ctx: TaskContext) -> list[SourceText]:
@@ -180,10 +187,11 @@ def _claims_result(reports: dict[str, ClaimsReport], payload: CheckClimateClaims
         )
     else:
         summary = f"No environmental claim found. Examined: {where}."
+    suggestions = _rewordings(claims)
     return TaskResult(
         summary=summary,
-        findings=findings[:MAX_FINDINGS],
-        suggestions=_rewordings(claims),
+        findings=select(findings, suggestions, MAX_FINDINGS),
+        suggestions=suggestions,
         result={
             "verdicts": verdicts,
             "claims": [_claim_row(ref, claim) for ref, claim in claims[:MAX_LISTED]],
@@ -233,6 +241,7 @@ def _rewording(ref: str, claim: Claim) -> Suggestion:
         target={"source": ref, "start": claim.start},
         current_value=claim.text[:500],
         suggested_value=claim.remedies[0],
+        findings=[finding.id for finding in claim.findings],
         evidence=[Quote(source=ref, text=claim.text, start=claim.start)],
         risk_level="high" if claim.verdict == "prohibited" else "medium",
     )
@@ -271,10 +280,11 @@ def _review_result(
                 "rule_ids": list(verdict.rule_ids),
             }
         )
+    suggestions = _holds(report)
     return TaskResult(
         summary=summary,
-        findings=report.findings[:MAX_FINDINGS],
-        suggestions=_holds(report),
+        findings=select(report.findings, suggestions, MAX_FINDINGS),
+        suggestions=suggestions,
         result={
             "hours": hours,
             "examined": examined,
@@ -288,6 +298,15 @@ def _review_result(
     )
 
 
+def _pieces(task: TaskVerdict) -> list[Evidence]:
+    """The first pieces of evidence against a task, each once."""
+    pieces: list[Evidence] = []
+    for piece in (piece for finding in task.findings for piece in finding.evidence):
+        if len(pieces) < MAX_EVIDENCE and piece not in pieces:
+            pieces.append(piece)
+    return pieces
+
+
 def _holds(report: RiskReport) -> list[Suggestion]:
     """For each task to block, the worst first, what a person should decide."""
     return [
@@ -298,7 +317,8 @@ def _holds(report: RiskReport) -> list[Suggestion]:
             target={"table": "agent_tasks", "id": task.task_id},
             current_value="in use",
             suggested_value="set aside its suggestions, and rotate any credential it shows",
-            evidence=[Rows(table="agent_tasks", ids=[task.task_id])],
+            findings=[finding.id for finding in task.findings[:NAMED_FINDINGS]],
+            evidence=_pieces(task),
             risk_level="high",
         )
         for task in report.flagged[:MAX_SUGGESTIONS]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import typing
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from datetime import timedelta
 from pydantic import ConfigDict, Field
 
 from zora_core.agents.agent import Agent, Payload, handler
+from zora_core.agents.evidence import select
 from zora_core.errors import FetchFailed, InvalidInput
 from zora_core.models import AgentId, Severity, Suggestion, Task, TaskRecord, TaskResult
 
@@ -26,6 +28,7 @@ JOURNAL_LIMIT = 20_000
 TASK_LIMIT = 300
 # More than a handful of proposals is not read; the rest stands in the findings.
 MAX_SUGGESTIONS = 8
+MAX_FINDINGS = 200
 
 
 class ReviewSystemHealth(Payload):
@@ -76,6 +79,7 @@ class Connor(Agent):
         checks += health.judge_queue(figures["queue"], own_tasks=1)
         checks += health.judge_database(figures)
         for path, total, free in _disks():
+            ctx.cite("probe", path, json.dumps([total, free]), count=2, unit="figures")
             checks.append(health.judge_disk(path, total, free))
         history = health.settings()["history"]
         await ctx.progress(0.6, f"reading the runs of {history['days']:g} days")
@@ -106,10 +110,11 @@ class Connor(Agent):
         }
         if len(hours) < warm_up:
             result["not_examined"].append(f"unusual hours: {count(len(hours), 'hour')} of history, {warm_up} needed")
+        suggestions = _health_suggestions(checks)
         return TaskResult(
             summary=_health_summary(checks, endpoints, len(unusual)),
-            findings=findings[:200],
-            suggestions=_health_suggestions(checks),
+            findings=select(findings, suggestions, MAX_FINDINGS),
+            suggestions=suggestions,
             result=result,
         )
 
@@ -147,9 +152,7 @@ class Connor(Agent):
                 await ctx.compute(export_head, root, Path(folder))
                 root = Path(folder)
             analysis = await ctx.compute(_analyze, root, payload, commits, previous, _reporter(ctx, start=0.2))
-        ctx.cite(
-            "directory", payload.target, analysis.digest_text, count=analysis.result["inventory"]["files"], unit="files"
-        )
+        ctx.cite_files("directory", payload.target, analysis.files)
         result = {"target": payload.target, "include": payload.include, "exclude": payload.exclude, **analysis.result}
         result["not_examined"] = not_examined
         if previous is not None:
@@ -177,6 +180,8 @@ async def _endpoint(url: str, ctx: TaskContext) -> list[Check]:
         else:
             probes.append(health.Probe(elapsed_ms=answer.elapsed_ms, status=answer.status))
             certificate_expires_at = answer.certificate_expires_at
+    measured = json.dumps([[probe.status, probe.elapsed_ms, probe.error] for probe in probes])
+    ctx.cite("probe", url, measured, count=len(probes), unit="probes")
     return health.judge_endpoint(url, probes, certificate_expires_at, ctx.now)
 
 
@@ -210,6 +215,8 @@ def _health_summary(checks: list[Check], endpoints: list[str], unusual: int) -> 
 
 def _health_suggestions(checks: list[Check]) -> list[Suggestion]:
     """What a person can do about each red check."""
+    from zora_core.skills.health import finding
+
     return [
         Suggestion(
             suggestion_type="advice",
@@ -217,6 +224,7 @@ def _health_suggestions(checks: list[Check]) -> list[Suggestion]:
             body=check.next_step,
             target={"check": check.name, "subject": check.subject},
             current_value=check.value,
+            findings=[finding(check).id],
             evidence=list(check.evidence),
             risk_level="medium",
         )
@@ -322,6 +330,7 @@ def _code_suggestions(target: str, analysis: Analysis) -> list[Suggestion]:
             title=finding.title[:200],
             body=advice[finding.rule_id],
             target={"codebase": target, "rule_id": finding.rule_id},
+            findings=[finding.id],
             evidence=finding.evidence,
             risk_level="medium" if finding.severity.rank >= Severity.HIGH.rank else "low",
         )

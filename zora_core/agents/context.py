@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
 
+from zora_core.agents.ledger import Ledger
 from zora_core.errors import InvalidInput
 from zora_core.models import (
     ClimateMission,
@@ -43,9 +44,9 @@ MAX_FILE_BYTES = 5_000_000
 class TaskContext:
     """Given to every handler: reads through the database's functions, files and the network, each read recorded.
 
-    `sources` is what the handler has read so far: the evidence base of its result. `now` is the database's time when
-    the task was claimed (aware, UTC); handlers have no clock of their own. `task_types` is every task type that the
-    runtime knows, installed ones included.
+    `sources` is what the handler has read so far: the evidence base of its result. `ledger` keeps what was read until
+    the result is checked against it. `now` is the database's time when the task was claimed (aware, UTC); handlers have
+    no clock of their own. `task_types` is every task type that the runtime knows, installed ones included.
     """
 
     def __init__(
@@ -59,12 +60,17 @@ class TaskContext:
     ) -> None:
         """Make the context of one run; reads are limited to `tenant_id`, progress goes to `report`."""
         self.task_types = task_types
-        self.sources: list[Source] = []
+        self.ledger = Ledger()
         self.now = now
         self._database = database
         self._settings = settings
         self._tenant_id = tenant_id
         self._report = report
+
+    @property
+    def sources(self) -> list[Source]:
+        """What has been read so far, in order."""
+        return self.ledger.sources
 
     async def progress(self, fraction: float, message: str = "") -> None:
         """Report progress, 0..1; shown while the task runs."""
@@ -75,35 +81,66 @@ class TaskContext:
         return await in_thread(function, *args, **kwargs)
 
     def cite(
-        self, kind: str, ref: str, content: str | bytes, *, count: int | None = None, unit: str = "bytes"
+        self,
+        kind: str,
+        ref: str,
+        content: str | bytes,
+        *,
+        count: int | None = None,
+        unit: str = "bytes",
+        names: Iterable[str] = (),
     ) -> Source:
-        """Record something read by other means (the payload's own text, a repository) as a source."""
+        """Record something read by other means (the payload's own text, a repository) as a source.
+
+        It may be quoted as `ref`, or as one of `names`.
+        """
         data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-        source = Source(
-            kind=kind,
-            ref=ref,
-            digest=hashlib.sha256(data).hexdigest(),
-            read_at=self.now,
-            count=len(data) if count is None else count,
-            unit=unit,
-        )
-        self.sources.append(source)
+        source = self._source(kind, ref, hashlib.sha256(data).hexdigest(), len(data) if count is None else count, unit)
+        self.ledger.add(source, content, names=names)
         return source
 
-    async def page(self, *, page: str | None = None, url: str | None = None, html: str | None = None) -> Page:
-        """Read a page: by key (looked up in `frontend_configs`), by URL, or given as HTML; exactly one of them.
+    def cite_files(self, kind: str, ref: str, files: Mapping[str, str]) -> Source:
+        """Record a folder's files, their texts by path, as one source; a `FileLine` names a path as it stands there."""
+        digest = hashlib.sha256()
+        for path, text in files.items():
+            digest.update(f"{path}\0{text}\0".encode("utf-8", "surrogatepass"))
+        source = self._source(kind, ref, digest.hexdigest(), len(files), "files")
+        position = self.ledger.add(source)
+        for path, text in files.items():
+            self.ledger.add_text(path, text, position)
+        return source
 
-        Raises `InvalidInput` for an unknown key (naming the known ones), a refused address or an unreadable file.
+    def derive(self, ref: str, text: str, *, source: str) -> None:
+        """Let a text that was made from what was read as `source` (a part, a transcript) be quoted as `ref`.
+
+        That it was made rightly is the handler's word; that a quote stands in it is checked. Raises `ValueError` when
+        nothing was read as `source`.
         """
-        from zora_core.skills.page import Page
+        positions = self.ledger.positions(source)
+        if not positions:
+            raise ValueError(f"cannot derive {ref!r} from {source!r}: nothing of that name was read")
+        self.ledger.add_text(ref, text, positions[-1])
 
-        if sum(given is not None for given in (page, url, html)) != 1:
-            raise InvalidInput("give exactly one of page, url and html")
+    def _source(self, kind: str, ref: str, digest: str, count: int, unit: str) -> Source:
+        return Source(kind=kind, ref=ref, digest=digest, read_at=self.now, count=count, unit=unit)
+
+    async def page(
+        self, *, page: str | None = None, url: str | None = None, path: str | None = None, html: str | None = None
+    ) -> Page:
+        """Read a page: by key (looked up in `frontend_configs`), URL or file, or given as HTML; exactly one of them.
+
+        Evidence names it by `Page.ref`: the key, URL or path as it was given, or `html`. Raises `InvalidInput` for an
+        unknown key (naming the known ones), a refused address or an unreadable file.
+        """
+        if sum(given is not None for given in (page, url, path, html)) != 1:
+            raise InvalidInput("give exactly one of page, url, path and html")
         if html is not None:
             self.cite("payload", "html", html)
-            return Page(ref="html", html=html)
+            return self._page("html", html)
         if url is not None:
             return await self._fetched_page(url, url)
+        if path is not None:
+            return self._file_page(path, path, kind="file")
         assert page is not None
         configs = {c.page: c.config for c in await self._rows("frontend_configs", PageConfig, "list_frontend_configs")}
         if page not in configs:
@@ -115,13 +152,10 @@ class TaskContext:
         if config.get("url"):
             return await self._fetched_page(page, str(config["url"]))
         if config.get("path"):
-            data = self.read_file(str(config["path"]), kind="page", ref=page)
-            return Page(ref=page, html=data.decode("utf-8", "replace"), url=self.path(str(config["path"])).as_uri())
+            return self._file_page(page, str(config["path"]), kind="page")
         raise InvalidInput(f"the config of page {page!r} names neither a url nor a path")
 
     async def _fetched_page(self, ref: str, url: str) -> Page:
-        from zora_core.skills.page import Page
-
         answer = await self.fetch(url)
         if answer.status >= 400:
             raise InvalidInput(f"{url} answered {answer.status}: there is no page to read")
@@ -133,7 +167,20 @@ class TaskContext:
             html = answer.body.decode(charset, "replace")
         except LookupError:  # a charset that does not exist
             html = answer.body.decode("utf-8", "replace")
-        return Page(ref=ref, html=html, url=answer.final_url)
+        return self._page(ref, html, source=url, url=answer.final_url)
+
+    def _file_page(self, ref: str, path: str, *, kind: str) -> Page:
+        file = self.path(path)
+        html = self.read_file(path, kind=kind, ref=ref if kind == "page" else None).decode("utf-8", "replace")
+        return self._page(ref, html, source=ref, url=file.as_uri())
+
+    def _page(self, ref: str, html: str, *, source: str | None = None, url: str | None = None) -> Page:
+        """A page of what was read as `source`, whose text and elements may be quoted."""
+        from zora_core.skills.page import Page
+
+        page = Page(ref=ref, html=html, url=url)
+        self.ledger.add_page(page, self.ledger.positions(source or ref)[-1])
+        return page
 
     async def page_keys(self) -> list[str]:
         """The keys of the tenant's pages."""
@@ -144,7 +191,7 @@ class TaskContext:
         from zora_core.fetch import fetch
 
         answer = await fetch(url, method=method, allow_private=self._settings.allow_private_addresses)
-        self.cite("url", url, answer.body)
+        self.cite("url", url, answer.body, names=[answer.final_url])
         return answer
 
     def path(self, path: str) -> Path:
@@ -168,7 +215,7 @@ class TaskContext:
         if file.stat().st_size > MAX_FILE_BYTES:
             raise InvalidInput(f"{path!r} has {file.stat().st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
         data = file.read_bytes()
-        self.cite(kind, ref or str(file), data)
+        self.cite(kind, ref or str(file), data, names=[path])
         return data
 
     async def tasks(
@@ -240,10 +287,13 @@ class TaskContext:
         return rows
 
     async def _rows(self, table: str, model: type[Row], function: str, **arguments: Any) -> list[Row]:
-        rows = await self._database.call(function, tenant_id=self._tenant_id, **arguments)
-        self._cite_rows(table, rows)
-        return TypeAdapter(list[model]).validate_python(rows)  # type: ignore[valid-type]
+        found = await self._database.call(function, tenant_id=self._tenant_id, **arguments)
+        position = self._cite_rows(table, found)
+        rows: list[Row] = TypeAdapter(list[model]).validate_python(found)  # type: ignore[valid-type]
+        key = "id" if "id" in model.model_fields else "page"
+        self.ledger.add_rows(table, {str(getattr(row, key)): row for row in rows}, position)
+        return rows
 
-    def _cite_rows(self, table: str, rows: Sequence[dict[str, Any]]) -> None:
-        content = json.dumps(rows, default=str, sort_keys=True)
-        self.cite("rows", table, content, count=len(rows), unit="rows")
+    def _cite_rows(self, table: str, rows: Sequence[dict[str, Any]]) -> int:
+        digest = hashlib.sha256(json.dumps(rows, default=str, sort_keys=True).encode("utf-8", "surrogatepass"))
+        return self.ledger.add(self._source("rows", table, digest.hexdigest(), len(rows), "rows"))

@@ -11,6 +11,8 @@ from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.models import AgentId, Finding, Metric, Rows, Severity, Suggestion, Task, TaskResult
 
 if typing.TYPE_CHECKING:
+    from datetime import datetime
+
     from zora_core.agents.context import TaskContext
     from zora_core.skills.digest import Digest
     from zora_core.skills.memory import Cleanup, Cluster
@@ -82,8 +84,9 @@ class Eivor(Agent):
             memory.clean, memories, now=ctx.now, older_than_days=payload.older_than_days, threshold=payload.similarity
         )
         suggestions = [_merge(cluster) for cluster in cleanup.clusters[:SUGGESTION_LIMIT]]
-        suggestions += _archive(cleanup, payload.older_than_days)
-        found = memory.findings(cleanup, now=ctx.now, older_than_days=payload.older_than_days)
+        suggestions += _archive(cleanup, payload.older_than_days, ctx.now)
+        # As many as are suggested, so that every suggestion has its finding.
+        found = memory.findings(cleanup, now=ctx.now, older_than_days=payload.older_than_days, limit=SUGGESTION_LIMIT)
         result = _cleanup_result(cleanup, payload)
         result["truncated"] = len(memories) >= MEMORY_LIMIT
         return TaskResult(
@@ -115,8 +118,20 @@ def _nothing_happened(summary: Digest, days: float, memories: int) -> Finding:
         severity=Severity.INFO,
         confidence=1.0,
         evidence=[
-            Metric(name="journal entries", value=0, unit="events", formula=f"count over {days:g} days"),
-            Metric(name="memories", value=memories, unit="rows", formula=f"count over {days:g} days"),
+            Metric(
+                name="journal entries",
+                value=0,
+                unit="events",
+                formula=f"count over {days:g} days",
+                source="journal_entries",
+            ),
+            Metric(
+                name="memories",
+                value=memories,
+                unit="rows",
+                formula=f"count over {days:g} days",
+                source="memory_events",
+            ),
         ],
     )
 
@@ -128,11 +143,20 @@ def _nothing_to_clean(cleanup: Cleanup) -> Finding:
         detail=f"{cleanup.examined} memories were compared: no duplicates, no contradictions, nothing stale.",
         severity=Severity.INFO,
         confidence=1.0,
-        evidence=[Metric(name="memories", value=cleanup.examined, unit="rows", formula="memories not archived")],
+        evidence=[
+            Metric(
+                name="memories",
+                value=cleanup.examined,
+                unit="rows",
+                formula="memories not archived",
+                source="memory_events",
+            )
+        ],
     )
 
 
 def _merge(cluster: Cluster) -> Suggestion:
+    from zora_core.skills.memory import cluster_finding
     from zora_core.skills.text import shorten
 
     members = (cluster.keep, *cluster.archive)
@@ -149,17 +173,19 @@ def _merge(cluster: Cluster) -> Suggestion:
             "tags": cluster.tags,
             "similarity": round(cluster.score, 4),
         },
+        findings=[cluster_finding(cluster).id],
         evidence=[Rows(table="memory_events", ids=[str(m.id) for m in members])],
         risk_level="low" if cluster.exact else "medium",
     )
 
 
-def _archive(cleanup: Cleanup, older_than_days: float) -> list[Suggestion]:
-    from zora_core.skills.memory import settings, stale_by_type
+def _archive(cleanup: Cleanup, older_than_days: float, now: datetime) -> list[Suggestion]:
+    from zora_core.skills.memory import settings, stale_by_type, stale_finding
 
     found = []
     for kind, group in stale_by_type(cleanup):
         span = older_than_days * settings()["spans"].get(kind, 1)
+        finding = stale_finding(kind, group, now, older_than_days)
         for start in range(0, len(group), ARCHIVE_BATCH):
             ids = [str(m.id) for m in group[start : start + ARCHIVE_BATCH]]
             found.append(
@@ -170,6 +196,7 @@ def _archive(cleanup: Cleanup, older_than_days: float) -> list[Suggestion]:
                     target={"table": "memory_events", "ids": ids},
                     current_value={"archived": False},
                     suggested_value={"archive": ids},
+                    findings=[finding.id],
                     evidence=[Rows(table="memory_events", ids=ids)],
                     risk_level="low",
                 )

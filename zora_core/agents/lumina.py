@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ConfigDict, Field, field_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
+from zora_core.agents.evidence import select
 from zora_core.agents.page_payload import ONE_PAGE, PagePayload
 from zora_core.errors import InvalidInput, InvalidPayload, UnknownTaskType
 from zora_core.models import AgentId, Finding, Metric, Quote, Severity, Suggestion, Task, TaskResult
@@ -22,6 +23,7 @@ if typing.TYPE_CHECKING:
     from zora_core.skills.workflow_plan import Plan, Schedule
 
 STORED_FINDINGS = 200
+SIMULATION = "simulation of log-normal durations"
 
 
 class PlanFrontendImprovements(PagePayload):
@@ -77,6 +79,8 @@ class Lumina(Agent):
         from zora_core.skills.workflow_plan import make_plan, schedule
 
         goal = (payload.goal or task.title).strip()
+        if not goal:
+            raise InvalidInput("the goal is empty: say in `goal` or in the title what is to be reached")
         ctx.cite("payload", "goal", goal)
         agents = [agent.value for agent in payload.target_agents]
         keys = await ctx.page_keys()
@@ -117,10 +121,11 @@ def _frontend_result(assets: Assets, year: int) -> TaskResult:
     kept = items[: settings()["max_items"]]
     proposed = items[: settings()["max_suggestions"]]
     found.sort(key=lambda finding: -finding.severity.rank)
+    suggestions = [_item_suggestion(page.ref, number, item) for number, item in enumerate(proposed, 1)]
     return TaskResult(
         summary=_frontend_summary(page.ref, found, items, len(proposed), access.elements),
-        findings=found[:STORED_FINDINGS],
-        suggestions=[_item_suggestion(page.ref, number, item) for number, item in enumerate(proposed, 1)],
+        findings=select(found, suggestions, STORED_FINDINGS),
+        suggestions=suggestions,
         result={
             "page": page.ref,
             "items": [item.as_dict() for item in kept],
@@ -178,6 +183,7 @@ def _item_suggestion(ref: str, number: int, item: WorkItem) -> Suggestion:
             "acceptance": item.acceptance,
             "grams_co2e_saved_per_1000_views": item.grams_saved,
         },
+        findings=item.findings,
         evidence=item.evidence,
     )
 
@@ -280,8 +286,10 @@ def _workflow_suggestion(plan: Plan, times: Schedule, definition: dict[str, Any]
         suggested_value=definition,
         evidence=[
             Quote(source="goal", text=plan.goal, start=0),
-            Metric(name="P50 finish", value=times.p50_seconds, unit="s", formula="simulation of log-normal durations"),
-            Metric(name="P90 finish", value=times.p90_seconds, unit="s", formula="simulation of log-normal durations"),
+            *(
+                Metric(name=name, value=seconds, unit="s", formula=SIMULATION, source="agent_tasks")
+                for name, seconds in (("P50 finish", times.p50_seconds), ("P90 finish", times.p90_seconds))
+            ),
         ],
     )
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from zora_core.agents.agent import Agent, Payload, handler
+from zora_core.agents.ledger import row_text
 from zora_core.errors import InvalidInput
 from zora_core.models import (
     AgentId,
@@ -31,6 +32,8 @@ if typing.TYPE_CHECKING:
     from zora_core.skills.research import Brief, Document
 
 SUGGESTION_TYPE = "create_climate_missions"
+# What the actions and emission factors are recorded as.
+CATALOGUE = "mission catalogue"
 MEMORIES = {"quick": 0, "standard": 3_000, "deep": 10_000}
 JOURNAL = {"quick": 500, "standard": 2_000, "deep": 10_000}
 _FILE_NAME = re.compile(
@@ -85,6 +88,7 @@ class Oracle(Agent):
         self, task: Task, payload: ProposeNewClimateMissions, ctx: TaskContext
     ) -> TaskResult:
         """Propose climate missions that fit a profile, each with its yearly saving, formula and uncertainty."""
+        from zora_core import data
         from zora_core.skills import missions
 
         profile = _find_profile(await ctx.profiles(), payload.profile_id)
@@ -97,6 +101,7 @@ class Oracle(Agent):
             and s.status in ("proposed", "approved", "rejected")
             and isinstance(s.suggested_value, dict)
         ]
+        ctx.cite_files("data", CATALOGUE, {f"{name}.toml": data.source(name) for name in missions.DATA})
         where = missions.situation(profile)
         choice = await ctx.compute(
             missions.propose,
@@ -108,7 +113,7 @@ class Oracle(Agent):
         )
         return TaskResult(
             summary=_missions_sentence(choice, profile, where, payload.focus_area),
-            findings=[_mission_finding(p) for p in choice.proposals] or [_no_mission(choice, existing)],
+            findings=[_mission_finding(p, profile) for p in choice.proposals] or [_no_mission(choice, existing)],
             suggestions=[_mission_suggestion(p, profile) for p in choice.proposals],
             result=_missions_result(choice, where, profile, payload, existing),
         )
@@ -167,18 +172,24 @@ def _missions_sentence(choice: Choice, profile: ClimateProfile | None, where: Si
     return f"{text} {len(where.assumptions)} assumptions were made." if where.assumptions else text
 
 
-def _mission_evidence(proposal: Proposal) -> list[Evidence]:
+def _mission_evidence(proposal: Proposal, profile: ClimateProfile | None) -> list[Evidence]:
     action, impact = proposal.action, proposal.impact
-    evidence: list[Evidence] = [
-        Metric(name="saving", value=round(impact.mid, 1), unit="kgCO2e/year", formula=action.formula),
-        Metric(name="saving, low", value=round(impact.low, 1), unit="kgCO2e/year", formula="root sum of squares"),
-        Metric(name="saving, high", value=round(impact.high, 1), unit="kgCO2e/year", formula="root sum of squares"),
+    figures = [
+        ("saving", round(impact.mid, 1), "kgCO2e/year", action.formula),
+        ("saving, low", round(impact.low, 1), "kgCO2e/year", "root sum of squares"),
+        ("saving, high", round(impact.high, 1), "kgCO2e/year", "root sum of squares"),
+        *((name, estimate.mid, estimate.unit, estimate.text) for name, estimate in proposal.inputs.items()),
     ]
-    evidence += [Metric(name=name, value=e.mid, unit=e.unit, formula=e.text) for name, e in proposal.inputs.items()]
+    evidence: list[Evidence] = [
+        Metric(name=name, value=value, unit=unit, formula=formula, source=CATALOGUE)
+        for name, value, unit, formula in figures
+    ]
+    if profile is not None:
+        evidence.append(Rows(table="climate_profiles", ids=[str(profile.id)]))
     return evidence
 
 
-def _mission_finding(proposal: Proposal) -> Finding:
+def _mission_finding(proposal: Proposal, profile: ClimateProfile | None) -> Finding:
     from zora_core.skills.missions import explain
 
     action, impact = proposal.action, proposal.impact
@@ -189,14 +200,16 @@ def _mission_finding(proposal: Proposal) -> Finding:
         severity=Severity.INFO,
         confidence=round(min(0.95, action.feasibility**0.5), 2),
         source="statistic",
-        evidence=_mission_evidence(proposal),
+        evidence=_mission_evidence(proposal, profile),
     )
 
 
 def _no_mission(choice: Choice, existing: list[ClimateMission]) -> Finding:
     reasons = "; ".join(f"{count}: {reason}" for reason, count in choice.left_out.items())
     evidence: list[Evidence] = [
-        Metric(name="actions examined", value=choice.examined, unit="actions", formula="the catalogue")
+        Metric(
+            name="actions examined", value=choice.examined, unit="actions", formula="the catalogue", source=CATALOGUE
+        )
     ]
     if existing:
         evidence.append(Rows(table="climate_missions", ids=[str(m.id) for m in existing[:200]]))
@@ -231,7 +244,8 @@ def _mission_suggestion(proposal: Proposal, profile: ClimateProfile | None) -> S
             "due_date": None,
             "verified": False,
         },
-        evidence=_mission_evidence(proposal),
+        findings=[_mission_finding(proposal, profile).id],
+        evidence=_mission_evidence(proposal, profile),
         risk_level="low",
     )
 
@@ -295,21 +309,14 @@ async def _read_records(ctx: TaskContext, topic: str, depth: str) -> tuple[list[
         for m in sorted(memories.values(), key=lambda m: (m.created_at, str(m.id)))
     ]
     documents += [
-        Document(
-            f"journal_entries/{e.id}",
-            f"{e.title}\n\n{e.body}" if e.body else e.title,
-            "journal_entries",
-            str(e.id),
-            e.created_at,
-        )
-        for e in entries
+        Document(f"{table}/{e.id}", row_text(table, e), table, str(e.id), e.created_at)
+        for table, e in (("journal_entries", entry) for entry in entries)
     ]
     return documents, [str(m.id) for m in found]
 
 
 async def _read_source(ctx: TaskContext, number: int, source: str) -> Document:
     """A given source as a document: a URL is fetched, a path is read, anything else is the text itself."""
-    from zora_core.skills.page import Page
     from zora_core.skills.research import Document
 
     stripped = source.strip()
@@ -320,10 +327,10 @@ async def _read_source(ctx: TaskContext, number: int, source: str) -> Document:
         return Document(stripped, await ctx.compute(_page_text, page))
     if _FILE_NAME.fullmatch(stripped):
         name = stripped.removeprefix("file://").removeprefix("file:")
-        text = ctx.read_file(name, ref=stripped).decode("utf-8", "replace")
         if name.lower().endswith((".html", ".htm")):
-            text = await ctx.compute(_page_text, Page(ref=stripped, html=text))
-        return Document(stripped, text)
+            page = await ctx.page(path=name)
+            return Document(page.ref, await ctx.compute(_page_text, page))
+        return Document(stripped, ctx.read_file(name, ref=stripped).decode("utf-8", "replace"))
     ref = f"sources[{number - 1}]"
     ctx.cite("payload", ref, source)
     return Document(ref, source)

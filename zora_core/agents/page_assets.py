@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import typing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from zora_core.errors import FetchFailed, InvalidInput
@@ -60,7 +60,7 @@ async def with_assets(page: Page, ctx: TaskContext, *, only: frozenset[str] | No
     except TimeoutError:
         unread |= {shorten(r.reference, 200): f"not read within {TIME_LIMIT_SECONDS:g} seconds" for r in pending}
     weight = (page.transfer_bytes or page.html_bytes) + sum(weights)
-    return Assets(replace(page, stylesheets=sheets, transfer_bytes=weight), len(weights), unread)
+    return Assets(page.loaded(sheets, weight), len(weights), unread)
 
 
 async def _read(resource: Resource, page: Page, ctx: TaskContext) -> tuple[bytes, int]:

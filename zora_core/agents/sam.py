@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
+from zora_core.agents.evidence import select
 from zora_core.agents.page_payload import ONE_PAGE, PagePayload, refuse_empty
 from zora_core.errors import InvalidInput
 from zora_core.models import AgentId, Element, Evidence, Finding, Quote, Suggestion, Task, TaskResult
@@ -27,6 +28,8 @@ STORED_FINDINGS = 200
 STORED_CLAIMS = 100
 # More than a handful of proposals is not read; the rest stands in the findings.
 MAX_SUGGESTIONS = 8
+# A suggestion about a fault that a page repeats names so many of its findings.
+NAMED_FINDINGS = 20
 
 
 class ReviewClimatePage(PagePayload):
@@ -99,7 +102,7 @@ class Sam(Agent):
         if target in keys:
             return await ctx.page(page=target)
         try:
-            return _file_page(target, ctx)
+            return await _file_page(target, ctx)
         except InvalidInput as error:
             known = ", ".join(keys) or "none yet"
             raise InvalidInput(
@@ -107,13 +110,11 @@ class Sam(Agent):
             ) from error
 
 
-def _file_page(target: str, ctx: TaskContext) -> Page:
-    from zora_core.skills.page import Page
-
-    data = ctx.read_file(target)
-    if b"\0" in data or b"<" not in data:
+async def _file_page(target: str, ctx: TaskContext) -> Page:
+    page = await ctx.page(path=target)
+    if "\0" in page.html or "<" not in page.html:
         raise InvalidInput(f"{target!r} holds no markup")
-    return Page(ref=target, html=data.decode("utf-8", "replace"), url=ctx.path(target).as_uri())
+    return page
 
 
 def _accessibility_result(assets: Assets, level: str) -> TaskResult:
@@ -134,10 +135,11 @@ def _accessibility_result(assets: Assets, level: str) -> TaskResult:
         }
         for rule_id, count in report.by_rule.items()
     ]
+    suggestions = _accessibility_suggestions(page, report)
     return TaskResult(
         summary=_accessibility_summary(page, report, level),
-        findings=report.findings[:STORED_FINDINGS],
-        suggestions=_accessibility_suggestions(page, report),
+        findings=select(report.findings, suggestions, STORED_FINDINGS),
+        suggestions=suggestions,
         result={
             "page": page.ref,
             "level": level,
@@ -190,6 +192,7 @@ def _accessibility_suggestions(page: Page, report: AccessibilityReport) -> list[
                 target={"page": page.ref, "rule_id": rule_id, "elements": len(group)},
                 current_value={e.selector: e.html for e in elements},
                 suggested_value=fixes or None,
+                findings=[finding.id for finding, _ in group[:NAMED_FINDINGS]],
                 evidence=evidence,
             )
         )
@@ -213,10 +216,11 @@ def _climate_result(assets: Assets, year: int) -> TaskResult:
         {"text": c.text, "start": c.start, "kind": c.kind, "verdict": c.verdict, "source_nearby": near}
         for c, near in list(zip(report.claims, sourced, strict=True))[:STORED_CLAIMS]
     ]
+    suggestions = _claim_suggestions(page, report, sourced, findings)
     return TaskResult(
         summary=_climate_summary(page, report, sum(sourced), weight, assets.complete),
-        findings=findings[:STORED_FINDINGS],
-        suggestions=_claim_suggestions(page, report, sourced),
+        findings=select(findings, suggestions, STORED_FINDINGS),
+        suggestions=suggestions,
         result={
             "page": page.ref,
             "title": page.title,
@@ -273,7 +277,9 @@ def _climate_summary(page: Page, report: ClaimsReport, sourced: int, weight: Foo
     return f"{found}: {verdicts(_verdicts(report))}; {sourced} with a source nearby; {view}."
 
 
-def _claim_suggestions(page: Page, report: ClaimsReport, sourced: list[bool]) -> list[Suggestion]:
+def _claim_suggestions(
+    page: Page, report: ClaimsReport, sourced: list[bool], findings: list[Finding]
+) -> list[Suggestion]:
     """One suggestion per claim that a rule objects to, worst first: what is missing and how to reword."""
     from zora_core.skills.climate_page import missing_parts, pattern
     from zora_core.skills.dom import shorten
@@ -283,6 +289,12 @@ def _claim_suggestions(page: Page, report: ClaimsReport, sourced: list[bool]) ->
     ]
     judged.sort(key=lambda pair: (-pair[0].findings[0].severity.rank, pair[0].start))
     what = {"prohibited": "Remove or reword"}
+    unsourced = {
+        quote.start: finding.id
+        for finding in findings
+        for quote in finding.evidence
+        if finding.rule_id == "page.source-missing" and isinstance(quote, Quote)
+    }
     return [
         Suggestion(
             suggestion_type="advice",
@@ -291,6 +303,7 @@ def _claim_suggestions(page: Page, report: ClaimsReport, sourced: list[bool]) ->
             target={"page": page.ref, "start": claim.start, "verdict": claim.verdict},
             current_value=claim.text,
             suggested_value={"missing": missing_parts(claim, source_nearby=near), "pattern": pattern(claim)},
+            findings=[*(f.id for f in claim.findings), *([unsourced[claim.start]] if claim.start in unsourced else [])],
             evidence=[Quote(source=page.ref, text=claim.text, start=claim.start)],
             risk_level="medium" if claim.verdict == "prohibited" else "low",
         )

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from zora_core.agents.agent import Registry, Snooze, run_handler
-from zora_core.errors import InvalidInput, InvalidPayload, UnknownTaskType
+from zora_core.effects import effect_of
+from zora_core.errors import FalseEvidence, InvalidInput, InvalidPayload, UnknownTaskType
 from zora_core.masking import mask
-from zora_core.models import Source, Task, TaskResult
+from zora_core.models import Task, TaskResult
+from zora_core.threads import in_thread
 
 if TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
@@ -99,22 +101,17 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
         context = make_context(run)
         async with asyncio.timeout(run.timeout_seconds or task_type.timeout_seconds) as deadline:
             outcome = await run_handler(task_type, task, context)
-        match outcome:
-            case Snooze(seconds=seconds, reason=reason):
-                return run.settlement("snoozed", delay=seconds, summary=reason or None)
-            case TaskResult() as result if not context.sources and not result.findings:
-                raise ValueError(
-                    f"{task.agent_id} {task.task_type} returned a result without evidence: "
-                    "read what it rests on through ctx, or cite it with ctx.cite"
-                )
-            case TaskResult() as result:
-                return run.settlement("completed", summary=result.summary, result=as_json(result, context.sources))
+            match outcome:
+                case Snooze(seconds=seconds, reason=reason):
+                    return run.settlement("snoozed", delay=seconds, summary=reason or None)
+                case TaskResult() as result:
+                    return await _completed(run, result, context)
     except UnknownTaskType as error:
         return run.settlement("failed", failure_kind="unknown_task_type", error=mask(str(error)))
     except InvalidPayload as error:
         return run.settlement("failed", failure_kind="invalid_payload", error=mask(str(error)))
-    except InvalidInput as error:
-        return run.settlement("failed", failure_kind="error", error=mask(str(error)))
+    except (InvalidInput, FalseEvidence) as error:
+        return run.settlement("failed", failure_kind="error", error=mask(str(error))[:4000])
     except asyncio.CancelledError:
         match run.stop_reason:
             case "cancel":
@@ -133,11 +130,18 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
         return run.settlement("error", failure_kind="error", error=mask(f"{type(error).__name__}: {error}")[:4000])
 
 
-def as_json(result: TaskResult, sources: list[Source]) -> dict[str, Any]:
-    """A result as it is stored in `agent_tasks.result`."""
-    return {
-        "findings": [finding.model_dump(mode="json") for finding in result.findings],
-        "suggestions": [suggestion.model_dump(mode="json") for suggestion in result.suggestions],
-        "sources": [source.model_dump(mode="json") for source in sources],
-        "result": result.result,
-    }
+async def _completed(run: Run, result: TaskResult, context: TaskContext) -> Settlement:
+    """The settlement of a result whose evidence has been found in what the run read, with the effects it proposes."""
+    from zora_core.agents.evidence import chain
+
+    if not context.sources and not result.findings:
+        raise ValueError(
+            f"{run.task.agent_id} {run.task.task_type} returned a result without evidence: "
+            "read what it rests on through ctx, or cite it with ctx.cite"
+        )
+    # A thread costs more than the check of a result that claims nothing.
+    claims = result.findings or result.suggestions
+    stored = await in_thread(chain, result, context.ledger) if claims else chain(result, context.ledger)
+    for suggestion, row in zip(result.suggestions, stored["suggestions"], strict=True):
+        row["effect"] = effect_of(suggestion)
+    return run.settlement("completed", summary=result.summary, result=stored)

@@ -11,4 +11,9 @@ from typing import Any
 @cache
 def load(name: str) -> dict[str, Any]:
     """The data file `<name>.toml`, parsed; it is shared, so it must not be changed."""
-    return tomllib.loads((files(__name__) / f"{name}.toml").read_text("utf-8"))
+    return tomllib.loads(source(name))
+
+
+def source(name: str) -> str:
+    """The text of the data file `<name>.toml`, for those who have to say what they rest on."""
+    return (files(__name__) / f"{name}.toml").read_text("utf-8")

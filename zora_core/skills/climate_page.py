@@ -207,6 +207,7 @@ def _reading(page: Page, reading: Readability) -> Iterator[Finding]:
                     value=round(reading.lix, 1),
                     unit="points",
                     formula="words/sentence + 100 * long words/words",
+                    source=page.ref,
                 )
             ],
         )
@@ -236,6 +237,12 @@ def _weight(page: Page, weight: Footprint, complete: bool) -> Iterator[Finding]:
         confidence=0.7,
         source="statistic",
         evidence=[
-            Metric(name="gCO2e per view", value=round(weight.grams_per_view, 4), unit="g", formula=weight.formula)
+            Metric(
+                name="gCO2e per view",
+                value=round(weight.grams_per_view, 4),
+                unit="g",
+                formula=weight.formula,
+                source=page.ref,
+            )
         ],
     )

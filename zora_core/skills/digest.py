@@ -84,11 +84,12 @@ class Gap:
 
 @dataclass(frozen=True)
 class Highlight:
-    """A sentence worth reading, where it stands, and the rows that say it."""
+    """A sentence worth reading, where it stands (in `field` of the first row), and the rows that say it."""
 
     text: str
     table: str
     ids: tuple[str, ...]
+    field: str
     start: int
     score: float
 
@@ -253,11 +254,11 @@ def highlights(
     said: dict[str, list[_Said]] = {}
     for entry in entries:
         weight = 0.3 if entry.category in ("agent_action", "autonomy") else 2.0 if entry.category == "incident" else 1.0
-        text = entry.body if entry.body and weight >= 1 else entry.title
-        _collect(said, "journal_entries", str(entry.id), text, weight)
+        field, text = ("body", entry.body) if entry.body and weight >= 1 else ("title", entry.title)
+        _collect(said, _Place("journal_entries", str(entry.id), field), text, weight)
     for memory in memories:
         if memory.memory_type != "result":
-            _collect(said, "memory_events", str(memory.id), memory.content, 1.0)
+            _collect(said, _Place("memory_events", str(memory.id), "content"), memory.content, 1.0)
     groups = list(said.values())[-pool:]
     weights = [group[0].weight * (1 + math.log(len(group))) for group in groups]
     ranked = choose([group[0].text for group in groups], limit, weights)
@@ -265,24 +266,30 @@ def highlights(
     for item in ranked:
         group = groups[item.index]
         first = group[0]
-        ids = tuple(dict.fromkeys(said.row_id for said in group if said.table == first.table))
-        found.append(Highlight(first.text, first.table, ids, first.start, item.score))
+        table, _, field = first.place
+        ids = tuple(dict.fromkeys(said.place.row_id for said in group if said.place.table == table))
+        found.append(Highlight(first.text, table, ids, field, first.start, item.score))
     return found
 
 
-class _Said(NamedTuple):
+class _Place(NamedTuple):
     table: str
     row_id: str
+    field: str
+
+
+class _Said(NamedTuple):
+    place: _Place
     text: str
     start: int
     weight: float
 
 
-def _collect(said: dict[str, list[_Said]], table: str, row_id: str, text: str, weight: float) -> None:
+def _collect(said: dict[str, list[_Said]], place: _Place, text: str, weight: float) -> None:
     for sentence in sentences(text):
         if 3 <= len(sentence.text.split()) <= 80:
             key = mask(sentence.text).casefold()
-            said.setdefault(key, []).append(_Said(table, row_id, sentence.text, sentence.start, weight))
+            said.setdefault(key, []).append(_Said(place, sentence.text, sentence.start, weight))
 
 
 def findings(summary: Digest, limit: int = 190) -> list[Finding]:
@@ -305,6 +312,7 @@ def _rows(entries: Sequence[JournalEntry]) -> Rows:
 
 def _error_finding(template: Template, new: bool) -> Finding:
     first, last = template.entries[0], template.entries[-1]
+    quote = Quote(source=f"journal_entries/{last.id}#title", text=last.title, start=0)
     times = f"{len(template.entries)}×" if len(template.entries) > 1 else "once"
     return Finding(
         rule_id="digest.new-error" if new else "digest.error",
@@ -314,7 +322,7 @@ def _error_finding(template: Template, new: bool) -> Finding:
         severity=Severity.HIGH if new else Severity.MEDIUM,
         confidence=0.9,
         source="rule",
-        evidence=[_rows(template.entries), Quote(source=f"journal_entries/{last.id}", text=last.title, start=0)],
+        evidence=[_rows(template.entries), *([quote] if last.title else [])],
     )
 
 
@@ -330,10 +338,14 @@ def _change_finding(kind: str, name: str, change: RateChange) -> Finding:
         confidence=round(1 - change.p_value, 3),
         source="statistic",
         evidence=[
-            Metric(name=f"events of {kind} {name}", value=change.count, unit="events", formula="count in the window"),
-            Metric(name="previous window", value=change.previous, unit="events", formula="count in the window before"),
+            _events(f"events of {kind} {name}", change.count, "count in the window"),
+            _events("previous window", change.previous, "count in the window before"),
         ],
     )
+
+
+def _events(name: str, count: int, formula: str) -> Metric:
+    return Metric(name=name, value=count, unit="events", formula=formula, source="journal_entries")
 
 
 def _gap_finding(gap: Gap) -> Finding:
@@ -348,7 +360,13 @@ def _gap_finding(gap: Gap) -> Finding:
         source="statistic",
         evidence=[
             _rows(ends),
-            Metric(name="longest gap", value=round(gap.hours, 3), unit="hours", formula="max(t[i+1] - t[i])"),
+            Metric(
+                name="longest gap",
+                value=round(gap.hours, 3),
+                unit="hours",
+                formula="max(t[i+1] - t[i])",
+                source="journal_entries",
+            ),
         ],
     )
 
@@ -373,7 +391,7 @@ def _highlight_finding(item: Highlight) -> Finding:
         source="statistic",
         evidence=[
             Rows(table=item.table, ids=list(item.ids[:200])),
-            Quote(source=f"{item.table}/{item.ids[0]}", text=item.text, start=item.start),
+            Quote(source=f"{item.table}/{item.ids[0]}#{item.field}", text=item.text, start=item.start),
         ],
     )
 

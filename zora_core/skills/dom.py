@@ -19,12 +19,18 @@ NOT_TEXT = frozenset({"script", "style", "template", "head", "noscript", "title"
 
 
 class Element:
-    """An element: its lower-case `tag`, its attributes (names in lower case, valueless ones empty) and its place."""
+    """An element: its lower-case `tag`, its attributes (names in lower case, valueless ones empty) and its place.
 
-    __slots__ = ("attrs", "children", "depth", "index", "parent", "tag")
+    `lifted` says that it lay too deep, and that `parent` is an ancestor further up.
+    """
 
-    def __init__(self, tag: str, attrs: dict[str, str], parent: Element | None, index: int) -> None:
+    __slots__ = ("attrs", "children", "depth", "index", "lifted", "parent", "tag")
+
+    def __init__(
+        self, tag: str, attrs: dict[str, str], parent: Element | None, index: int, *, lifted: bool = False
+    ) -> None:
         """Make an element; `index` is its position in document order."""
+        self.lifted = lifted
         self.tag = tag
         self.attrs = attrs
         self.parent = parent
@@ -112,6 +118,7 @@ class Document:
         self.truncated = False
         self._tree = tree
         self._by_memory: dict[int, Element] = {}
+        self._families: dict[int, _Family] = {}
         if tree.root is not None:
             self._copy(tree.root)
 
@@ -128,10 +135,11 @@ class Document:
             if len(self.elements) >= MAX_ELEMENTS:
                 self.truncated = True
                 return
-            if parent is not None and parent.depth >= MAX_DEPTH:
+            lifted = parent is not None and parent.depth >= MAX_DEPTH
+            if parent is not None and lifted:
                 parent = parent.parent
             attributes = {name.lower(): value or "" for name, value in node.attributes.items()}
-            element = Element(node.tag, attributes, parent, len(self.elements))
+            element = Element(node.tag, attributes, parent, len(self.elements), lifted=lifted)
             self.elements.append(element)
             self._by_memory[node.mem_id] = element
             if parent is not None:
@@ -176,12 +184,23 @@ class Document:
         return [e for e in self.elements if e.tag in tags]
 
     def select(self, selector: str) -> list[Element]:
-        """The elements that a CSS selector matches; raises `SelectolaxError` for one the parser does not know."""
+        """The elements that a CSS selector matches; raises `SelectolaxError` for one the parser does not know.
+
+        A selector of ours is followed from step to step: the engine counts all siblings anew for each `nth-of-type`.
+        """
+        if (found := self._follow(selector)) is not None:
+            return [found]
         nodes = self._tree.css(selector)
         return [self._by_memory[node.mem_id] for node in nodes if node.mem_id in self._by_memory]
 
     def selector(self, element: Element) -> str:
-        """A CSS selector that finds this element only, anchored at the nearest unique id."""
+        """A CSS selector that finds this element only, anchored at the nearest unique id.
+
+        For one that lay too deep it finds all of its kind in the ancestor that was kept.
+        """
+        if element.lifted and element.parent is not None:
+            kind = element.tag if _SIMPLE_IDENTIFIER.match(element.tag) else "*"
+            return f"{self.selector(element.parent)} {kind}"
         steps: list[str] = []
         current: Element | None = element
         while current is not None:
@@ -195,17 +214,57 @@ class Document:
             if current.parent is None:
                 steps.append(":root")
                 break
-            steps.append(_step(current, current.parent.elements))
+            steps.append(self._family(current.parent).step(current))
             current = current.parent
         return " > ".join(reversed(steps))
 
+    def _family(self, parent: Element) -> _Family:
+        if parent.index not in self._families:
+            self._families[parent.index] = _Family(parent)
+        return self._families[parent.index]
 
-def _step(element: Element, siblings: list[Element]) -> str:
-    """The part of a selector that finds an element among its siblings."""
-    if not _SIMPLE_IDENTIFIER.match(element.tag):
-        return f":nth-child({siblings.index(element) + 1})"
-    alike = [sibling for sibling in siblings if sibling.tag == element.tag]
-    return element.tag if len(alike) == 1 else f"{element.tag}:nth-of-type({alike.index(element) + 1})"
+    def _follow(self, selector: str) -> Element | None:
+        """The one element that a selector as `selector` makes it leads to; None where the engine has to say."""
+        if self.truncated or not self.elements:
+            return None
+        first, *steps = selector.split(" > ")
+        if first.startswith("#") and self.id_counts[first[1:]] == 1:
+            current: Element | None = self.by_id[first[1:]]
+        elif first in {"html", "body", "head"} and self._tag_counts[first] == 1:
+            current = next(element for element in self.elements if element.tag == first)
+        else:
+            current = self.root if first == ":root" else None
+        for step in steps:
+            if current is None:
+                return None
+            current = self._family(current).child(step)
+        return current
+
+
+class _Family:
+    """The children of an element, by what tells them apart in a selector."""
+
+    def __init__(self, parent: Element) -> None:
+        children = [child for child in parent.elements if not child.lifted]
+        by_tag: dict[str, list[Element]] = {}
+        for child in children:
+            by_tag.setdefault(child.tag, []).append(child)
+        self._steps: dict[int, str] = {}
+        for number, child in enumerate(children, 1):
+            if not _SIMPLE_IDENTIFIER.match(child.tag):
+                self._steps[child.index] = f":nth-child({number})"
+        for tag, alike in by_tag.items():
+            for number, child in enumerate(alike, 1):
+                self._steps.setdefault(child.index, tag if len(alike) == 1 else f"{tag}:nth-of-type({number})")
+        self._children = {self._steps[child.index]: child for child in children}
+
+    def step(self, child: Element) -> str:
+        """The part of a selector that finds a child among its siblings."""
+        return self._steps[child.index]
+
+    def child(self, step: str) -> Element | None:
+        """The child that a step finds, if it is one of ours."""
+        return self._children.get(step)
 
 
 def collapse(text: str) -> str:

@@ -20,7 +20,7 @@ class WorkItem:
 
     `score` is impact x reach / effort, `effort_minutes` an estimate. `after` are the keys of items to be done first,
     each with the reason. The item is done when the check in `acceptance` reports no finding of the rule there.
-    `grams_saved` is gCO2e per thousand views.
+    `grams_saved` is gCO2e per thousand views. `findings` are the ids of the first of them.
     """
 
     key: str
@@ -36,13 +36,14 @@ class WorkItem:
     score: float
     acceptance: dict[str, Any]
     evidence: list[Evidence]
+    findings: list[str]
     fixes: dict[str, str]
     grams_saved: float = 0.0
     after: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For programs; the evidence is with the suggestion."""
-        return {name: value for name, value in vars(self).items() if name != "evidence"}
+        return {name: value for name, value in vars(self).items() if name not in ("evidence", "findings")}
 
 
 def settings() -> dict[str, Any]:
@@ -69,19 +70,16 @@ def component_of(page: Page, finding: Finding) -> str:
     element = next((e for e in finding.evidence if isinstance(e, Element)), None)
     if element is None:
         return "page" if all(e.kind == "metric" for e in finding.evidence) else "text"
-    node = page.tree.css_first(element.selector)
+    node = next(iter(page.document.select(element.selector)), None)
     if node is None:
         return element.selector
     rules = settings()["regions"]
-    classes = (node.attributes.get("class") or "").split()
-    kind = f"{node.tag}.{classes[0]}" if classes else str(node.tag)
-    above = node.parent
-    while above is not None:
-        role = (above.attributes.get("role") or "").lower() if above.tag != "-document" else ""
-        region = rules["roles"].get(role) or (above.tag if above.tag in rules["tags"] else None)
+    classes = node.ids("class")
+    kind = f"{node.tag}.{classes[0]}" if classes else node.tag
+    for above in node.ancestors():
+        region = rules["roles"].get(above.get("role").lower()) or (above.tag if above.tag in rules["tags"] else None)
         if region:
             return f"{region} {kind}"
-        above = above.parent
     return kind
 
 
@@ -115,6 +113,7 @@ def _item(rule_id: str, component: str, group: list[Finding], fixes: Mapping[str
             "text": f"The next review of this page reports no {rule_id} in {component}.",
         },
         evidence=evidence[: weights["max_evidence"]],
+        findings=[finding.id for finding in group[: weights["max_findings"]]],
         fixes={selector: fixes[key] for selector in selectors if fixes.get(key := f"{rule_id} {selector}")},
         grams_saved=grams_per_thousand_views(sum(saved_bytes(finding) for finding in group)),
     )

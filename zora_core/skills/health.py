@@ -13,6 +13,8 @@ from zora_core.models import Evidence, Finding, Metric, Severity
 from zora_core.skills.wording import count
 
 Status = Literal["green", "amber", "red"]
+# What `TaskContext.database_health` records its figures as.
+DATABASE = "database_health"
 ORDER: dict[Status, int] = {"red": 0, "amber": 1, "green": 2}
 
 
@@ -54,9 +56,16 @@ def settings() -> dict[str, Any]:
 
 
 def judge(
-    name: str, subject: str, value: float, reason: str, *, formula: str = "", evidence: Sequence[Evidence] = ()
+    name: str,
+    subject: str,
+    value: float,
+    reason: str,
+    *,
+    source: str,
+    formula: str = "",
+    evidence: Sequence[Evidence] = (),
 ) -> Check:
-    """Compare `value` with the thresholds of the check `name`."""
+    """Compare `value`, which comes from what was read as `source`, with the thresholds of the check `name`."""
     rule = settings()["checks"][name]
     below = rule["worse"] == "below"
 
@@ -66,7 +75,9 @@ def judge(
     status: Status = "red" if beyond(rule["red"]) else "amber" if beyond(rule["amber"]) else "green"
     if status != "green":
         reason += f" ({status} {rule['worse']} {rule[status]:g} {rule['unit']})"
-    metric = Metric(name=f"{name} {subject}".strip(), value=round(value, 4), unit=rule["unit"], formula=formula)
+    metric = Metric(
+        name=f"{name} {subject}".strip(), value=round(value, 4), unit=rule["unit"], formula=formula, source=source
+    )
     return Check(
         name=name,
         subject=subject,
@@ -94,7 +105,7 @@ def judge_endpoint(
     if bad:
         reason += "; " + ", ".join(sorted({probe.error or f"HTTP {probe.status}" for probe in bad}))
     formula = "probes answered with a status below 400 / probes"
-    checks = [judge("endpoint-available", url, len(good) / len(probes), reason, formula=formula)]
+    checks = [judge("endpoint-available", url, len(good) / len(probes), reason, source=url, formula=formula)]
     if good:
         times = [probe.elapsed_ms for probe in good]
         p50, p95 = percentile(times, 0.5), percentile(times, 0.95)
@@ -104,6 +115,7 @@ def judge_endpoint(
                 url,
                 p95,
                 f"{url} took {p50:.0f} ms (median) and {p95:.0f} ms (p95) over {count(len(good), 'probe')}",
+                source=url,
                 formula="nearest-rank 95th percentile of the time to the last byte",
             )
         )
@@ -113,7 +125,7 @@ def judge_endpoint(
         reason = f"the certificate of {url} ends on {when}, in {distance}"
         if days < 0:
             reason = f"the certificate of {url} ended on {when}, {distance} ago"
-        checks.append(judge("endpoint-tls", url, days, reason))
+        checks.append(judge("endpoint-tls", url, days, reason, source=url))
     return checks
 
 
@@ -129,27 +141,29 @@ def judge_queue(queue: Mapping[str, Any], *, own_tasks: int = 0) -> list[Check]:
     finished = completed + failed
     stalled = ready if running == 0 and finished == 0 and oldest > settings()["checks"]["queue-age"]["amber"] else 0
     waiting = f"{count(ready, 'task is', 'tasks are')} ready, the oldest for {duration(oldest)}"
+    state = f"{ready} ready, {running} running, {finished} ended in the last hour"
     overdue = f"{count(expired, 'running task has', 'running tasks have')} an expired lease"
     checks = [
-        judge("queue-age", "queue", oldest, waiting),
-        judge(
-            "queue-stalled", "queue", stalled, f"{ready} ready, {running} running, {finished} ended in the last hour"
-        ),
-        judge("queue-expired-leases", "queue", expired, overdue),
-        judge_failures("queue", failed, finished, "in the last hour"),
+        judge("queue-age", "queue", oldest, waiting, source=DATABASE),
+        judge("queue-stalled", "queue", stalled, state, source=DATABASE),
+        judge("queue-expired-leases", "queue", expired, overdue, source=DATABASE),
+        judge_failures("queue", failed, finished, "in the last hour", source=DATABASE),
     ]
     if finished:
         reason = f"{count(ready, 'ready task')} at {finished} ended in the last hour"
         formula = "ready tasks / tasks ended in the last hour"
-        checks.append(judge("queue-drain", "queue", ready / finished, reason, formula=formula))
+        checks.append(judge("queue-drain", "queue", ready / finished, reason, source=DATABASE, formula=formula))
     return checks
 
 
-def judge_failures(subject: str, failed: int, runs: int, when: str, evidence: Sequence[Evidence] = ()) -> Check:
+def judge_failures(
+    subject: str, failed: int, runs: int, when: str, *, source: str, evidence: Sequence[Evidence] = ()
+) -> Check:
     """The failure rate of `runs` runs, by the lower end of its 95 % Wilson interval."""
     reason = f"{failed} of {count(runs, 'run')} failed {when}" if runs else f"no run ended {when}"
     formula = f"lower 95 % Wilson bound of {failed}/{runs}"
-    return judge("failure-rate", subject, wilson_lower(failed, runs), reason, formula=formula, evidence=evidence)
+    share = wilson_lower(failed, runs)
+    return judge("failure-rate", subject, share, reason, source=source, formula=formula, evidence=evidence)
 
 
 def judge_database(figures: Mapping[str, Any]) -> list[Check]:
@@ -162,17 +176,16 @@ def judge_database(figures: Mapping[str, Any]) -> list[Check]:
     longest = float(figures["longest_transaction_seconds"] or 0)
     blocked, age = int(figures["blocked_locks"] or 0), int(figures["transaction_id_age"] or 0)
     trip = float(figures["round_trip_ms"])
+    waiting = count(blocked, "session waits", "sessions wait")
+    judged = (
+        ("database-connections", used / most, f"{used} of {count(most, 'connection')} in use"),
+        ("database-round-trip", trip, f"a round trip takes {trip:.1f} ms"),
+        ("database-long-transaction", longest, f"the longest transaction lasts {duration(longest)}"),
+        ("database-blocked-locks", blocked, f"{waiting} for a lock"),
+        ("database-wraparound", age, f"the oldest transaction id is {age:,} transactions old"),
+    )
     return [
-        judge("database-connections", "database", used / most, f"{used} of {count(most, 'connection')} in use"),
-        judge("database-round-trip", "database", trip, f"a round trip takes {trip:.1f} ms"),
-        judge("database-long-transaction", "database", longest, f"the longest transaction lasts {duration(longest)}"),
-        judge(
-            "database-blocked-locks",
-            "database",
-            blocked,
-            f"{count(blocked, 'session waits', 'sessions wait')} for a lock",
-        ),
-        judge("database-wraparound", "database", age, f"the oldest transaction id is {age:,} transactions old"),
+        *(judge(name, "database", value, reason, source=DATABASE) for name, value, reason in judged),
         *_judge_dead_rows(figures["dead_tuples"]),
     ]
 
@@ -185,7 +198,7 @@ def _judge_dead_rows(tables: Iterable[Mapping[str, Any]]) -> list[Check]:
         share = dead / (live + dead) if dead >= least else 0.0
         reason = f"{table['table']} has {dead:,} dead and {count(live, 'live row')}"
         formula = f"dead / (dead + live), 0 with fewer than {least} dead rows"
-        checks.append(judge("database-dead-rows", str(table["table"]), share, reason, formula=formula))
+        checks.append(judge("database-dead-rows", str(table["table"]), share, reason, source=DATABASE, formula=formula))
     checks.sort(key=lambda check: (-check.value, check.subject))
     return [check for check in checks if check.status != "green"] or checks[:1]
 
@@ -193,7 +206,7 @@ def _judge_dead_rows(tables: Iterable[Mapping[str, Any]]) -> list[Check]:
 def judge_disk(path: str, total: int, free: int) -> Check:
     """Free space of the disk under `path`; sizes in bytes."""
     reason = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB are free under {path}"
-    return judge("disk-free", path, free / total, reason, formula="free bytes / total bytes")
+    return judge("disk-free", path, free / total, reason, source=path, formula="free bytes / total bytes")
 
 
 def severity(check: Check) -> Severity:
@@ -209,23 +222,21 @@ def worst_first(check: Check) -> tuple[int, int, str, str]:
 
 def findings(checks: Iterable[Check]) -> list[Finding]:
     """A finding for each check that is not green, red first."""
-    found = []
-    for check in sorted(checks, key=worst_first):
-        if check.status == "green":
-            continue
-        rule = settings()["checks"][check.name]
-        found.append(
-            Finding(
-                rule_id=f"health.{check.name}",
-                title=f"{rule['title']}: {check.status}" + (f" ({check.subject})" if check.subject else ""),
-                detail=f"{check.reason}. Next: {check.next_step} Threshold: {rule['source']}.",
-                severity=severity(check),
-                confidence=1.0,
-                source="statistic" if check.name == "failure-rate" else "rule",
-                evidence=list(check.evidence),
-            )
-        )
-    return found
+    return [finding(check) for check in sorted(checks, key=worst_first) if check.status != "green"]
+
+
+def finding(check: Check) -> Finding:
+    """A check as a finding."""
+    rule = settings()["checks"][check.name]
+    return Finding(
+        rule_id=f"health.{check.name}",
+        title=f"{rule['title']}: {check.status}" + (f" ({check.subject})" if check.subject else ""),
+        detail=f"{check.reason}. Next: {check.next_step} Threshold: {rule['source']}.",
+        severity=severity(check),
+        confidence=1.0,
+        source="statistic" if check.name == "failure-rate" else "rule",
+        evidence=list(check.evidence),
+    )
 
 
 def wilson_lower(successes: int, trials: int, z: float = 1.96) -> float:

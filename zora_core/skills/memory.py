@@ -223,8 +223,8 @@ def _opposed(first: Sequence[str], second: Sequence[str]) -> bool:
 def findings(cleanup: Cleanup, *, now: datetime, older_than_days: float, limit: int = 150) -> list[Finding]:
     """The cleanup as findings: contradictions first, then duplicates, then one per type of stale memory."""
     out = [_contradiction_finding(item) for item in cleanup.contradictions[:limit]]
-    out += [_cluster_finding(item) for item in cleanup.clusters[:limit]]
-    out += [_stale_finding(kind, group, now, older_than_days) for kind, group in stale_by_type(cleanup)]
+    out += [cluster_finding(item) for item in cleanup.clusters[:limit]]
+    out += [stale_finding(kind, group, now, older_than_days) for kind, group in stale_by_type(cleanup)]
     return sorted(out, key=lambda f: -f.severity.rank)
 
 
@@ -241,7 +241,7 @@ def _rows(memories: Iterable[MemoryEvent]) -> Rows:
 
 
 def _quote(memory: MemoryEvent) -> Quote:
-    return Quote(source=f"memory_events/{memory.id}", text=memory.content[:300], start=0)
+    return Quote(source=f"memory_events/{memory.id}#content", text=memory.content[:300], start=0)
 
 
 def _contradiction_finding(item: Contradiction) -> Finding:
@@ -258,12 +258,19 @@ def _contradiction_finding(item: Contradiction) -> Finding:
     )
 
 
-def _cluster_finding(item: Cluster) -> Finding:
+def cluster_finding(item: Cluster) -> Finding:
+    """Memories that say the same, as a finding."""
     count = len(item.archive) + 1
     evidence: list[Evidence] = [
         _rows((item.keep, *item.archive)),
         _quote(item.keep),
-        Metric(name="similarity", value=round(item.score, 4), unit="0..1", formula="least likeness to the kept memory"),
+        Metric(
+            name="similarity",
+            value=round(item.score, 4),
+            unit="0..1",
+            formula="least likeness to the kept memory",
+            source="memory_events",
+        ),
     ]
     likeness = "same words." if item.exact else f"likeness at least {item.score:.2f}."
     return Finding(
@@ -277,7 +284,8 @@ def _cluster_finding(item: Cluster) -> Finding:
     )
 
 
-def _stale_finding(kind: str, group: list[MemoryEvent], now: datetime, older_than_days: float) -> Finding:
+def stale_finding(kind: str, group: list[MemoryEvent], now: datetime, older_than_days: float) -> Finding:
+    """Memories of one type that are stale, as a finding."""
     oldest = min(group, key=_recency)
     age = (now - oldest.created_at).days
     span = older_than_days * settings()["spans"].get(kind, 1)
@@ -290,6 +298,12 @@ def _stale_finding(kind: str, group: list[MemoryEvent], now: datetime, older_tha
         source="statistic",
         evidence=[
             Rows(table="memory_events", ids=[str(m.id) for m in group[:200]]),
-            Metric(name="oldest age", value=age, unit="days", formula=f"stale when 0.5^(age / {span:g} days) < 0.5"),
+            Metric(
+                name="oldest age",
+                value=age,
+                unit="days",
+                formula=f"stale when 0.5^(age / {span:g} days) < 0.5",
+                source="memory_events",
+            ),
         ],
     )

@@ -15,6 +15,8 @@ from zora_core.skills.impact import Estimate, Impact, names, propagate
 from zora_core.skills.similarity import similarity
 from zora_core.skills.text import stems, words
 
+# The data files that the catalogue is read from.
+DATA = ("missions", "emission_factors")
 CATEGORIES = ("energy", "transport", "food", "consumption", "advocacy", "products")
 _LETTERS = re.compile(r"[^\W_]+")
 
@@ -85,7 +87,7 @@ class Choice:
 @cache
 def catalogue() -> Catalogue:
     """Read the catalogue and the emission factors from the data files."""
-    raw, factors = load("missions"), load("emission_factors")
+    raw, factors = map(load, DATA)
     inputs = {name: Estimate(**value) for name, value in {**factors["factors"], **raw["inputs"]}.items()}
     diets = {name: Estimate(**value) for name, value in factors["diets"].items()}
     inputs.update({f"{name}_diet": estimate for name, estimate in diets.items()})

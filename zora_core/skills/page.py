@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 from urllib.parse import urljoin
@@ -26,6 +26,8 @@ _BLOCKS = frozenset(
 _SILENT = frozenset(
     {"head", "noscript", "script", "style", "svg", "template", "textarea", "iframe", "object", "video", "audio"}
 )
+# Cached properties of a page that depend on its markup alone.
+_OF_MARKUP = frozenset({"tree", "document", "title", "blocks", "text", "main_text"})
 _OTHER_XML = re.compile(r"\s*(<\?xml|<svg|<math)", re.I)
 
 
@@ -69,6 +71,12 @@ class Page:
     def document(self) -> Document:
         """The document as plain elements."""
         return Document(self.tree)
+
+    def loaded(self, stylesheets: Mapping[str, str], transfer_bytes: int) -> Page:
+        """The page with what it loads; what has been parsed of it is not parsed again."""
+        made = replace(self, stylesheets=stylesheets, transfer_bytes=transfer_bytes)
+        made.__dict__.update({name: value for name, value in self.__dict__.items() if name in _OF_MARKUP})
+        return made
 
     @property
     def is_html(self) -> bool:

@@ -56,6 +56,7 @@ def _minify(page: Page) -> Iterator[Finding]:
     saved = _deflated(page.html) - _deflated(markup) + _deflated(sheets) - _deflated(small)
     if saved >= _settings()["least_bytes"]:
         yield _finding(
+            page.ref,
             "page.weight.comments-and-space",
             "Markup and styles carry comments and white space",
             f"Without them a view sends {saved:,} bytes less, compressed. Minify both in the build.",
@@ -83,8 +84,14 @@ def _data_uris(page: Page) -> Iterator[Finding]:
                 severity=Severity.LOW,
                 confidence=0.8,
                 evidence=[
-                    Element(source=page.ref, selector=selector, html=f'<img src="{source[:40]}…">'),
-                    Metric(name="saved", value=saved, unit="bytes/view", formula="length - length x 3/4"),
+                    Element(source=page.ref, selector=selector, html=element.markup),
+                    Metric(
+                        name="saved",
+                        value=saved,
+                        unit="bytes/view",
+                        formula="length - length x 3/4",
+                        source=page.ref,
+                    ),
                 ],
             )
 
@@ -107,20 +114,32 @@ def _heavy(page: Page) -> Iterator[Finding]:
         confidence=0.7,
         source="statistic",
         evidence=[
-            Metric(name="saved", value=saved, unit="bytes/view", formula=f"transferred bytes - bytes of grade {grade}"),
-            Metric(name="gCO2e per view", value=round(weight.grams_per_view, 4), unit="g", formula=weight.formula),
+            Metric(
+                name="saved",
+                value=saved,
+                unit="bytes/view",
+                formula=f"transferred bytes - bytes of grade {grade}",
+                source=page.ref,
+            ),
+            Metric(
+                name="gCO2e per view",
+                value=round(weight.grams_per_view, 4),
+                unit="g",
+                formula=weight.formula,
+                source=page.ref,
+            ),
         ],
     )
 
 
-def _finding(rule_id: str, title: str, detail: str, saved: int, formula: str) -> Finding:
+def _finding(ref: str, rule_id: str, title: str, detail: str, saved: int, formula: str) -> Finding:
     return Finding(
         rule_id=rule_id,
         title=title,
         detail=detail,
         severity=Severity.LOW,
         confidence=0.9,
-        evidence=[Metric(name="saved", value=saved, unit="bytes/view", formula=formula)],
+        evidence=[Metric(name="saved", value=saved, unit="bytes/view", formula=formula, source=ref)],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -24,11 +24,12 @@ _ROWS_SHOWN = 20
 
 @dataclass(frozen=True)
 class TaskVerdict:
-    """A task that has findings: the worst verdict of them, and the rules, most severe first."""
+    """A task that has findings: the worst verdict of them, the rules, and the findings, most severe first."""
 
     task_id: str
     verdict: Verdict
     rule_ids: tuple[str, ...]
+    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True)
@@ -62,22 +63,27 @@ def review_tasks(
         *flow_issues(tasks, suggestions, poisoned={t for i in contents if i.is_injection for t in i.task_ids}),
     ]
     issues.sort(key=lambda issue: (-_severity(issue).rank, issue.rule_id, issue.task_ids))
-    flagged = _verdicts(issues)
+    read = {str(task.id) for task in tasks}
+    findings = [_finding(issue, read) for issue in issues]
+    flagged = _verdicts(issues, findings)
     counts = Counter(task.verdict for task in flagged)
-    counts["pass"] += len({str(t.id) for t in tasks} - {task.task_id for task in flagged})
-    return RiskReport(
-        flagged, [_finding(issue) for issue in issues], {verdict: counts[verdict] for verdict in VERDICTS}
-    )
+    counts["pass"] += len(read - {task.task_id for task in flagged})
+    return RiskReport(flagged, findings, {verdict: counts[verdict] for verdict in VERDICTS})
 
 
-def _verdicts(issues: Iterable[Issue]) -> list[TaskVerdict]:
-    rules_of: dict[str, list[str]] = {}
-    for issue in issues:
+def _verdicts(issues: Iterable[Issue], findings: Iterable[Finding]) -> list[TaskVerdict]:
+    findings_of: dict[str, list[Finding]] = {}
+    for issue, finding in zip(issues, findings, strict=True):
         for task_id in issue.task_ids:
-            rules_of.setdefault(task_id, []).append(issue.rule_id)
+            findings_of.setdefault(task_id, []).append(finding)
     flagged = [
-        TaskVerdict(task_id, max((_rule_verdict(r) for r in rules), key=VERDICTS.index), tuple(dict.fromkeys(rules)))
-        for task_id, rules in rules_of.items()
+        TaskVerdict(
+            task_id,
+            max((_rule_verdict(f.rule_id) for f in found), key=VERDICTS.index),
+            tuple(dict.fromkeys(f.rule_id for f in found)),
+            tuple(found),
+        )
+        for task_id, found in findings_of.items()
     ]
     return sorted(flagged, key=lambda task: (-VERDICTS.index(task.verdict), task.task_id))
 
@@ -91,9 +97,11 @@ def _rule_verdict(rule_id: str) -> Verdict:
     return verdict
 
 
-def _finding(issue: Issue) -> Finding:
+def _finding(issue: Issue, read: Collection[str]) -> Finding:
+    """The issue as a finding; of the tasks only those that were `read` are evidence, the others are named elsewhere."""
     rule = load("risk_rules")["rules"][issue.rule_id]
-    evidence: list[Evidence] = [Rows(table="agent_tasks", ids=list(issue.task_ids[:_ROWS_SHOWN]))]
+    ids = [task_id for task_id in issue.task_ids if task_id in read][:_ROWS_SHOWN]
+    evidence: list[Evidence] = [Rows(table="agent_tasks", ids=ids)] if ids else []
     return Finding(
         rule_id=issue.rule_id,
         title=rule["title"],

@@ -6,13 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any
 
 from zora_core.data import load
 from zora_core.models import Quote, TaskRecord
+from zora_core.skills.fields import strings
 from zora_core.skills.injection import find_injections
 from zora_core.skills.risk_issue import Issue
-from zora_core.skills.secrets import SecretMatch, find_personal_data, find_secrets, redact
+from zora_core.skills.secrets import SecretMatch, cut, find_personal_data, find_secrets, redact
 from zora_core.skills.wording import count
 
 # What a result quotes is not what it says: quotes may contain orders, and are scanned for credentials only.
@@ -31,25 +31,12 @@ def _task_issues(task: TaskRecord) -> Iterator[Issue]:
     inputs = {"title": task.title, "description": task.description, "payload": task.payload}
     outputs = {"result": task.result, "result_summary": task.result_summary, "error_message": task.error_message}
     for direction, content in (("input", inputs), ("output", outputs)):
-        for path, text in islice(_strings(content, ""), limits["fields"]):
+        for path, text in islice(strings(content), limits["fields"]):
             text = text[: limits["field_characters"]]
             yield from _sensitive(task, path, text, f"risk.secret-in-{direction}", find_secrets(_with_key(path, text)))
             yield from _sensitive(task, path, text, f"risk.personal-data-in-{direction}", find_personal_data(text))
             if direction == "input" or not _QUOTING.intersection(re.split(r"[.\[]", path)):
                 yield from _injections(task, path, text, direction)
-
-
-def _strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Every string within `value`, with its path."""
-    match value:
-        case str():
-            yield path, value
-        case dict():
-            for key, item in value.items():
-                yield from _strings(item, f"{path}.{key}" if path else str(key))
-        case list():
-            for index, item in enumerate(value):
-                yield from _strings(item, f"{path}[{index}]")
 
 
 def _with_key(path: str, text: str) -> str:
@@ -64,7 +51,7 @@ def _sensitive(task: TaskRecord, path: str, text: str, rule_id: str, matches: li
     kinds = Counter(m.kind for m in matches)
     listed = ", ".join(f"{number} × {kind}" if number > 1 else kind for kind, number in sorted(kinds.items()))
     detail = f"{task.agent_id} {task.task_type}, {redact(path)}: {listed}. The values are not repeated here."
-    quotes = tuple(Quote(source=_source(task, path), text=m.masked, start=None) for m in matches[:3])
+    quotes = tuple(Quote(source=_source(task, path), text=m.masked, masked=True) for m in matches[:3])
     yield Issue(rule_id, (str(task.id),), detail, quotes)
 
 
@@ -76,8 +63,11 @@ def _injections(task: TaskRecord, path: str, text: str, direction: str) -> Itera
     families = ", ".join(dict.fromkeys(f"{m.family} ({m.why})" for m in matches))
     rule_id = "risk.injected-instruction" if direction == "input" else "risk.injected-output"
     detail = f"{task.agent_id} {task.task_type}, {redact(path)}: {count(len(matches), 'passage')}: {families}."
-    excerpt = redact(text[first.start : first.end])[:_EXCERPT]
-    quote = Quote(source=_source(task, path), text=excerpt, start=first.start)
+    passage = text[first.start : first.end]
+    redacted = redact(passage)
+    quote = Quote(
+        source=_source(task, path), text=cut(redacted, _EXCERPT), start=first.start, masked=redacted != passage
+    )
     yield Issue(rule_id, (str(task.id),), detail, (quote,))
 
 

@@ -143,7 +143,11 @@ def _durations(tasks: Sequence[TaskRecord]) -> Iterator[Issue]:
             typical = math.exp(middle)
             if abs(score) > limits["outlier_score"] and abs(seconds - typical) >= limits["outlier_seconds"]:
                 metric = Metric(
-                    name="duration", value=round(seconds, 3), unit="s", formula="0.6745 (ln x - median) / MAD"
+                    name="duration",
+                    value=round(seconds, 3),
+                    unit="s",
+                    formula="0.6745 (ln x - median) / MAD",
+                    source="agent_tasks",
                 )
                 detail = (
                     f"{_name(task)} took {seconds:,.1f} s; {agent_id} {task_type} typically takes {typical:,.1f} s "

@@ -90,9 +90,11 @@ def judge_types(runs: Sequence[Run], now: datetime) -> list[Check]:
         if errors:
             message = min(errors, key=lambda error: (-errors[error], error))
             example = next(run for run in failed if run.error == message)
-            source = f"journal_entries/{example.entry_id}/body"
+            source = f"journal_entries/{example.entry_id}#body"
             evidence.append(Quote(source=source, text=message[:ERROR_CHARACTERS], start=0))
-        checks.append(judge_failures(subject, len(failed), len(group), when, evidence))
+        checks.append(
+            judge_failures(subject, len(failed), len(group), when, source="journal_entries", evidence=evidence)
+        )
     return checks
 
 
@@ -148,6 +150,7 @@ def _finding(name: str, hour: Hour, kind: str, value: float, expected: float, sc
             value=round(value, 3),
             unit=unit,
             formula=f"rolling median {expected:g} {unit}, {score:g} robust deviations away",
+            source="journal_entries",
         )
     ]
     if hour.ids:

@@ -57,6 +57,23 @@ def redact(text: str) -> str:
     return "".join([*parts, text[position:]])
 
 
+def unmasked(text: str) -> re.Pattern[str]:
+    """A pattern for what `text` was before `redact`: what a mask hides counts by its length alone."""
+    parts, position = [], 0
+    for mask in _mask().finditer(text):
+        least, most = (max(0, int(mask["length"]) - kept) for kept in _kept(mask["kind"]))
+        hidden = f"(?:{re.escape(mask[0])}|(?s:.){{{least},{most}}})"  # or the text had the mask itself
+        parts += [re.escape(text[position : mask.start()]), hidden]
+        position = mask.end()
+    return re.compile("".join([*parts, re.escape(text[position:])]))
+
+
+def cut(text: str, length: int) -> str:
+    """The first `length` characters of a text that `redact` has masked; a mask is left out rather than cut."""
+    half = next((m for m in _mask().finditer(text) if m.start() < length < m.end()), None)
+    return text[: half.start() if half else length]
+
+
 def _find(text: str, patterns: Iterable[_Pattern]) -> list[SecretMatch]:
     found = []
     lowered = _lower(text)
@@ -154,6 +171,20 @@ def _luhn(value: str) -> bool:
 def _iban(value: str) -> bool:
     compact = value.replace(" ", "")
     return 15 <= len(compact) <= 34 and int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1
+
+
+@cache
+def _mask() -> re.Pattern[str]:
+    """A mask as `_find` writes it, without the public beginning of the value."""
+    kinds = "|".join(re.escape(p.kind) for table in ("secret", "personal") for p in _patterns(table))
+    return re.compile(rf"\[(?P<kind>{kinds}), (?P<length>\d{{1,6}}) characters\]")
+
+
+@cache
+def _kept(kind: str) -> tuple[int, int]:
+    """How many characters of a value of this kind its mask shows, at most and at least."""
+    kept = [p.keep for table in ("secret", "personal") for p in _patterns(table) if p.kind == kind]
+    return max(kept), min(kept)
 
 
 @cache

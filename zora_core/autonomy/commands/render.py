@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,9 @@ COLOURS = {
 }
 AGENT_COLUMNS = ("pending", "in_progress", "completed", "failed")
 MAX_FINDINGS = 40
+_ROW_ID = re.compile(r"/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?=#|\Z)")
+MAX_EVIDENCE = 3  # pieces of a finding
+MAX_ORIGINS = 3  # findings of a suggestion
 WIDE = 130  # columns of a terminal from which on a summary fits beside its task
 
 console = Console(highlight=False, soft_wrap=False)
@@ -193,44 +197,99 @@ def print_task(row: dict[str, Any], explanation: str, journal: list[dict[str, An
     result = row["result"] or {}
     if row["result_summary"]:
         console.print("\n", text(row["result_summary"]), sep="")
-    _print_findings(result.get("findings", []))
+    shown = _print_findings(result)
     if result.get("suggestions"):
         console.print(text("\nSuggestions (a person decides)", "bold"))
         for suggestion in result["suggestions"]:
             console.print(text(f"  • {suggestion['title']}"))
+            _print_origin(suggestion, result, shown)
         console.print(text(f"  `zora suggestions list --task {short(row['id'])}` lists them with their ids.", "dim"))
     if result.get("sources"):
         console.print(text("\nRead", "bold"))
         for source in result["sources"]:
-            console.print(text(f"  {source['kind']} {source['ref']}: {source['count']:,} {source['unit']}"))
+            line = text(f"  {source['kind']} {source['ref']}: {source['count']:,} {source['unit']}")
+            console.print(line.append_text(text(f"  {_proof(source)}", "dim")))
     console.print(text("\nJournal", "bold"))
     for entry in reversed(journal):
         console.print(text(f"  {when(entry['created_at'])}  {entry['title']}  {one_line(entry['body'] or '', 90)}"))
 
 
-def _print_findings(findings: list[dict[str, Any]]) -> None:
-    """Findings under the evidence they share: a sentence that breaks three rules is quoted once."""
+def _print_findings(result: dict[str, Any]) -> set[str]:
+    """Findings under the evidence they share: a sentence that breaks three rules is quoted once.
+
+    Returns the ids of those that were shown.
+    """
+    findings = result.get("findings", [])
     if not findings:
-        return
+        return set()
     console.print(text(f"\nFindings ({len(findings)})", "bold"))
+    shown = findings[:MAX_FINDINGS]
     by_evidence: dict[str, list[dict[str, Any]]] = {}
-    for finding in findings[:MAX_FINDINGS]:
-        by_evidence.setdefault(evidence_line(finding["evidence"][0]), []).append(finding)
-    for evidence, group in by_evidence.items():
-        console.print(text(f"  {evidence}"))
+    for finding in shown:
+        by_evidence.setdefault(str(finding["evidence"]), []).append(finding)
+    for group in by_evidence.values():
+        _print_evidence(group[0]["evidence"], result, indent=2)
         for finding in group:
-            line = text(f"    {finding['severity']:8} ", COLOURS[finding["severity"]])
-            line.append_text(text(finding["title"], "default")).append_text(text(f"  {finding['rule_id']}", "dim"))
-            console.print(line)
+            _print_finding(finding, indent=4)
     if len(findings) > MAX_FINDINGS:
         console.print(text(f"  … and {len(findings) - MAX_FINDINGS} more: use --json", "dim"))
+    return {finding.get("id", "") for finding in shown}
+
+
+def _print_origin(suggestion: dict[str, Any], result: dict[str, Any], shown: set[str]) -> None:
+    """The findings that a suggestion follows from, each with its evidence unless that was shown with it before."""
+    by_id = {finding.get("id"): finding for finding in result["findings"]}
+    named = [by_id[name] for name in suggestion.get("findings", ()) if name in by_id]
+    if not named:  # it rests on evidence alone
+        _print_evidence(suggestion["evidence"], result, indent=6)
+    for finding in named[:MAX_ORIGINS]:
+        _print_finding(finding, indent=6)
+        if finding["id"] not in shown:
+            _print_evidence(finding["evidence"], result, indent=8)
+    if len(named) > MAX_ORIGINS:
+        console.print(text(f"      … and {len(named) - MAX_ORIGINS} more", "dim"))
+
+
+def _print_finding(finding: dict[str, Any], *, indent: int) -> None:
+    line = text(f"{' ' * indent}{finding['severity']:8} ", COLOURS[finding["severity"]])
+    line.append_text(text(finding["title"], "default"))
+    console.print(line.append_text(text(f"  {finding['rule_id']}  {finding.get('id', '')}".rstrip(), "dim")))
+
+
+def _print_evidence(evidence: list[dict[str, Any]], result: dict[str, Any], *, indent: int) -> None:
+    """The first pieces of evidence, with where and when they were read: once for those of one source."""
+    shown = [(piece, _where(piece, result["sources"])) for piece in evidence[:MAX_EVIDENCE]]
+    for number, (piece, where) in enumerate(shown, 1):
+        line = text(f"{' ' * indent}{evidence_line(piece)}")
+        said_below = number < len(shown) and shown[number][1] == where
+        console.print(line if said_below else line.append_text(text(where, "dim")))
+    if len(evidence) > MAX_EVIDENCE:
+        console.print(text(f"{' ' * indent}… and {len(evidence) - MAX_EVIDENCE} more", "dim"))
+
+
+def _where(piece: dict[str, Any], sources: list[dict[str, Any]]) -> str:
+    """The source of a piece of evidence, as the list of what was read has it."""
+    read = [sources[position] for position in piece.get("read", ()) if position < len(sources)]
+    if not read:
+        return ""
+    first = read[0]
+    names = (piece.get("source"), piece.get("path"), piece.get("table"))
+    named = any(name is not None and (name == first["ref"] or name.startswith(f"{first['ref']}/")) for name in names)
+    name = first["kind"] if named else f"{first['kind']} {one_line(first['ref'], 60)}"
+    more = f" and {len(read) - 1} more" if len(read) > 1 else ""
+    return f"  ({name}, {_proof(first)}{more})"
+
+
+def _proof(source: dict[str, Any]) -> str:
+    """The beginning of a source's digest, and when it was read."""
+    return f"{source['digest'][:8]}, {when(datetime.fromisoformat(source['read_at']))}"
 
 
 def evidence_line(evidence: dict[str, Any]) -> str:
     """A piece of evidence in one line."""
     match evidence["kind"]:
         case "quote":
-            return f"{evidence['source']}: “{one_line(evidence['text'], 120)}”"
+            return f"{_source_name(evidence['source'])}: “{one_line(evidence['text'], 120)}”"
         case "element":
             return f"{evidence['source']}: {evidence['selector']}  {one_line(evidence['html'], 90)}"
         case "file":
@@ -240,6 +299,11 @@ def evidence_line(evidence: dict[str, Any]) -> str:
             return f"{evidence['table']}: {ids}{' …' if len(evidence['ids']) > 4 else ''}"
         case _:
             return f"{evidence['name']} = {evidence['value']:g} {evidence['unit']}  {one_line(evidence['formula'], 60)}"
+
+
+def _source_name(source: str) -> str:
+    """A source as a person reads it: of a row, the table, the end of its id, and the field."""
+    return _ROW_ID.sub(lambda found: f"/{short(found[1])}", source)
 
 
 def one_line(value: str, width: int) -> str:
@@ -277,12 +341,14 @@ def print_journal(rows: list[dict[str, Any]]) -> None:
         return
     console.print(
         table(
+            "entry",
             "time",
             "category",
             "author",
-            "+entry",
+            "+what happened",
             rows=(
                 (
+                    short(row["id"]),
                     when(row["created_at"]),
                     row["category"],
                     row["author"],
@@ -311,57 +377,6 @@ def print_memories(rows: list[dict[str, Any]], query: str) -> None:
             ),
         )
     )
-
-
-def print_suggestions(rows: list[dict[str, Any]]) -> None:
-    """A list of suggestions."""
-    if not rows:
-        console.print("No suggestions match.")
-        return
-    console.print(
-        table(
-            "suggestion",
-            "agent",
-            "type",
-            "status",
-            "risk",
-            "+title",
-            rows=(
-                (
-                    short(row["id"]),
-                    row["agent_id"],
-                    row["suggestion_type"],
-                    row["status"],
-                    text(row["risk_level"], "" if row["risk_level"] == "low" else "yellow"),
-                    row["title"],
-                )
-                for row in rows
-            ),
-        )
-    )
-
-
-def print_suggestion(row: dict[str, Any]) -> None:
-    """Everything about one suggestion."""
-    import json
-
-    console.print(text(row["title"], "bold"))
-    if row["body"]:
-        console.print(text(row["body"]))
-    facts = [
-        ("suggestion", row["id"]),
-        ("from", f"{row['agent_id']}, task {short(row['task_id'])}"),
-        ("type", row["suggestion_type"]),
-        ("status", row["status"]),
-        ("risk", row["risk_level"]),
-        ("target", json.dumps(row["target"], ensure_ascii=False)),
-        ("now", json.dumps(row["current_value"], ensure_ascii=False, indent=2)),
-        ("proposed", json.dumps(row["suggested_value"], ensure_ascii=False, indent=2)),
-    ]
-    console.print(table("", "+", rows=((text(name, "dim"), value) for name, value in facts)))
-    console.print(text("\nEvidence", "bold"))
-    for evidence in row["evidence"]:
-        console.print(text(f"  {evidence_line(evidence)}"))
 
 
 def print_checks(checks: Sequence[Check]) -> None:

@@ -17,7 +17,7 @@ from zora_core.skills.codebase.duplicates import duplicate_issues
 from zora_core.skills.codebase.hotspots import Hotspot, authors_for_half, find_hotspots, hotspot_issues
 from zora_core.skills.codebase.imports import import_cycles
 from zora_core.skills.codebase.inventory import Inventory, SourceFile, take_inventory
-from zora_core.skills.codebase.issue import Issue, settings, to_findings
+from zora_core.skills.codebase.issue import Issue, place, settings, to_findings
 from zora_core.skills.codebase.lint import lint
 from zora_core.skills.codebase.python import Function, read_modules
 from zora_core.skills.codebase.repository import Commit
@@ -30,12 +30,12 @@ LISTED = 20
 
 @dataclass(frozen=True)
 class Analysis:
-    """`result` has the figures and, under `memory`, what the next run needs; `digest_text` is all that was read."""
+    """`result` has the figures and, under `memory`, what the next run needs; `files` is all that was read."""
 
     findings: list[Finding]
     issues: list[Issue]
     result: dict[str, Any]
-    digest_text: str
+    files: dict[str, str]
 
 
 def analyze(
@@ -95,20 +95,20 @@ def analyze(
         "memory": memory(issues, functions),
     }
     findings = to_findings(issues, comparison.notes if comparison else {})
-    return Analysis(findings, issues, result, "\0".join(f"{f.path}\0{f.text}" for f in inventory.files))
+    return Analysis(findings, issues, result, {file.path: file.text for file in inventory.files})
 
 
 def _secrets(files: Sequence[SourceFile]) -> list[Issue]:
     issues = []
     for file in files:
         for secret in find_secrets(file.text):
-            line = file.text.count("\n", 0, secret.start) + 1
+            line = file.line_at(secret.start)
             issues.append(
                 Issue(
                     rule_id="code.secret",
                     message=f"Credential in the source: {secret.kind} {secret.masked}",
                     severity=Severity.MEDIUM if file.is_test else Severity.CRITICAL,
-                    places=(FileLine(path=file.path, line=line, text=secret.masked),),
+                    places=(FileLine(path=file.path, line=line, text=secret.masked, masked=True),),
                     confidence=0.6 if file.is_test else 0.8,
                 )
             )
@@ -137,7 +137,7 @@ def _test_ratio(inventory: Inventory) -> tuple[dict[str, Any], list[Issue]]:
         rule_id="code.few-tests",
         message=f"{count(test_lines, 'line')} of tests for {count(code_lines, 'line')} of code",
         severity=Severity.MEDIUM,
-        places=(FileLine(path=largest.path, line=1, text="the largest file"),),
+        places=(place(largest.path, 1, largest.lines),),
         confidence=0.7,
         subject="tests",
         metrics=(

@@ -27,6 +27,11 @@ class SourceFile:
         """Its lines, as compilers count them."""
         return self.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
+    def line_at(self, offset: int) -> int:
+        """The line, 1-based, that holds a character of `text`."""
+        before = self.text[:offset]
+        return before.count("\n") + before.count("\r") - before.count("\r\n") + 1
+
     @cached_property
     def code_lines(self) -> int:
         """Lines that are neither blank nor a comment."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from zora_core.data import load
 from zora_core.models import FileLine, Finding, Metric, Severity
-from zora_core.skills.secrets import find_secrets
+from zora_core.skills.secrets import cut, find_secrets
 
 LINE_CHARACTERS = 160
 
@@ -43,9 +43,10 @@ def settings() -> dict[str, Any]:
 def place(path: str, line: int, lines: Sequence[str], *, hide: bool = False) -> FileLine:
     """Line `line` (1-based) of a file as evidence; credentials in it are masked, and `hide` leaves the text out."""
     text = lines[line - 1].strip() if 0 < line <= len(lines) and not hide else ""
-    for secret in reversed(find_secrets(text)):
+    secrets = find_secrets(text)
+    for secret in reversed(secrets):
         text = text[: secret.start] + secret.masked + text[secret.end :]
-    return FileLine(path=path, line=max(line, 1), text=text[:LINE_CHARACTERS])
+    return FileLine(path=path, line=max(line, 1), text=cut(text, LINE_CHARACTERS), masked=bool(secrets))
 
 
 def fingerprints(issues: Iterable[Issue]) -> list[str]:

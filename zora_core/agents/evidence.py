@@ -1,0 +1,108 @@
+"""From a handler's result to what is stored: each finding with its id, each piece of evidence with where it stands.
+
+What a result claims to rest on is looked up in what the run has read. A result of which that is not true is refused as
+a whole: nothing tells which of its other findings would be right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zora_core.agents.ledger import Ledger, NotRead
+from zora_core.errors import FalseEvidence
+from zora_core.models import Evidence, Finding, Suggestion, TaskResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PROBLEMS_SHOWN = 3
+IDS_SHOWN = 12
+# Left out of what is stored while they say nothing.
+_OFTEN_UNSET = frozenset({"masked", "source"})
+_ADVICE = (
+    "Evidence must stand literally in what the handler reads through ctx: quote without trimming or rewording, "
+    "and register a text made from a source with ctx.derive."
+)
+
+
+def chain(result: TaskResult, ledger: Ledger) -> dict[str, Any]:
+    """A result as it is stored in `agent_tasks.result`: suggestion, finding, evidence, source.
+
+    Each piece of evidence gets `read`, the positions in `sources` of what it was found in, and each suggestion the ids
+    of its findings. Raises `FalseEvidence` naming the findings and suggestions that rest on something not read.
+    """
+    links = _Links(ledger, result.findings)
+    stored = {
+        "findings": [links.finding(finding) for finding in result.findings],
+        "suggestions": [links.suggestion(suggestion) for suggestion in result.suggestions],
+        "sources": [source.model_dump(mode="json") for source in ledger.sources],
+        "result": result.result,
+    }
+    if links.problems:
+        more = len(links.problems) - PROBLEMS_SHOWN
+        named = [*links.problems[:PROBLEMS_SHOWN], *([f"and {more} more"] if more > 0 else [])]
+        raise FalseEvidence(f"{'; '.join(named)}. {_ADVICE}")
+    return stored
+
+
+def select(findings: Sequence[Finding], suggestions: Iterable[Suggestion], limit: int) -> list[Finding]:
+    """The first `limit` findings, in their order; those that suggestions name take the place of the last others."""
+    if len(findings) <= limit:
+        return list(findings)
+    named = {identifier for suggestion in suggestions for identifier in suggestion.findings}
+    first = [position for position, finding in enumerate(findings) if finding.id in named]
+    rest = (position for position, finding in enumerate(findings) if finding.id not in named)
+    chosen = sorted([*first, *rest][: max(limit, len(first))])
+    return [findings[position] for position in chosen]
+
+
+class _Links:
+    """Looks evidence up, each piece once: findings often share a quote."""
+
+    def __init__(self, ledger: Ledger, findings: Sequence[Finding]) -> None:
+        self.problems: list[str] = []
+        self._ledger = ledger
+        self._found: dict[int, dict[str, Any]] = {}
+        self._ids: dict[str, list[str]] = {}
+        for finding in findings:
+            self._ids.setdefault(finding.id, [finding.id])
+            self._ids.setdefault(finding.rule_id, []).append(finding.id)
+
+    def finding(self, finding: Finding) -> dict[str, Any]:
+        name = f"finding {finding.rule_id} ({finding.title})"
+        return {
+            "id": finding.id,
+            **finding.model_dump(mode="json", exclude={"evidence"}),
+            "evidence": self._evidence(name, finding.evidence),
+        }
+
+    def suggestion(self, suggestion: Suggestion) -> dict[str, Any]:
+        name = f"suggestion {suggestion.suggestion_type} ({suggestion.title})"
+        return {
+            **suggestion.model_dump(mode="json", exclude={"evidence", "findings"}),
+            "findings": self._named(name, suggestion.findings),
+            "evidence": self._evidence(name, suggestion.evidence),
+        }
+
+    def _named(self, name: str, findings: Collection[str]) -> list[str]:
+        unknown = [wanted for wanted in findings if wanted not in self._ids]
+        if unknown:
+            known = ", ".join(list(self._ids)[:IDS_SHOWN]) or "none"
+            self.problems.append(f"{name} follows from {unknown[0]!r}, no finding of this result (known: {known})")
+        return list(dict.fromkeys(found for wanted in findings for found in self._ids.get(wanted, ())))
+
+    def _evidence(self, name: str, pieces: Sequence[Evidence]) -> list[dict[str, Any]]:
+        return [self._piece(name, piece) for piece in pieces]
+
+    def _piece(self, name: str, piece: Evidence) -> dict[str, Any]:
+        key = id(piece)
+        if key not in self._found:
+            try:
+                read = self._ledger.find(piece)
+            except NotRead as problem:
+                read = []
+                self.problems.append(f"{name}: {problem}")
+            said = piece.model_dump(mode="json").items()
+            self._found[key] = {**{n: value for n, value in said if n not in _OFTEN_UNSET or value}, "read": read}
+        return self._found[key]
