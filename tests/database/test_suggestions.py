@@ -492,6 +492,24 @@ async def test_a_task_of_a_type_that_needs_approval_waits_and_runs_once_approved
         await undo(zora, asked)
 
 
+async def explained(zora: Zora, task_id: UUID) -> str:
+    (row,) = await zora.call("explain_agent_task", tenant_id=zora.tenant_id, id=task_id)
+    return row["explain_agent_task"]
+
+
+async def test_what_waits_for_a_person_or_a_pause_says_so(zora: Zora) -> None:
+    await policy(zora, auto_execute=False)
+    held, ready = await zora.create("SAM", "t"), await zora.create("ORACLE", "u")
+    await zora.advance(minutes=5)
+    (asked,) = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id)
+    assert await explained(zora, held) == (
+        f"Waits for a person to let it run: suggestion {str(asked['id'])[-8:]}, asked 5 min ago."
+    )
+    await zora.call("pause_agents", tenant_id=zora.tenant_id, agent_id="oracle", reason="looks odd")
+    await zora.advance(minutes=2)
+    assert await explained(zora, ready) == "ORACLE is paused since 2 min (looks odd); `zora resume` lets it go on."
+
+
 async def test_an_approval_is_for_this_payload(zora: Zora) -> None:
     await policy(zora, auto_execute=False)
     task_id = await zora.create("SAM", "t", {"page": "climate"})

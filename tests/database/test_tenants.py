@@ -51,6 +51,8 @@ class Tenant:
     tasks: dict[str, UUID] = field(default_factory=dict)
     tokens: dict[str, UUID] = field(default_factory=dict)
     suggestion: UUID = field(default_factory=uuid4)
+    digest: str = ""
+    mission: UUID = field(default_factory=uuid4)
     profile: UUID = field(default_factory=uuid4)
     journal: UUID = field(default_factory=uuid4)
     memory: UUID = field(default_factory=uuid4)
@@ -127,9 +129,26 @@ async def fill(owner: asyncpg.Connection, tenant: Tenant) -> None:
         "update agent_tasks set lease_expires_at = now() - interval '1 year' where id = $1", tenant.tasks["expired"]
     )
     await owner.execute("select watch_agent_tasks($1, $2, 3600)", tenant.id, tenant.watcher)
+    await owner.execute("select from set_agent_task_policy($1, $2, true, 'low')", tenant.id, f"{mark}_type")
+    await owner.execute("select from pause_agents($1, 'AEGIS', $2, $3)", tenant.id, mark, tenant.user)
+    await owner.execute(
+        "insert into autonomy_schedules (tenant_id, name, agent_id, task_type, cron) "
+        "values ($1, $2::text, 'SAM', $2::text, '* * * * *')",
+        tenant.id, mark,
+    )  # fmt: skip
+
+    row = await owner.fetchrow("select * from next_journal_block($1, $2, -1000, -1000)", tenant.id, bytes(32))
+    await owner.execute("select seal_journal_block($1, $2, $3, $4, $5)", tenant.id, row[0], bytes(64), *row[1:])
+    # One that is left to seal, for who says that he does not mind its time.
+    await owner.execute(
+        "insert into journal_entries (id, tenant_id, category, event_type, title) "
+        "values ((left(least_uuidv7('2090-01-01')::text, 14) || right($3, 22))::uuid, $1, 'decision', 'd', $2)",
+        tenant.id, mark, str(uuid4()),
+    )  # fmt: skip
 
     for name, table in (
         ("suggestion", "agent_suggestions"),
+        ("mission", "climate_missions"),
         ("profile", "climate_profiles"),
         ("journal", "journal_entries"),
         ("memory", "memory_events"),
@@ -139,6 +158,7 @@ async def fill(owner: asyncpg.Connection, tenant: Tenant) -> None:
             name,
             await owner.fetchval(f"select min(id::text)::uuid from {table} where tenant_id = $1", tenant.id),
         )
+    tenant.digest = await owner.fetchval("select effect_digest from agent_suggestions where id = $1", tenant.suggestion)
     for rows in (await rows_of(owner, tenant)).values():
         assert rows, "there is a row in every table"
         tenant.secrets.update(UUID_TEXT.findall(" ".join(rows)))
@@ -299,10 +319,44 @@ async def test_only_two_functions_run_with_the_owners_rights_and_they_pin_their_
     assert {f.settings for f in definers} == {("search_path=public, pg_temp",)}
 
 
+def changes(tenant: Tenant) -> list[dict[str, Any]]:
+    """An effect's changes of everything that is a tenant's."""
+    page = f"{tenant.mark} page"
+    mission = {"id": str(tenant.mission), "title": tenant.mark, "category": "energy"}
+    return [
+        {"op": "update", "table": "frontend_configs", "key": page, "before": {"config": {"path": tenant.mark}},
+         "after": {"config": {}}},
+        {"op": "update", "table": "frontend_configs", "key": page, "path": ["path"],
+         "before": {"config": tenant.mark}, "after": {"config": "x"}},
+        {"op": "update", "table": "memory_events", "key": str(tenant.memory), "before": {"archived_at": None},
+         "after": {"archived_at": "now"}},
+        {"op": "insert", "table": "climate_missions", "row": mission},
+        {"op": "delete", "table": "climate_missions", "row": mission},
+        {"op": "cancel_task", "id": str(tenant.tasks["ready"])},
+        {"op": "release_task", "id": str(tenant.tasks["ready"]), "payload": {"text": tenant.mark}},
+        {"op": "create_task", "task": {"agent_id": "SAM", "task_type": "t", "title": "t",
+                                       "idempotency_key": f"{tenant.mark}-ready"}},
+    ]  # fmt: skip
+
+
 def values(tenant: Tenant, function: str, parameter: str, kind: str) -> list[Any]:
     """What somebody who knows everything about a tenant would pass."""
     everything = {
-        "id": list(tenant.tasks.values()),
+        "id": [tenant.suggestion]
+        if "suggestion" in function or "decision" in function
+        else list(tenant.tasks.values()),
+        "change": [json.dumps(change) for change in changes(tenant)],
+        "effect": [json.dumps({"changes": [change]}) for change in changes(tenant)],
+        "decision": ["approve", "reject"],
+        "digest": [tenant.digest],
+        "edited_value": [None],
+        "edited_effect": [None],
+        "target": ["{}"],
+        "value": ["{}"],
+        "payload": ["{}"],
+        "details": ["{}"],
+        "event_type": ["agent_suggestion_created"],
+        "max_risk_level": ["high"],
         "user_id": [tenant.user],
         "created_by": [tenant.user],
         "task_id": [tenant.tasks["completed"]],
@@ -324,6 +378,14 @@ def values(tenant: Tenant, function: str, parameter: str, kind: str) -> list[Any
         "prefix": [tenant.mark],
         "prefixes": [[tenant.mark]],
         "hash": [b"0" * 32],
+        "min_age_seconds": [-4e9],
+        "margin_seconds": [-4e9],
+        "public_key": [bytes(32)],
+        "header": [json.dumps({"number": 7, "tenant_id": str(tenant.id)})],
+        "signature": [bytes(64)],
+        "entry_ids": [bytes(16)],
+        "entry_digests": [bytes(32)],
+        "salt": [UUID(int=1)],
         "query": [f"{tenant.mark} remembers"],
         "worker_id": [f"{tenant.mark}-worker"],
         "agent_id": ["SAM"],
@@ -360,10 +422,14 @@ def values(tenant: Tenant, function: str, parameter: str, kind: str) -> list[Any
         "double precision[]": [[0.0] * len(tenant.tokens)],
     }
     name = parameter.removeprefix("p_")
-    if function == "get_agent_suggestion":
+    if function == "erase_journal_entry":
+        everything["id"] = [str(tenant.journal), str(tenant.journal)[-5:]]
+    elif function == "get_agent_suggestion":
         everything["id"] = [str(tenant.suggestion), str(tenant.suggestion)[-5:]]
     elif function == "get_agent_task":
         everything["id"] = [str(tenant.tasks["ready"]), str(tenant.tasks["ready"])[-5:]]
+    elif "suggestion" in function or "decision" in function:
+        everything["id"] = [tenant.suggestion]
     elif function == "ensure_tenant":
         everything["id"] = [tenant.id]
     if name in everything:

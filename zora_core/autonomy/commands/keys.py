@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from zora_core.autonomy.commands.common import json_option, print_json, run, session
+from zora_core.models import AgentId
 
 
 def _name(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -29,9 +30,16 @@ def keys() -> None:
 @click.option(
     "--role", type=click.Choice(("founder", "brand_admin", "member", "viewer")), help="The role of a new user [member]."
 )
+@click.option(
+    "--agent",
+    type=click.Choice(list(AgentId), case_sensitive=False),
+    help="The agent that holds it: it may then do what its user may, but never decide.",
+)
 @click.option("--expires-days", type=click.IntRange(1, 36_500), help="Days until it expires [never].")
 @json_option
-def create(name: str, user: str | None, role: str | None, expires_days: int | None, as_json: bool) -> None:
+def create(
+    name: str, user: str | None, role: str | None, agent: str | None, expires_days: int | None, as_json: bool
+) -> None:
     """Make a key called NAME and show it, this once."""
     from zora_core.api.keys import new_key
 
@@ -49,6 +57,7 @@ def create(name: str, user: str | None, role: str | None, expires_days: int | No
             (row,) = await zora.call(
                 "create_api_key",
                 user_id=owner["id"], name=name, prefix=new.prefix, hash=new.hash, expires_at=expires_at,
+                agent_id=agent,
             )  # fmt: skip
             return row
 

@@ -19,17 +19,23 @@ _status = click.Choice(("pending", "in_progress", "completed", "failed"))
 def status(as_json: bool) -> None:
     """How many tasks each agent has in which state."""
 
-    async def read() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    async def read() -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
         async with session() as zora:
-            return await zora.call("agent_task_counts"), await zora.call("list_agent_suggestions", status="proposed")
+            return (
+                await zora.call("agent_task_counts"),
+                await zora.call("list_agent_suggestions", status="proposed"),
+                await zora.call("list_agent_pauses"),
+            )
 
-    counts, proposed = run(read())
+    counts, proposed, pauses = run(read())
     if as_json:
-        print_json({"tasks": counts, "suggestions_proposed": len(proposed)})
+        print_json({"tasks": counts, "suggestions_proposed": len(proposed), "paused": pauses})
         return
     from zora_core.autonomy.commands.render import print_status
+    from zora_core.autonomy.commands.render_decisions import print_pauses
 
     print_status(counts, len(proposed))
+    print_pauses(pauses)
 
 
 @click.command("create-task")

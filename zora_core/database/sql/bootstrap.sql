@@ -14,23 +14,18 @@ create table if not exists zora_functions (
 alter table zora_migrations enable row level security;
 alter table zora_functions enable row level security;
 
--- uuidv7() is built into PostgreSQL 18. For earlier versions: 48 bits of Unix time in milliseconds, then the version
--- and the variant, the rest random (RFC 9562, section 5.7).
+-- uuidv7() is built into PostgreSQL 18. For earlier versions the same: 48 bits of Unix time in milliseconds, the version,
+-- 12 bits that are a fraction of a millisecond, the variant, and 62 random bits (RFC 9562, sections 5.7 and 6.2,
+-- method 3), so that what one transaction appends is in order.
 do $bootstrap$
 begin
-    if to_regprocedure('uuidv7()') is null then
-        create function uuidv7() returns uuid language sql volatile as $$
-            select encode(
-                set_byte(
-                    overlay(
-                        uuid_send(gen_random_uuid())
-                        placing substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3)
-                        from 1 for 6
-                    ),
-                    6, 112 + get_byte(uuid_send(gen_random_uuid()), 0) % 16
-                ),
-                'hex'
+    if to_regprocedure('pg_catalog.uuidv7()') is null then
+        create or replace function uuidv7() returns uuid language sql volatile as $$
+            select (
+                lpad(to_hex(t.us / 1000), 12, '0') || '7' || lpad(to_hex(t.us % 1000 * 4096 / 1000), 3, '0')
+                || right(replace(gen_random_uuid()::text, '-', ''), 16)
             )::uuid
+            from (select (extract(epoch from clock_timestamp()) * 1000000)::bigint) as t (us)
         $$;
     end if;
 end

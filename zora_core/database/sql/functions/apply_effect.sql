@@ -249,3 +249,15 @@ begin
     inverse := case when v_changes <> '[]' then jsonb_build_object('changes', v_changes) end;
 end
 $$;
+
+-- What each change of a suggestion's effect expects and what it would find now, in their order. Locks what it looks at
+-- until the transaction ends.
+create or replace function preview_agent_suggestion(
+    p_tenant_id uuid, p_id uuid
+) returns table (change jsonb, expected jsonb, found jsonb) language sql as $$
+    select e.change, expected_by_change(e.change), found_by_change(p_tenant_id, e.change)
+    from agent_suggestions as s
+    cross join lateral jsonb_array_elements(s.effect -> 'changes') with ordinality as e (change, number)
+    where s.tenant_id = p_tenant_id and s.id = p_id
+    order by e.number
+$$;

@@ -40,7 +40,7 @@ begin
         coalesce(p_reason, 'cancelled on request'),
         jsonb_build_object('task_id', v_task.id, 'agent_id', v_task.agent_id, 'task_type', v_task.task_type,
             'status', v_task.status, 'priority', v_task.priority, 'attempt', v_task.attempt, 'by_user_id', p_user_id),
-        coalesce(p_user_id::text, 'operator'), v_task.id, array[v_task.id], zora_now()
+        user_name(p_tenant_id, p_user_id), v_task.id, array[v_task.id], zora_now()
     );
     perform announce_agent_tasks(v_task.tenant_id);
     return next v_task;

@@ -9,7 +9,7 @@
 -- p_created_by need not be one of our users: a token may name somebody whom another system knows. The journal keeps it.
 --
 -- plpgsql and two statements, because the second must see what another transaction committed while the first waited.
--- Ids are sorted before they are given out, because an older server's uuidv7() counts in milliseconds only.
+-- Ids are sorted before they are given out, because an older server's uuidv7() counts in quarters of a microsecond only.
 create or replace function create_agent_tasks(
     p_tenant_id uuid, p_tasks jsonb, p_created_by uuid default null
 ) returns table (

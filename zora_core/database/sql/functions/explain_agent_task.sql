@@ -5,6 +5,7 @@ declare
     v_ahead bigint;
     v_running bigint;
     v_last timestamptz;
+    v_pause agent_pauses;
 begin
     select * into t from agent_tasks where tenant_id = p_tenant_id and id = p_id;
     if not found then
@@ -32,8 +33,27 @@ begin
     elsif t.waiting_for = 'retry' then
         return format('Attempt %s of %s failed (%s); the next one is due in %s.', t.attempt, t.max_attempts,
             t.error_message, zora_duration(t.run_at - zora_now()));
+    elsif t.waiting_for = 'approval' then
+        return (
+            select format('Waits for a person to let it run: suggestion %s%s.', right(max(s.id::text), 8),
+                ', asked ' || zora_duration(zora_now() - max(s.created_at)) || ' ago')
+            from agent_suggestions as s
+            where s.tenant_id = t.tenant_id and s.task_id = t.id and s.suggestion_type = 'run_task'
+                and s.status = 'proposed'
+        );
     elsif t.waiting_for is not null then
         return format('Waits for %s.', t.waiting_for);
+    end if;
+
+    select p.* into v_pause
+    from agent_pauses as p
+    where p.tenant_id = t.tenant_id and p.agent_id in ('*', t.agent_id)
+    order by p.agent_id
+    limit 1;
+    if found then
+        return format('%s paused since %s%s; `zora resume` lets it go on.',
+            case v_pause.agent_id when '*' then 'Everything is' else t.agent_id || ' is' end,
+            zora_duration(zora_now() - v_pause.created_at), coalesce(' (' || v_pause.reason || ')', ''));
     end if;
 
     select count(*) into v_ahead

@@ -33,7 +33,7 @@ begin
         format('%s task: %s (pending)', v_task.agent_id, v_task.task_type), 'put back into the queue on request',
         jsonb_build_object('task_id', v_task.id, 'agent_id', v_task.agent_id, 'task_type', v_task.task_type,
             'status', 'pending', 'priority', v_task.priority, 'attempt', 0, 'by_user_id', p_user_id),
-        coalesce(p_user_id::text, 'operator'), v_task.id, array[v_task.id], zora_now()
+        user_name(p_tenant_id, p_user_id), v_task.id, array[v_task.id], zora_now()
     );
     if v_asks then
         perform ask_to_run(v_task.tenant_id, v_task.id, v_task.agent_id, v_task.task_type, v_task.title, v_task.payload);

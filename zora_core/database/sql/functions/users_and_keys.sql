@@ -36,6 +36,17 @@ begin
 end
 $$;
 
+-- The user with this e-mail address, or PT404.
+create or replace function find_user(p_tenant_id uuid, p_email text) returns setof users language plpgsql stable as $$
+begin
+    return query select * from users as u where u.tenant_id = p_tenant_id and u.email = lower(p_email);
+    if not found then
+        raise exception 'no user %: make one with `zora keys create NAME --user EMAIL --role ROLE`', p_email
+            using errcode = 'PT404';
+    end if;
+end
+$$;
+
 -- Keep a key that the caller has made: its prefix and its SHA-256. One that an agent holds names the agent.
 create or replace function create_api_key(
     p_tenant_id uuid, p_user_id uuid, p_name text, p_prefix text, p_hash bytea, p_expires_at timestamptz default null,

@@ -1,0 +1,286 @@
+"""What people decide: suggestions, policies, and the switch that stops everything."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
+from zora_core.models import AgentId
+
+_limit = click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+_as = click.option("--as", "user", metavar="EMAIL", help="Who decides; a founder or brand admin [the founder].")
+_risk = click.Choice(("low", "medium", "high"))
+_agent = click.argument("agent", required=False, type=click.Choice(list(AgentId), case_sensitive=False))
+
+
+async def _user_id(zora: Session, email: str | None) -> Any:
+    rows = await (zora.call("find_user", email=email) if email else zora.call("ensure_founder"))
+    return rows[0]["id"]
+
+
+async def _suggestion(zora: Session, suggestion: str) -> dict[str, Any]:
+    return (await zora.call("get_agent_suggestion", id=suggestion))[0]
+
+
+@click.group()
+def suggestions() -> None:
+    """What the agents propose, and what people decide."""
+
+
+@suggestions.command("list")
+@click.option("--status", type=click.Choice(("proposed", "approved", "applied", "rejected", "expired", "superseded")))
+@click.option("--task", help="Only those of this task.")
+@_limit
+@json_option
+def list_(status: str | None, task: str | None, limit: int, as_json: bool) -> None:
+    """Suggestions, newest first."""
+
+    async def read() -> list[dict[str, Any]]:
+        async with session() as zora:
+            task_id = (await zora.task(task))["id"] if task else None
+            return await zora.call("list_agent_suggestions", status=status, task_id=task_id, limit=limit)
+
+    rows = run(read())
+    if as_json:
+        print_json(rows)
+        return
+    from zora_core.autonomy.commands.render_decisions import print_suggestions
+
+    print_suggestions(rows)
+
+
+@suggestions.command()
+@click.argument("suggestion")
+@json_option
+def show(suggestion: str, as_json: bool) -> None:
+    """One suggestion: what would change, from what to what, and on what evidence."""
+
+    async def read() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        async with session() as zora:
+            row = await _suggestion(zora, suggestion)
+            return row, await zora.call("preview_agent_suggestion", id=row["id"])
+
+    row, preview = run(read())
+    if as_json:
+        print_json(row)
+        return
+    from zora_core.autonomy.commands.render_decisions import print_suggestion
+
+    print_suggestion(row, preview)
+
+
+def _value(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:
+    try:
+        return None if value is None else json.loads(value)
+    except ValueError as error:
+        raise click.BadParameter(f"is not JSON: {error}") from error
+
+
+@suggestions.command()
+@click.argument("suggestion")
+@click.option("--value", metavar="JSON", callback=_value, help="Another value than the suggested one.")
+@click.option("--reason", help="Why.")
+@click.option("--digest", help="Only if its effect_digest is this one, as you saw it.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_as
+@json_option
+def approve(
+    suggestion: str, value: Any, reason: str | None, digest: str | None, yes: bool, user: str | None, as_json: bool
+) -> None:
+    """Do what a suggestion proposes: at once, wholly, and only if it is still what you saw."""
+    from zora_core.effects import edited_effect
+
+    if not (yes or digest or sys.stdin.isatty()):
+        raise click.UsageError("nobody is there to be asked: say --yes, or name what you saw with --digest")
+
+    async def work() -> dict[str, Any]:
+        async with session() as zora:
+            row = await _suggestion(zora, suggestion)
+            edited = {} if value is None else {"edited_value": value, "edited_effect": edited_effect(row, value)}
+            if not (yes or digest):
+                from zora_core.autonomy.commands.render_decisions import print_change
+
+                shown = {**row, "edited_value": value, "effect": edited.get("edited_effect", row["effect"])}
+                print_change(shown, await zora.call("preview_agent_suggestion", id=row["id"]))
+                click.confirm("Approve this?", abort=True)
+            (decided,) = await zora.call(
+                "decide_agent_suggestion",
+                id=row["id"],
+                decision="approve",
+                digest=digest or row["effect_digest"],
+                reason=reason,
+                user_id=await _user_id(zora, user),
+                **edited,
+            )
+            return decided
+
+    _tell(run(work()), as_json)
+
+
+@suggestions.command()
+@click.argument("suggestion")
+@click.option("--reason", help="Why; the agents learn from it.", prompt="Why not? (the agents learn from it)")
+@_as
+@json_option
+def reject(suggestion: str, reason: str, user: str | None, as_json: bool) -> None:
+    """Leave what a suggestion proposes; the same is not proposed again on the same evidence."""
+
+    async def work() -> dict[str, Any]:
+        async with session() as zora:
+            row = await _suggestion(zora, suggestion)
+            user_id = await _user_id(zora, user)
+            decision = {"id": row["id"], "decision": "reject", "reason": reason, "user_id": user_id}
+            return (await zora.call("decide_agent_suggestion", **decision))[0]
+
+    _tell(run(work()), as_json)
+
+
+@suggestions.command()
+@click.argument("suggestion")
+@click.option("--reason", help="Why.")
+@_as
+@json_option
+def undo(suggestion: str, reason: str | None, user: str | None, as_json: bool) -> None:
+    """Restore what was there before a suggestion was applied, unless something has changed since."""
+
+    async def work() -> dict[str, Any]:
+        async with session() as zora:
+            row = await _suggestion(zora, suggestion)
+            user_id = await _user_id(zora, user)
+            return (await zora.call("undo_agent_suggestion", id=row["id"], reason=reason, user_id=user_id))[0]
+
+    _tell(run(work()), as_json)
+
+
+def _tell(row: dict[str, Any], as_json: bool) -> None:
+    """What became of a suggestion; exit status 1 when it was approved and could not be done."""
+    if as_json:
+        print_json(row)
+    else:
+        from zora_core.autonomy.commands.render_decisions import print_decision
+
+        print_decision(row)
+    if row["status"] == "superseded":
+        click.get_current_context().exit(1)
+
+
+@click.group()
+def policies() -> None:
+    """What runs and is applied without asking."""
+
+
+@policies.command("list")
+@json_option
+def list_policies(as_json: bool) -> None:
+    """The policies that hold, by task type."""
+
+    async def read() -> list[dict[str, Any]]:
+        async with session() as zora:
+            return await zora.call("list_agent_task_policies")
+
+    rows = run(read())
+    if as_json:
+        print_json(rows)
+        return
+    from zora_core.autonomy.commands.render_decisions import print_policies
+
+    print_policies(rows)
+
+
+@policies.command("set")
+@click.argument("task_type")
+@click.option("--ask-first", is_flag=True, help="Tasks of the type wait until a person lets each run.")
+@click.option("--apply-up-to", type=_risk, help="Apply what they suggest without asking, up to this risk.")
+@click.option("--decide-within-hours", type=click.IntRange(1, 8760), help="Until a suggestion expires [720].")
+@_as
+@json_option
+def set_policy(
+    task_type: str,
+    ask_first: bool,
+    apply_up_to: str | None,
+    decide_within_hours: int | None,
+    user: str | None,
+    as_json: bool,
+) -> None:
+    """Say what tasks of a type may do; replaces the earlier policy for it."""
+
+    async def write() -> dict[str, Any]:
+        async with session() as zora:
+            (row,) = await zora.call(
+                "set_agent_task_policy",
+                task_type=task_type,
+                auto_execute=not ask_first,
+                max_risk_level=apply_up_to,
+                decide_within_hours=decide_within_hours,
+                user_id=await _user_id(zora, user),
+            )
+            return row
+
+    row = run(write())
+    if as_json:
+        print_json(row)
+        return
+    from zora_core.autonomy.commands.render_decisions import print_policies
+
+    print_policies([row])
+
+
+@policies.command("remove")
+@click.argument("task_type")
+@_as
+def remove_policy(task_type: str, user: str | None) -> None:
+    """Remove the policy for a task type."""
+
+    async def write() -> None:
+        async with session() as zora:
+            user_id = await _user_id(zora, user)
+            await zora.call("remove_agent_task_policy", task_type=task_type, user_id=user_id)
+
+    run(write())
+    click.echo(f"{task_type} has no policy of this tenant any more. What waits for approval goes on waiting.")
+
+
+@click.command()
+@_agent
+@click.option("--reason", help="Why, for people.")
+@_as
+@json_option
+def pause(agent: str | None, reason: str | None, user: str | None, as_json: bool) -> None:
+    """Stop all claims and all effects, of AGENT or of everything; what runs, runs to its end."""
+
+    async def write() -> list[dict[str, Any]]:
+        async with session() as zora:
+            user_id = await _user_id(zora, user)
+            return await zora.call("pause_agents", agent_id=agent, reason=reason, user_id=user_id)
+
+    rows = run(write())
+    if as_json:
+        print_json(rows)
+    else:
+        click.echo(f"{agent or 'Everything'} is paused: nothing is claimed or applied until `zora resume`.")
+
+
+@click.command()
+@_agent
+@_as
+@json_option
+def resume(agent: str | None, user: str | None, as_json: bool) -> None:
+    """Lift a pause: that of AGENT, or that of everything."""
+
+    async def write() -> list[dict[str, Any]]:
+        async with session() as zora:
+            return await zora.call("resume_agents", agent_id=agent, user_id=await _user_id(zora, user))
+
+    rows = run(write())
+    if as_json:
+        print_json(rows)
+        return
+    left = ", ".join(row["agent_id"].replace("*", "everything") for row in rows)
+    click.echo(f"{agent or 'Everything'} goes on." + (f" Still paused: {left}." if left else ""))
+
+
+COMMANDS = (suggestions, policies, pause, resume)
