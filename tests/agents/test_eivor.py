@@ -99,3 +99,28 @@ async def test_an_empty_memory_is_said_to_be_clean(zora: Zora) -> None:
 async def test_a_payload_out_of_range_is_refused(zora: Zora) -> None:
     task = await zora.run("EIVOR", "memory_cleanup", {"similarity": 7})
     assert (task.status, task.failure_kind) == ("failed", "invalid_payload")
+
+
+async def test_what_a_person_wants_to_keep_is_not_proposed_again_in_another_bundle(zora: Zora) -> None:
+    """A rejected archiving is about its memories, also when more have become stale; a merge, about those together."""
+    kept = await remember(zora, "The service comes on Tuesday.", kind="conversation", age=100)
+    apart = [
+        await remember(zora, "Backups are kept for 35 days.", kind="decision"),
+        await remember(zora, "Backups are kept for 35 days.", kind="decision", age=3),
+    ]
+    first = answer(await zora.run("EIVOR", "memory_cleanup"))
+    assert {s["suggestion_type"] for s in first["suggestions"]} == {"merge_memories", "archive_memories"}
+    for row in await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id, status="proposed"):
+        decision = {"id": row["id"], "decision": "reject", "reason": "we need it"}
+        await zora.call("decide_agent_suggestion", tenant_id=zora.tenant_id, **decision)
+    later = await remember(zora, "The window is stuck.", kind="conversation", age=90)
+    second = answer(await zora.run("EIVOR", "memory_cleanup"))
+    assert [s["suggested_value"] for s in second["suggestions"]] == [{"archive": [later]}]
+    third = await remember(zora, "Backups are kept for 35 days.", kind="decision", age=4)
+    (merge,) = [
+        s
+        for s in answer(await zora.run("EIVOR", "memory_cleanup"))["suggestions"]
+        if s["suggestion_type"] == "merge_memories"
+    ]
+    assert {merge["suggested_value"]["keep"], *merge["suggested_value"]["archive"]} == {third, *apart}
+    assert kept not in str(merge)

@@ -123,8 +123,9 @@ class Aegis(Agent):
         since = ctx.now - timedelta(hours=payload.hours)
         await ctx.progress(0, "reading tasks, journal and suggestions")
         recent = await ctx.tasks(since=since, limit=TASK_LIMIT)
-        tasks = [t for t in recent if t.id != task.id]
-        journal = await ctx.journal(since=since, limit=JOURNAL_LIMIT)
+        # As of the time of claiming: a task that has moved since would be compared with another moment's journal.
+        tasks = [t for t in recent if t.id != task.id and (t.updated_at or t.created_at) <= ctx.now]
+        journal = await ctx.journal(since=since, until=ctx.now + timedelta.resolution, limit=JOURNAL_LIMIT)
         suggestions = await ctx.suggestions(limit=SUGGESTION_LIMIT)
         # At the limit the journal begins later than asked, and what lies before may have been recorded.
         journal_since = journal[0].created_at if len(journal) >= JOURNAL_LIMIT else since

@@ -267,6 +267,12 @@ class TaskContext:
             "agent_suggestions", SuggestionRecord, "list_agent_suggestions", status=status, limit=limit
         )
 
+    async def decisions(self, suggestion_type: str, *, limit: int = 500) -> list[SuggestionRecord]:
+        """What people decided on suggestions of a type, the last decision first, with their reasons: learn from it."""
+        return await self._rows(
+            "agent_suggestions", SuggestionRecord, "list_decisions", suggestion_type=suggestion_type, limit=limit
+        )
+
     async def database_health(self) -> dict[str, Any]:
         """Figures of the queue and the database.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 from typing import Any
 
@@ -14,6 +15,7 @@ if typing.TYPE_CHECKING:
     from datetime import datetime
 
     from zora_core.agents.context import TaskContext
+    from zora_core.models import SuggestionRecord
     from zora_core.skills.digest import Digest
     from zora_core.skills.memory import Cleanup, Cluster
 
@@ -83,6 +85,7 @@ class Eivor(Agent):
         cleanup = await ctx.compute(
             memory.clean, memories, now=ctx.now, older_than_days=payload.older_than_days, threshold=payload.similarity
         )
+        cleanup = _respecting(cleanup, await ctx.decisions("merge_memories"), await ctx.decisions("archive_memories"))
         suggestions = [_merge(cluster) for cluster in cleanup.clusters[:SUGGESTION_LIMIT]]
         suggestions += _archive(cleanup, payload.older_than_days, ctx.now)
         # As many as are suggested, so that every suggestion has its finding.
@@ -95,6 +98,21 @@ class Eivor(Agent):
             suggestions=suggestions,
             result=result,
         )
+
+
+def _respecting(cleanup: Cleanup, merges: list[SuggestionRecord], archivings: list[SuggestionRecord]) -> Cleanup:
+    """Without what a person said no to: memories that shall be kept, and memories that shall stay apart."""
+    kept = {i for s in archivings if s.status == "rejected" for i in s.target.get("ids", ())}
+    apart = [{s.target.get("keep"), *s.target.get("ids", ())} for s in merges if s.status == "rejected"]
+    return dataclasses.replace(
+        cleanup,
+        stale=[m for m in cleanup.stale if str(m.id) not in kept],
+        clusters=[c for c in cleanup.clusters if not any(_ids(c) <= together for together in apart)],
+    )
+
+
+def _ids(cluster: Cluster) -> set[str]:
+    return {str(m.id) for m in (cluster.keep, *cluster.archive)}
 
 
 def _digest_sentence(summary: Digest, days: float) -> str:
@@ -181,6 +199,7 @@ def _merge(cluster: Cluster) -> Suggestion:
 
 def _archive(cleanup: Cleanup, older_than_days: float, now: datetime) -> list[Suggestion]:
     from zora_core.skills.memory import settings, stale_by_type, stale_finding
+    from zora_core.skills.text import shorten
 
     found = []
     for kind, group in stale_by_type(cleanup):
@@ -194,7 +213,10 @@ def _archive(cleanup: Cleanup, older_than_days: float, now: datetime) -> list[Su
                     title=f"Archive {len(ids)} {kind} memories older than {span:g} days",
                     body="They stay readable as archived memories, and archiving can be undone.",
                     target={"table": "memory_events", "ids": ids},
-                    current_value={"archived": False},
+                    current_value={
+                        str(m.id): {"content": shorten(m.content), "archived_at": None}
+                        for m in group[start : start + ARCHIVE_BATCH]
+                    },
                     suggested_value={"archive": ids},
                     findings=[finding.id],
                     evidence=[Rows(table="memory_events", ids=ids)],

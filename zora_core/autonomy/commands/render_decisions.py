@@ -99,6 +99,9 @@ def print_change(row: dict[str, Any], preview: list[dict[str, Any]]) -> None:
         now = found[number] if number < len(found) else _SAME
         for line in _difference(change, now):
             console.print(line)
+        said = row["current_value"].get(change.get("key")) if isinstance(row["current_value"], dict) else None
+        if isinstance(said, dict) and said.get("content"):
+            console.print(text(f"    “{one_line(said['content'], 100)}”", "dim"))
     if len(changes) > MAX_CHANGES:
         console.print(text(f"  … and {len(changes) - MAX_CHANGES} more changes: use --json", "dim"))
 

@@ -218,6 +218,18 @@ begin
 end
 $$;
 
+-- What people decided on suggestions of a type, the last decision first.
+create or replace function list_decisions(
+    p_tenant_id uuid, p_suggestion_type text, p_limit integer default 100
+) returns setof agent_suggestions language sql stable as $$
+    select s.*
+    from agent_suggestions as s
+    where s.tenant_id = p_tenant_id and s.suggestion_type = p_suggestion_type
+        and s.status in ('approved', 'applied', 'rejected') and s.decided_as <> 'policy'
+    order by s.decided_at desc, s.id desc
+    limit p_limit
+$$;
+
 -- A task that may not run fails, as rejected, and cannot be retried.
 create or replace function reject_agent_task(
     p_tenant_id uuid, p_id uuid, p_author text, p_reason text
