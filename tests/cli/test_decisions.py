@@ -1,0 +1,153 @@
+"""People decide on the command line: on what the demo proposes, on policies, and on when everything stops."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.cli import test_cli
+from tests.cli.test_cli import DEMO, Zora
+
+environment, zora = test_cli.environment, test_cli.zora
+
+
+class Demo(Zora):
+    """Acts for the demo's tenant."""
+
+    def __call__(self, *arguments: str, status: int = 0, **environment: str) -> str:
+        return super().__call__("--tenant", DEMO, *arguments, status=status, **environment)
+
+    def proposed(self, suggestion_type: str) -> list[dict[str, Any]]:
+        rows = self.json("suggestions", "list", "--limit=200", "--status=proposed")
+        return [row for row in rows if row["suggestion_type"] == suggestion_type]
+
+    def verified(self) -> str:
+        self("journal", "seal")
+        return self("journal", "verify")
+
+
+@pytest.fixture(scope="module")
+def ran(environment: dict[str, str]) -> dict[str, str]:
+    assert "12 of 12 completed" in Zora(environment)(DEMO)
+    return environment
+
+
+@pytest.fixture
+def demo(ran: dict[str, str]) -> Demo:
+    return Demo(ran)
+
+
+def test_in_the_demo_a_plan_becomes_tasks_a_mission_is_made_and_both_are_taken_back(demo: Demo) -> None:
+    assert "is as it was sealed" in demo.verified()
+    (plan,) = demo.proposed("create_workflow")
+    mission = demo.proposed("create_climate_missions")[0]
+    before = {task["id"] for task in demo.json("tasks", "list", "--limit=200")}
+
+    assert "Applied" in demo("suggestions", "approve", plan["id"][-8:], "--yes")
+    assert "Applied" in demo("suggestions", "approve", mission["id"][-8:], "--digest", mission["effect_digest"])
+    made = [task for task in demo.json("tasks", "list", "--limit=200") if task["id"] not in before]
+    assert sorted(t["title"] for t in made) == sorted(s["title"] for s in plan["suggested_value"]["steps"])
+    assert {task["status"] for task in made} == {"pending"}
+    title = mission["suggested_value"]["title"]
+    result = demo.json("create-task", "ORACLE", "propose_new_climate_missions", "More")
+    runs = demo.json("run-once", "--limit=20")
+    assert {run["status"] for run in runs} == {"completed"}, "the plan's tasks run, too"
+    assert title not in str(demo.json("tasks", "show", result["id"])["task"]["result"]["suggestions"]), "it exists"
+
+    assert "Undone" in demo("suggestions", "undo", mission["id"][-8:], "--reason", "too early")
+    assert "has changed since" in demo("suggestions", "undo", plan["id"][-8:], status=1), "its tasks have run"
+    shown = demo("suggestions", "show", mission["id"][-8:])
+    assert "undone" in shown
+    assert "is as it was sealed" in demo.verified()
+    kinds = [entry["event_type"] for entry in demo.json("journal", "--category=decision", "--limit=50")]
+    assert kinds.count("agent_suggestion_applied") == 2
+    assert kinds[0] == "agent_suggestion_undone"
+
+
+def test_an_approval_shows_the_difference_and_asks(demo: Demo) -> None:
+    merge = demo.proposed("merge_memories")[0]
+    assert "nobody is there to be asked" in demo("suggestions", "approve", merge["id"][-8:], status=2)
+    shown = demo("suggestions", "show", merge["id"][-8:])
+    for part in ("- tags:", "+ tags:", '+ archived_at: "now"', "decide until", merge["effect_digest"], "Evidence"):
+        assert part in shown
+    for answer, status in (("n", "proposed"), ("y", "applied")):
+        terminal, theirs = pty.openpty()
+        command = [sys.executable, "-m", "zora_core.autonomy.cli", "--tenant", DEMO, "suggestions", "approve"]
+        with subprocess.Popen(
+            [*command, merge["id"]], env=demo.environment, stdin=theirs, stdout=subprocess.PIPE, text=True
+        ) as asked:
+            os.close(theirs)
+            os.write(terminal, f"{answer}\n".encode())
+            assert asked.stdout
+            said = asked.stdout.read()
+        os.close(terminal)
+        assert "+ tags:" in said
+        assert "Approve this?" in said
+        assert demo.json("suggestions", "show", merge["id"])["status"] == status
+
+
+def test_a_rejection_is_not_proposed_again_and_a_second_decision_is_refused(demo: Demo) -> None:
+    archive = demo.proposed("archive_memories")[0]
+    assert "Rejected" in demo("suggestions", "reject", archive["id"][-8:], "--reason", "we need them")
+    said = demo("suggestions", "approve", archive["id"][-8:], "--yes", status=1)
+    assert "is rejected already, decided by founder@localhost" in said
+    demo("create-task", "EIVOR", "memory_cleanup", "Tidy up")
+    demo("run-once")
+    again = [s for s in demo.proposed("archive_memories") if s["target"] == archive["target"]]
+    assert again == []
+    assert "we need them" in demo("memory", "search", archive["title"])
+
+
+def test_an_edited_value_is_applied(demo: Demo) -> None:
+    mission = demo.proposed("create_climate_missions")[-1]
+    value = '{"title": "Something smaller", "category": "energy"}'
+    assert "value of create_climate_missions is wrong" in demo(
+        "suggestions", "approve", mission["id"], "--yes", "--value", '{"title": ""}', status=1
+    )
+    row = demo.json("suggestions", "approve", mission["id"], "--yes", "--value", value)
+    assert (row["status"], row["edited_value"]["title"]) == ("applied", "Something smaller")
+    assert '+ title: "Something smaller"' in demo("suggestions", "show", mission["id"])
+
+
+def test_only_a_founder_or_a_brand_admin_decides(demo: Demo) -> None:
+    advice = demo.proposed("advice")[0]
+    demo("keys", "create", "theirs", "--user", "m@example.org", "--role", "member")
+    demo("keys", "create", "hers", "--user", "b@example.org", "--role", "brand_admin")
+    assert "not by a member" in demo("suggestions", "approve", advice["id"], "--yes", "--as", "m@example.org", status=1)
+    assert "no user nobody@example.org" in demo(
+        "suggestions", "approve", advice["id"], "--yes", "--as", "nobody@example.org", status=1
+    )
+    row = demo.json("suggestions", "approve", advice["id"], "--yes", "--as", "B@example.org")
+    assert (row["status"], row["decided_as"]) == ("approved", "b@example.org")
+
+
+def test_a_policy_asks_before_a_task_runs(demo: Demo) -> None:
+    assert "No policies" in demo("policies", "list")
+    assert "after approval" in demo("policies", "set", "summarize_recent_events", "--ask-first")
+    made = demo.json("create-task", "EIVOR", "summarize_recent_events", "This week")
+    assert "No task" in demo("run-once")
+    assert "Waits for a person to let it run" in demo("tasks", "explain", made["id"])
+    (asked,) = demo.proposed("run_task")
+    assert "Applied" in demo("suggestions", "approve", asked["id"], "--yes")
+    (run,) = demo.json("run-once")
+    assert (run["task"]["id"], run["status"]) == (made["id"], "completed")
+    demo("policies", "remove", "summarize_recent_events")
+    assert "no policy for" in demo("policies", "remove", "summarize_recent_events", status=1)
+
+
+def test_a_pause_stops_everything_until_it_is_lifted(demo: Demo) -> None:
+    demo("pause", "eivor", "--reason", "looks odd")
+    made = demo.json("create-task", "EIVOR", "summarize_recent_events", "This week")
+    assert "No task" in demo("run-once")
+    said = demo("status")
+    assert "EIVOR is paused since" in said
+    assert "looks odd" in said
+    assert "EIVOR goes on." in demo("resume", "EIVOR")
+    (run,) = demo.json("run-once")
+    assert run["task"]["id"] == made["id"]
+    assert "not paused" in demo("resume", status=1)
