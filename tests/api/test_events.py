@@ -424,6 +424,38 @@ async def test_cancellations_and_retries_are_told(live: Live, zora: Zora) -> Non
             assert (await client.state(waiting, "failed"))["failure_kind"] == "cancelled"
 
 
+async def test_what_becomes_of_suggestions_is_told_too(live: Live, zora: Zora, quick: None) -> None:
+    async def propose(title: str, agent_id: str = "SAM") -> dict[str, Any]:
+        suggestion = {"suggestion_type": "advice", "title": title, "target": {"title": title}, "evidence": []}
+        arguments = {"tenant_id": zora.tenant_id, "agent_id": agent_id, "suggestion": suggestion}
+        return (await zora.call("propose_agent_suggestion", **arguments))[0]
+
+    def of(client: Client) -> list[tuple[str, str, bool]]:
+        told = [m["suggestion"] for m in client.messages if m["type"] == "suggestion"]
+        return [(s["title"], s["status"], s["due"]) for s in told]
+
+    async with live.watch() as client, live.watch(agent_id="ORACLE") as oracle, live.watch(status="pending") as other:
+        first = await propose("first")
+        await client.until(lambda m: m["type"] == "suggestion")
+        await zora.advance(days=23)
+        await zora.call("attend_agent_suggestions")
+        await client.until(lambda m: m["type"] == "suggestion" and m["suggestion"]["due"])
+        await zora.call(
+            "decide_agent_suggestion",
+            tenant_id=zora.tenant_id, id=first["id"], decision="approve", digest=first["effect_digest"],
+        )  # fmt: skip
+        await client.until(lambda m: m["type"] == "suggestion" and m["suggestion"]["status"] == "approved")
+        assert of(client) == [("first", "proposed", False), ("first", "proposed", True), ("first", "approved", False)]
+        await propose("second", "ORACLE")
+        await oracle.until(lambda m: m["type"] == "suggestion")
+        task_id = await zora.create("SAM", "wait")
+        await other.state(task_id, "pending")
+        assert (of(oracle), of(other)) == ([("second", "proposed", False)], [])
+    async with live.watch(since=client.messages[1]["cursor"]) as back:
+        await back.until(lambda m: m["type"] == "heartbeat")
+        assert of(back) == [("first", "approved", False), ("second", "proposed", False)]
+
+
 async def test_what_is_not_in_the_journal_is_told_too(live: Live, zora: Zora, quick: None) -> None:
     """Making a task due, and handing it back."""
     probe = Probe()
@@ -698,7 +730,7 @@ async def test_an_older_state_is_not_told_after_a_newer_one_unless_it_is_final()
     for status, seconds in (("pending", 3), ("in_progress", 5), ("pending", 4)):
         offer(change(task_id, status, seconds))
     offer(change(other, "failed", 2))
-    told = [(event.task.id, event.task.status) for event in await subscriber.next(0)]
+    told = [(event.change.id, event.change.status) for event in await subscriber.next(0)]
     assert told == [(task_id, "in_progress"), (task_id, "pending"), (other, "failed")]
 
 

@@ -104,6 +104,21 @@ class TaskChange(BaseModel):
         return self.model_copy(update={**_LATER, **fields, "status": status, "updated_at": written})
 
 
+class SuggestionChange(BaseModel):
+    """A suggestion as it is now; `due` says that its time to be decided runs out."""
+
+    id: UUID
+    agent_id: str
+    task_id: UUID | None = None
+    suggestion_type: str
+    title: str
+    risk_level: str
+    status: str
+    due: bool = False
+    expires_at: datetime | None = None
+    created_at: datetime
+
+
 _LATER = dict.fromkeys(
     ("progress", "progress_message", "result_summary", "error_message", "failure_kind", "completed_at", "run_at")
 )
@@ -135,7 +150,7 @@ def write_message(kind: str, cursor: datetime, **fields: Any) -> Message:
 class Event:
     """A change, in which states the task may have been before it, and its message, written once for all subscribers."""
 
-    task: TaskChange
+    change: TaskChange | SuggestionChange
     origins: frozenset[str]
     message: Message
 
@@ -156,9 +171,18 @@ class Filter:
         """Whether it is one of those, and in the state that is asked for."""
         return self.concerns(task) and self.status in (None, task.status)
 
+    def reaches(self, suggestion: SuggestionChange) -> bool:
+        """Whether it is of one of those tasks; nothing else is told to who asks for tasks in a state."""
+        of_agent = self.agent_id in (None, suggestion.agent_id)
+        return self.status is None and of_agent and self.task_id in (None, suggestion.task_id)
+
     def takes(self, event: Event) -> bool:
         """Whether the subscriber is to be told: also when a task leaves the state that is asked for."""
-        return self.concerns(event.task) and (self.status in (None, event.task.status) or self.status in event.origins)
+        if isinstance(event.change, SuggestionChange):
+            return self.reaches(event.change)
+        return self.concerns(event.change) and (
+            self.status in (None, event.change.status) or self.status in event.origins
+        )
 
 
 class Subscriber:
@@ -207,7 +231,9 @@ class Subscriber:
 
     def _is_news(self, event: Event) -> bool:
         """A final state always is: the times of two writers need not be in order."""
-        task = event.task
+        task = event.change
+        if isinstance(task, SuggestionChange):
+            return True
         is_older = task.id in self._sent and task.version < self._sent[task.id] and not task.finished
         if not is_older:
             self._sent.pop(task.id, None)
@@ -311,6 +337,11 @@ class Changes:
             if after is None:
                 return
 
+    async def suggestions(self, tenant_id: UUID, cursor: datetime) -> list[SuggestionChange]:
+        """The suggestions that changed since a cursor, as they are now."""
+        rows = await self._database.call("changed_agent_suggestions", tenant_id=tenant_id, since=cursor)
+        return [SuggestionChange.model_validate(row) for row in rows]
+
     async def now(self) -> datetime:
         """The cursor of this moment: whatever is not visible yet comes after it."""
         return await self._database.value("journal_watermark")  # type: ignore[no-any-return]
@@ -382,6 +413,8 @@ class _Reader:
         self._watcher_id = watcher_id
         self._watched = -math.inf
         self._known: dict[UUID, TaskChange] = {}
+        self._told: dict[UUID, SuggestionChange] = {}
+        """Suggestions of the last read: the next one may begin before its end."""
 
     def refresh(self) -> None:
         """Nobody listened for a while: look what happened, and say again that we watch (a crash forgets it)."""
@@ -393,6 +426,7 @@ class _Reader:
         await self._watch()
         cursor = await self._call(lambda: self._database.value("journal_watermark"))
         self._known = {task.id: task for task in _tasks(await self._read(cursor))}
+        self._told = await self._suggestions(cursor)
         self.ready.set()
         while True:
             with contextlib.suppress(TimeoutError):
@@ -401,13 +435,25 @@ class _Reader:
             self.wake.clear()
             await self._watch()
             rows = await self._read(cursor)
-            await self._deliver({task.id: task for task in _tasks(rows)}, cursor, rows[0]["cursor"])
+            suggestions = await self._suggestions(cursor)
+            await self._deliver({task.id: task for task in _tasks(rows)}, suggestions, cursor, rows[0]["cursor"])
             cursor = rows[0]["cursor"]
             await asyncio.sleep(DEBOUNCE_SECONDS)
 
-    async def _deliver(self, tasks: dict[UUID, TaskChange], before: datetime, after: datetime) -> None:
+    async def _deliver(
+        self,
+        tasks: dict[UUID, TaskChange],
+        suggestions: dict[UUID, SuggestionChange],
+        before: datetime,
+        after: datetime,
+    ) -> None:
         """Only the last event of a read carries the cursor after it: whoever breaks off earlier must get the rest."""
-        news: list[tuple[TaskChange, frozenset[str]]] = []
+        news: list[tuple[TaskChange | SuggestionChange, frozenset[str]]] = [
+            (suggestion, frozenset())
+            for suggestion in suggestions.values()
+            if self._told.get(suggestion.id) != suggestion
+        ]
+        self._told = suggestions
         for task in tasks.values():
             previous = self._known.get(task.id)
             if previous != task:
@@ -418,9 +464,10 @@ class _Reader:
                     news.append((state, frozenset() if is_new and state is states[0] else origins))
                     origins = frozenset({state.status})
         self._known = tasks
-        for index, (task, origins) in enumerate(news, 1):
-            message = write_message("task", after if index == len(news) else before, task=task)
-            event = Event(task, origins, message)
+        for index, (change, origins) in enumerate(news, 1):
+            kind = "task" if isinstance(change, TaskChange) else "suggestion"
+            message = write_message(kind, after if index == len(news) else before, **{kind: change})
+            event = Event(change, origins, message)
             for subscriber in self.subscribers:
                 subscriber.offer(event)
             if index % (MAX_WAITING_EVENTS // 2) == 0:
@@ -444,6 +491,11 @@ class _Reader:
             rows += found
             after, known = found[0]["more_after"], []
         return rows
+
+    async def _suggestions(self, cursor: datetime) -> dict[UUID, SuggestionChange]:
+        arguments = {"tenant_id": self.tenant_id, "since": cursor}
+        rows = await self._call(partial(self._database.call, "changed_agent_suggestions", **arguments))
+        return {row["id"]: SuggestionChange.model_validate(row) for row in rows}
 
     async def _watch(self) -> None:
         """Have changes announced, unless that was asked for lately."""

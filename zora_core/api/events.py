@@ -1,6 +1,7 @@
 """Live status: `WS /api/agents/tasks/events`, and the same as server-sent events over GET.
 
-Messages are JSON objects with a `type`: `snapshot` (the unfinished tasks, first), `task` (one changed), `heartbeat`.
+Messages are JSON objects with a `type`: `snapshot` (the unfinished tasks, first), `task` or `suggestion` (one changed),
+and `heartbeat`.
 Each carries a `cursor`; connecting again with `since=<cursor>` goes on from there, and no final state is missed.
 """
 
@@ -269,6 +270,8 @@ async def _past(known: Caller, subscriber: Subscriber, position: datetime | None
     yield write_message("snapshot", cursor, tasks=tasks[:SNAPSHOT_TASKS], truncated=len(tasks) > SNAPSHOT_TASKS)
     if position is None:
         return
+    for suggestion in filter(subscriber.wanted.reaches, await changes.suggestions(known.principal.tenant_id, position)):
+        yield write_message("suggestion", cursor, suggestion=suggestion)
     async with aclosing(changes.since(known.principal.tenant_id, position)) as pages:
         async for missed, after in pages:
             for task in filter(subscriber.wanted.concerns, missed):  # in any state: it may have left the one asked for

@@ -299,6 +299,7 @@ begin
         jsonb_build_object('by_user_id', p_user_id)
     );
     perform remember_decision(p_tenant_id, p_id, 'undone', p_reason);
+    perform announce_agent_tasks(p_tenant_id);
     return next v_suggestion;
 end
 $$;
@@ -343,6 +344,7 @@ begin
                     v_suggestion.tenant_id, v_suggestion.id, 'agent_suggestion_superseded', 'zora', 'it could not be applied: ' || sqlerrm
                 );
         end;
+        perform announce_agent_tasks(v_suggestion.tenant_id);
     end loop;
 
     for v_suggestion in
@@ -359,6 +361,7 @@ begin
         perform journal_suggestion(
             v_suggestion.tenant_id, v_suggestion.id, 'agent_suggestion_expired', 'zora', 'nobody decided in time'
         );
+        perform announce_agent_tasks(v_suggestion.tenant_id);
         expired := expired + 1;
     end loop;
 
@@ -377,6 +380,7 @@ begin
             v_suggestion.tenant_id, v_suggestion.id, 'agent_suggestion_due', 'zora', 'waits for a decision',
             jsonb_build_object('expires_at', v_suggestion.expires_at)
         );
+        perform announce_agent_tasks(v_suggestion.tenant_id);
         reminded := reminded + 1;
     end loop;
     return next;

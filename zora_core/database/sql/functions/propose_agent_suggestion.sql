@@ -42,6 +42,7 @@ begin
         p_tenant_id, v_suggestion.id, 'agent_suggestion_created', user_name(p_tenant_id, p_user_id), v_suggestion.body,
         jsonb_build_object('by_user_id', p_user_id)
     );
+    perform announce_agent_tasks(p_tenant_id);
     return next v_suggestion;
 end
 $$;

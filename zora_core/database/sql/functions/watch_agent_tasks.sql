@@ -111,3 +111,23 @@ begin
     order by t.updated_at nulls first, t.created_at, t.id;
 end
 $$;
+
+-- Suggestions of a tenant of which the journal has said something since a cursor, as they are now; due tells that
+-- somebody was reminded. At most p_limit, the latest ones.
+create or replace function changed_agent_suggestions(
+    p_tenant_id uuid, p_since timestamptz, p_limit integer default 1000
+) returns table (
+    id uuid, agent_id text, task_id uuid, suggestion_type text, title text, risk_level text, status text, due boolean,
+    expires_at timestamptz, created_at timestamptz
+) language sql stable as $$
+    select s.id, s.agent_id::text, s.task_id, s.suggestion_type, s.title, s.risk_level, s.status,
+        s.status = 'proposed' and s.expires_at is not null and s.remind_at is null, s.expires_at, s.created_at
+    from agent_suggestions as s
+    where s.tenant_id = p_tenant_id and s.id = any (array(
+        select distinct (j.details ->> 'suggestion_id')::uuid
+        from journal_entries as j
+        where j.tenant_id = p_tenant_id and j.id >= least_uuidv7(p_since) and j.event_type like 'agent_suggestion_%'
+        limit p_limit
+    ))
+    order by s.id
+$$;
