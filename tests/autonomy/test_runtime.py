@@ -15,6 +15,7 @@ import pytest
 
 from tests.autonomy.agents import Probe
 from tests.conftest import Zora
+from zora_core.agents import Agent, AgentId, Payload, Quote, Suggestion, Task, TaskContext, TaskResult, handler
 from zora_core.autonomy import worker as worker_module
 from zora_core.autonomy.runtime import AgentRuntime
 from zora_core.autonomy.worker import TaskRun, Worker
@@ -313,3 +314,61 @@ async def test_bad_settings_of_a_runtime_are_refused_at_once(zora: Zora) -> None
     for call in (runtime.run_once(limit=0), runtime.run_loop(sleep_seconds=0)):
         with pytest.raises(ConfigurationError):
             await call
+
+
+class Proposer(Agent):
+    agent_id = AgentId.SAM
+
+    @handler("propose")
+    async def propose(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        """Suggest another headline, and say what people decided on such suggestions before."""
+        said = [f"{s.status}: {s.reason}" for s in await ctx.decisions("change_frontend_config")]
+        ctx.cite("payload", "page", "Old")
+        change = Suggestion(
+            suggestion_type="change_frontend_config",
+            title="New headline",
+            target={"page": "climate", "path": ["title"]},
+            current_value={"value": "Old"},
+            suggested_value={"value": f"New {len(said)}"},
+            evidence=[Quote(source="page", text="Old")],
+        )
+        return TaskResult(summary=str(said), suggestions=[change])
+
+
+async def test_what_a_policy_allows_is_applied_by_the_run_that_suggests_it(zora: Zora) -> None:
+    await zora.seed("frontend_configs", page="climate", config={"title": "Old"})
+    await zora.call("set_agent_task_policy", tenant_id=zora.tenant_id, task_type="propose", max_risk_level="low")
+    await zora.create("SAM", "propose")
+    await zora.run_once(Proposer())
+    (row,) = await zora.call("list_frontend_configs", tenant_id=zora.tenant_id)
+    assert row["config"] == {"title": "New 0"}
+
+
+async def test_a_handler_is_told_what_people_decided_on_its_kind_of_suggestion(zora: Zora) -> None:
+    await zora.create("SAM", "propose")
+    await zora.run_once(Proposer())
+    (row,) = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id)
+    await zora.call(
+        "decide_agent_suggestion", tenant_id=zora.tenant_id, id=row["id"], decision="reject", reason="not our tone"
+    )
+    task_id = await zora.create("SAM", "propose")
+    await zora.run_once(Proposer())
+    assert (await zora.task(task_id)).result_summary == "['rejected: not our tone']"
+
+
+async def test_a_suggestion_that_cannot_be_carried_out_fails_its_task_by_name(zora: Zora) -> None:
+    class Wrong(Agent):
+        agent_id = AgentId.SAM
+
+        @handler("wrong")
+        async def wrong(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+            """Suggest something that no type of suggestion knows."""
+            ctx.cite("payload", "page", "Old")
+            change = Suggestion(suggestion_type="paint", title="t", evidence=[Quote(source="page", text="Old")])
+            return TaskResult(summary="s", suggestions=[change])
+
+    task_id = await zora.create("SAM", "wrong")
+    await zora.run_once(Wrong())
+    task = await zora.task(task_id)
+    assert (task.status, task.failure_kind, task.result) == ("failed", "error", None)
+    assert "unknown suggestion type 'paint' (known: advice, create_climate_missions" in (task.error_message or "")
