@@ -9,6 +9,7 @@
 | `ZORA_FILE_ROOTS` | folders that agents may read, separated as in PATH (default: the current directory) |
 | `ZORA_ALLOW_PRIVATE_ADDRESSES` | `1` lets agents fetch from private and loopback addresses |
 | `ZORA_JWT_SECRET` | the secret of the HS256 tokens that the API takes, at least 32 bytes |
+| `ZORA_JOURNAL_KEY` | the key that signs the journal, 32 bytes in base64 (default: a file in `ZORA_HOME`) |
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Settings:
     file_roots: tuple[Path, ...] = ()
     allow_private_addresses: bool = False
     jwt_secret: str | None = None
+    journal_key: bytes | None = None
 
     @property
     def embedded(self) -> bool:
@@ -82,6 +84,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         file_roots=tuple(Path(r).resolve() for r in roots.split(os.pathsep) if r) if roots else (Path.cwd(),),
         allow_private_addresses=value("ZORA_ALLOW_PRIVATE_ADDRESSES") in ("1", "true", "yes"),
         jwt_secret=value("ZORA_JWT_SECRET"),
+        journal_key=_journal_key(value("ZORA_JOURNAL_KEY")),
     )
 
 
@@ -90,6 +93,23 @@ def examples() -> Path:
     package = Path(__file__).parent
     packaged = package / "examples"
     return packaged if packaged.is_dir() else package.parent / "examples"
+
+
+def _journal_key(configured: str | None) -> bytes | None:
+    if configured is None:
+        return None
+    import base64
+
+    try:
+        key = base64.b64decode(configured, validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise ConfigurationError(
+            "ZORA_JOURNAL_KEY is not 32 bytes in base64: make one with `openssl rand -base64 32`, or copy the file "
+            "journal/key in the ZORA_HOME of the machine that seals"
+        )
+    return key
 
 
 def _home(configured: str | None) -> Path:

@@ -10,7 +10,7 @@ import sys
 import click
 
 from zora_core import __version__
-from zora_core.autonomy.commands import database, demo, keys, queue, records, runtime, serve
+from zora_core.autonomy.commands import database, decisions, demo, journal, keys, queue, records, runtime, serve
 from zora_core.errors import ConfigurationError, InvalidPayload, UnknownTaskType, ZoraError
 from zora_core.logs import set_up_logging
 
@@ -44,7 +44,7 @@ def main(ctx: click.Context, tenant: str | None, verbose: bool) -> None:
     set_up_logging(tracebacks=verbose)
 
 
-for module in (demo, runtime, serve, queue, records, keys, database):
+for module in (demo, runtime, serve, queue, decisions, journal, records, keys, database):
     for command in module.COMMANDS:
         main.add_command(command)
 

@@ -14,6 +14,7 @@ from zora_core.database import schema
 from zora_core.database.connect import open_database
 from zora_core.database.postgres import Database
 from zora_core.errors import ZoraError
+from zora_core.journal.sealing import examine as examine_journal
 from zora_core.settings import Settings, load_settings
 
 LONG_TRANSACTION_SECONDS = 300  # an old snapshot keeps dead rows from being removed, which slows every claim
@@ -56,6 +57,7 @@ async def examine() -> list[Check]:
         before = datetime.now(UTC)
         health = await database.value("database_health", tenant_id=settings.tenant_id)
         checks += _figures(health, before, datetime.now(UTC))
+        checks.append(Check("journal", *await examine_journal(database, settings)))
         return [*checks, _disk(settings)] if settings.embedded else checks
     finally:
         await database.close()

@@ -22,6 +22,7 @@ from zora_core.autonomy.backoff import retrying
 from zora_core.autonomy.execute import Run, execute
 from zora_core.autonomy.settler import Settler
 from zora_core.errors import DatabaseUnavailable
+from zora_core.journal.sealing import Sealer
 from zora_core.models import Task
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class Worker:
             background = [group.create_task(self._settler.run()), group.create_task(self._heartbeat())]
             if limit is None:
                 background.append(group.create_task(self._upkeep()))
+                background.append(group.create_task(Sealer(self._database, self._settings).run()))
                 if not self._database.pooled:
                     background.append(group.create_task(self._listen()))
             else:
@@ -116,6 +118,8 @@ class Worker:
                 with contextlib.suppress(_Stopped):
                     await self._claim(group, runs, limit, poll_seconds)
                 await self._finish()
+                if limit is not None and runs:
+                    await self._attend()  # to what these runs suggested; a loop does so anyway
             finally:
                 for task in background:
                     task.cancel()
@@ -276,7 +280,7 @@ class Worker:
             await asyncio.sleep(min(UPKEEP_SECONDS, max(next_due, 0.05)))
 
     async def _upkeep_once(self) -> float:
-        """What any worker does for all: make due tasks claimable, take back expired leases.
+        """What any worker does for all: make due tasks claimable, take back expired leases, attend to suggestions.
 
         Returns in how many seconds the next task falls due.
         """
@@ -284,12 +288,17 @@ class Worker:
         rescued = await retrying(
             self._database, lambda: self._database.call("rescue_agent_tasks", max_lost=MAX_LOST_LEASES)
         )
+        await self._attend()
         for row in rescued:
             logger.warning("took task %s back from a worker that vanished; it is %s now", row["id"], row["status"])
         if promotion["promoted"] or rescued:
             self._wake.set()
         next_due = promotion["next_due_seconds"]
         return UPKEEP_SECONDS if next_due is None else float(next_due)
+
+    async def _attend(self) -> None:
+        """Apply what a policy approved, or people during a pause; let pass what nobody decided in time."""
+        await retrying(self._database, lambda: self._database.call("attend_agent_suggestions"))
 
     async def _listen(self) -> None:
         """Wake on notifications for our tenant; while the connection is lost, polling goes on."""

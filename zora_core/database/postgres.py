@@ -20,6 +20,7 @@ from zora_core.errors import (
     DuplicateKey,
     InvalidInput,
     InvalidState,
+    NotAllowed,
     NotFound,
     ZoraError,
 )
@@ -28,7 +29,12 @@ if TYPE_CHECKING:
     from zora_core.database.embedded import EmbeddedServer
 
 # SQLSTATEs that our functions raise, after PostgREST's convention PT + HTTP status.
-_OUR_ERRORS: dict[str, type[ZoraError]] = {"PT400": InvalidInput, "PT404": NotFound, "PT409": InvalidState}
+_OUR_ERRORS: dict[str, type[ZoraError]] = {
+    "PT400": InvalidInput,
+    "PT403": NotAllowed,
+    "PT404": NotFound,
+    "PT409": InvalidState,
+}
 
 _NAMED = {"application_name": "zora"}
 
@@ -100,6 +106,17 @@ class Database:
         """Call a SQL function that returns a single value."""
         (row,) = await self.call(function, **arguments)
         return next(iter(row.values()))
+
+    async def read(self, query: str, /, *values: Any) -> list[asyncpg.Record]:
+        """The rows of a file in `sql/queries`, run as it stands, with nothing from outside the system's catalogue.
+
+        For what is to be verified, and only for that: `call` gives what a function of the database says, which its
+        owner can replace by another one of the same name. Even operators come from `pg_catalog` here.
+        """
+        with _translated():
+            async with self._pool.acquire() as connection, connection.transaction(readonly=True):
+                await connection.execute("set local search_path = pg_catalog, pg_temp")
+                return await connection.fetch(schema.query(query), *values)  # type: ignore[no-any-return]
 
     async def restricted(self, *, max_connections: int = 8) -> Database:
         """The same database through connections that act as the role `zora_api`, one tenant per transaction.

@@ -56,6 +56,12 @@ def functions() -> str:
 
 
 @cache
+def query(name: str) -> str:
+    """A query that is run as it stands in `sql/queries`, not through a function; see `Database.read`."""
+    return (_sql() / "queries" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+@cache
 def functions_digest() -> str:
     """Tells whether a database's functions are ours (SHA-256, hexadecimal)."""
     return hashlib.sha256(functions().encode()).hexdigest()

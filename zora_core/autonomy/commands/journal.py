@@ -1,0 +1,309 @@
+"""The journal: listing, sealing, verifying, exporting, anchoring, and erasing a text."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
+from zora_core.errors import ConfigurationError, NotFound, ZoraError
+
+if TYPE_CHECKING:
+    from zora_core.journal.canonical import Header
+    from zora_core.journal.keys import Anchor
+    from zora_core.journal.verification import Report, Verifier
+
+
+@click.group(invoke_without_command=True)
+@click.option("--category", help="release, decision, incident, agent_action, …")
+@click.option("--task", help="Only entries of this task.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@json_option
+@click.pass_context
+def journal(ctx: click.Context, category: str | None, task: str | None, limit: int, as_json: bool) -> None:
+    """The journal, newest first; and how to prove it."""
+    if ctx.invoked_subcommand is not None:
+        return
+
+    async def read() -> list[dict[str, Any]]:
+        async with session() as zora:
+            task_id = (await zora.task(task))["id"] if task else None
+            return await zora.call("list_journal_entries", category=category, task_id=task_id, limit=limit)
+
+    rows = run(read())
+    if as_json:
+        print_json(rows)
+        return
+    from zora_core.autonomy.commands.render import print_journal
+
+    print_journal(rows)
+
+
+@journal.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+@click.option(
+    "--anchor",
+    "anchors",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file of blocks that somebody else holds; may be given several times.",
+)
+@click.option(
+    "--public-key",
+    "public_keys",
+    multiple=True,
+    metavar="HEX",
+    help="A key that you know to be good, besides this machine's; may be given several times.",
+)
+@json_option
+@click.pass_context
+def verify(
+    ctx: click.Context, file: Path | None, anchors: tuple[Path, ...], public_keys: tuple[str, ...], as_json: bool
+) -> None:
+    """Look whether everything sealed is as it was.
+
+    Reads the database, or the export FILE. Status 1 when it is not; the entries that were changed, removed, inserted or
+    moved are named, the first one first.
+    """
+    held = [(str(path), anchor) for path in anchors for anchor in _read_anchors(path)]
+    trusted = {_read_public_key(text) for text in public_keys} | {bytes.fromhex(a.public_key) for _, a in held}
+    report = _verify_export(file, held, trusted) if file else run(_verify_stored(held, trusted))
+    if as_json:
+        print_json(report.shown())
+    else:
+        from zora_core.autonomy.commands.render_journal import print_report
+
+        print_report(report)
+    if not report.ok:
+        ctx.exit(1)
+
+
+async def _verify_stored(held: list[tuple[str, Anchor]], trusted: set[bytes]) -> Report:
+    from zora_core.journal.keys import Remembered, public_key
+    from zora_core.journal.reading import stored
+    from zora_core.journal.verification import Verifier
+
+    async with session() as zora:
+        tenant_id = zora.settings.tenant_id
+        remembered = Remembered(zora.settings, tenant_id).read()
+        ours = public_key(zora.settings)
+        verifier = Verifier(
+            trusted=trusted | ({ours} if ours else set()),
+            anchors=held + ([("this machine", remembered)] if remembered else []),
+            tenant_id=str(tenant_id),
+        )
+        (counted,) = await zora.database.read("journal_counts", tenant_id, "00000000-0000-0000-0000-000000000000")
+        with _progress(counted["entries"], "entries") as advance:
+            async for block, entries in stored(zora.database, tenant_id):
+                _take(verifier, block, entries)
+                advance(len(entries))
+        return verifier.finish()
+
+
+def _verify_export(file: Path, held: list[tuple[str, Anchor]], trusted: set[bytes]) -> Report:
+    from zora_core.journal.keys import public_key
+    from zora_core.journal.reading import exported
+    from zora_core.journal.verification import Verifier
+    from zora_core.settings import load_settings
+
+    ours = public_key(load_settings())
+    verifier = Verifier(trusted=trusted | ({ours} if ours else set()), anchors=held)
+    with _progress(file.stat().st_size, "bytes") as advance:
+        for block, entries in exported(file, verifier.problem, advance):
+            _take(verifier, block, entries)
+    return verifier.finish()
+
+
+def _take(verifier: Verifier, block: Any, entries: list[Any]) -> None:
+    if block is not None:
+        verifier.block(block, entries)
+        return
+    for entry in entries:
+        verifier.unsealed(entry)
+
+
+@contextmanager
+def _progress(total: int, unit: str) -> Iterator[Callable[[int], object]]:
+    """A bar for people who wait, on a terminal; it goes away."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("[dim]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(unit, total=total)
+        yield lambda done: progress.advance(task, done)
+
+
+def _read_anchors(path: Path) -> list[Anchor]:
+    from zora_core.journal.keys import Anchor
+
+    try:
+        return [Anchor.parse(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} is not a file of anchors: {error}") from error
+
+
+def _read_public_key(text: str) -> bytes:
+    try:
+        key = bytes.fromhex(text.strip())
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise click.BadParameter("a public key is 64 hexadecimal digits", param_hint="--public-key")
+    return key
+
+
+@journal.command()
+@click.argument("file", type=click.Path(dir_okay=False, writable=True, path_type=Path), required=False)
+def export(file: Path | None) -> None:
+    """Write entries and proofs as lines of JSON.
+
+    To FILE, or to the standard output.
+    """
+    from zora_core.journal.reading import write_export
+
+    async def read() -> dict[str, int]:
+        async with session() as zora:
+            (counted,) = await zora.database.read(
+                "journal_counts", zora.settings.tenant_id, "00000000-0000-0000-0000-000000000000"
+            )
+            with (
+                file.open("w", encoding="utf-8") if file else nullcontext(sys.stdout) as output,
+                _progress(counted["entries"], "entries") as advance,
+            ):
+                return await write_export(zora.database, zora.settings.tenant_id, output.write, advance)
+
+    counts = run(read())
+    from zora_core.autonomy.commands.render_journal import count, entries
+
+    click.echo(
+        f"Exported {entries(counts['entries'])} in {count(counts['blocks'], 'block')}, and {counts['unsealed']:,} not "
+        f"sealed. `zora journal verify {file or 'FILE'}` verifies them anywhere.",
+        err=True,
+    )
+
+
+@journal.command()
+@click.option("--to", metavar="FILE|URL", help="Append it to a file, or POST it to an address.")
+def anchor(to: str | None) -> None:
+    """Print the last block's hash, for others to hold.
+
+    Whoever has it can tell if the end is cut off or rewritten later: `zora journal verify --anchor FILE`.
+    """
+    found = run(_anchor())
+    if to is None:
+        click.echo(found.line())
+        return
+    if to.startswith(("http://", "https://")):
+        _post(to, found)
+    else:
+        try:
+            with Path(to).open("a", encoding="utf-8") as file:
+                file.write(found.line() + "\n")
+        except OSError as error:
+            raise ConfigurationError(f"the anchor cannot be appended to {to}: {error.strerror}") from error
+    click.echo(f"Block {found.number}, sealed at {found.sealed_at}, is anchored in {to}.")
+
+
+async def _anchor() -> Anchor:
+    from zora_core.journal.keys import signed_by
+    from zora_core.journal.sealing import anchor_of, last_header
+
+    async with session() as zora:
+        last = await last_header(zora.database, zora.settings)
+    if last is None:
+        raise NotFound("nothing is sealed yet: `zora journal seal` seals what can be sealed")
+    header, signature = last
+    try:
+        found = anchor_of(header)
+    except ValueError as error:
+        raise ZoraError(f"the last block is unreadable: {error}. Run `zora journal verify`") from error
+    if not signed_by(bytes.fromhex(found.public_key), header, signature):
+        raise ZoraError(f"the signature of block {found.number} is wrong: run `zora journal verify`")
+    return found
+
+
+def _post(url: str, found: Anchor) -> None:
+    import httpx
+
+    try:
+        httpx.post(url, json=json.loads(found.line()), timeout=30).raise_for_status()
+    except httpx.HTTPError as error:
+        raise ZoraError(f"the anchor was not accepted by {url}: {error}") from error
+
+
+@journal.command()
+@click.argument("entry")
+@click.option("--reason", required=True, help="Why; kept in the journal, so name no person in it.")
+@click.option("--user", metavar="EMAIL", help="Who erases it [the founder].")
+@json_option
+def erase(entry: str, reason: str, user: str | None, as_json: bool) -> None:
+    """Erase an entry's text, and keep the proof.
+
+    Title, body and details are gone for ever. Their digest stays, so that the journal can still be verified. That it
+    was erased, when, by whom and why becomes an entry of its own. ENTRY is an id or the end of one.
+    """
+
+    async def write() -> dict[str, Any]:
+        async with session() as zora:
+            if user is None:
+                (who,) = await zora.call("ensure_founder")
+            else:
+                (who,) = await zora.call("ensure_user", email=user)
+            return (await zora.call("erase_journal_entry", id=entry, reason=reason, user_id=who["id"]))[0]
+
+    row = run(write())
+    if as_json:
+        print_json(row)
+        return
+    click.echo(
+        f"Erased the text of {row['related_entity_ids'][0]}. Copies of it may be in the task, in memories, in exports "
+        "and in backups: this does not reach them."
+    )
+
+
+@journal.command()
+@click.option("--new-key", is_flag=True, help="Sign with this machine's key from now on, though another one signed.")
+@click.option("--forget-head", is_flag=True, help="Go on from what the database has, after restoring a backup.")
+def seal(new_key: bool, forget_head: bool) -> None:
+    """Seal now what can be sealed.
+
+    `zora run-loop` and `zora serve` do it by themselves.
+    """
+
+    async def write() -> tuple[list[Header], int]:
+        async with session() as zora:
+            return await _seal(zora, new_key, forget_head)
+
+    sealed, left = run(write())
+    from zora_core.autonomy.commands.render_journal import count, entries
+
+    said = f"Sealed {entries(sum(header.entries for header in sealed))} in {count(len(sealed), 'block')}"
+    said += f", signed by {sealed[-1].public_key.hex()}." if sealed else "."
+    if left:
+        said += f" {left:,} are too new, or an open transaction may still put others before them."
+    click.echo(said)
+
+
+async def _seal(zora: Session, new_key: bool, forget_head: bool) -> tuple[list[Header], int]:
+    from zora_core.journal.sealing import Sealer, unsealed
+
+    sealer = Sealer(zora.database, zora.settings)
+    if forget_head:
+        sealer.forget()
+    sealed = []
+    while header := await sealer.seal(min_age_seconds=0, new_key=new_key):
+        sealed.append(header)
+    return sealed, await unsealed(zora.database, zora.settings)
+
+
+COMMANDS = (journal,)
