@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import to_jsonable_python
 
 from zora_core.errors import InvalidInput
+from zora_core.graph import ordered
 from zora_core.models import AgentId, Suggestion
 
 Change = dict[str, Any]
@@ -172,7 +173,7 @@ class CreateClimateMissions(SuggestionType[MissionsTarget, Mission]):
 
     def changes(self, target: MissionsTarget, current: Any, value: Mission) -> list[Change]:
         """One new row."""
-        return [{"op": "insert", "table": target.table, "row": {"id": uuid4(), **value.model_dump()}}]
+        return [{"op": "insert", "table": target.table, "row": value.model_dump()}]
 
 
 # --- change_frontend_config -------------------------------------------------------------------------------------------
@@ -337,7 +338,7 @@ class Plan(_Strict):
 
 
 class CreateWorkflow(SuggestionType[WorkflowTarget, Plan]):
-    """The tasks of a plan."""
+    """The tasks of a plan, each after those that it depends on."""
 
     name = "create_workflow"
     target = WorkflowTarget
@@ -349,22 +350,8 @@ class CreateWorkflow(SuggestionType[WorkflowTarget, Plan]):
         return f"Creates {tasks}: " + ", ".join(f"{step.agent_id} {step.task_type}" for step in value.steps) + "."
 
     def changes(self, target: WorkflowTarget, current: Any, value: Plan) -> list[Change]:
-        """A task for each step, earlier steps first: priorities fall, so that a worker takes them in this order."""
-        once = uuid4()
-        return [
-            {
-                "op": "create_task",
-                "task": {
-                    "agent_id": step.agent_id,
-                    "task_type": step.task_type,
-                    "title": step.title,
-                    "payload": step.payload,
-                    "priority": len(value.steps) - number,
-                    "idempotency_key": f"workflow:{once}:{step.key}",
-                },
-            }
-            for number, step in enumerate(value.steps)
-        ]
+        """A graph of tasks."""
+        return [{"op": "create_tasks", "tasks": ordered([step.model_dump() for step in value.steps])}]
 
 
 # --- change_schedule --------------------------------------------------------------------------------------------------

@@ -57,8 +57,9 @@ class TaskContext:
         now: datetime,
         task_types: Registry,
         report: Callable[[float, str], None] = lambda fraction, message: None,
+        task_id: UUID | None = None,
     ) -> None:
-        """Make the context of one run; reads are limited to `tenant_id`, progress goes to `report`."""
+        """Make the context of a run of `task_id`; reads are limited to `tenant_id`, progress goes to `report`."""
         self.task_types = task_types
         self.ledger = Ledger()
         self.now = now
@@ -66,6 +67,7 @@ class TaskContext:
         self._settings = settings
         self._tenant_id = tenant_id
         self._report = report
+        self._task_id = task_id
 
     @property
     def sources(self) -> list[Source]:
@@ -272,6 +274,12 @@ class TaskContext:
         return await self._rows(
             "agent_suggestions", SuggestionRecord, "list_decisions", suggestion_type=suggestion_type, limit=limit
         )
+
+    async def results(self) -> dict[str, Any]:
+        """What the tasks came to on which this one depends, by their names in its graph; None for one that failed."""
+        rows = await self._database.call("list_dependency_results", tenant_id=self._tenant_id, id=self._task_id)
+        self._cite_rows("agent_tasks", rows)
+        return {row["name"]: row["result"] for row in rows}
 
     async def database_health(self) -> dict[str, Any]:
         """Figures of the queue and the database.

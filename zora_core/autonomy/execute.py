@@ -15,6 +15,7 @@ from uuid import UUID
 from zora_core.agents.agent import Registry, Snooze, run_handler
 from zora_core.effects import effect_of
 from zora_core.errors import FalseEvidence, InvalidInput, InvalidPayload, UnknownTaskType
+from zora_core.graph import references, resolve
 from zora_core.masking import mask
 from zora_core.models import Task, TaskResult
 from zora_core.threads import in_thread
@@ -100,6 +101,8 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
         task_type = registry.find(task.agent_id, task.task_type)
         context = make_context(run)
         async with asyncio.timeout(run.timeout_seconds or task_type.timeout_seconds) as deadline:
+            if any(references(task.payload)):
+                task = task.model_copy(update={"payload": resolve(task.payload, await context.results())})
             outcome = await run_handler(task_type, task, context)
             match outcome:
                 case Snooze(seconds=seconds, reason=reason):

@@ -210,7 +210,10 @@ class Worker:
             if run.news is not None:
                 self._reported.set()
 
-        return TaskContext(self._database, self._settings, run.task.tenant_id, run.claimed_at, self._registry, report)
+        task = run.task
+        return TaskContext(
+            self._database, self._settings, task.tenant_id, run.claimed_at, self._registry, report, task_id=task.id
+        )
 
     async def _finish(self) -> None:
         """Let running tasks end; when stopping, only within the grace period, then hand them back."""

@@ -130,9 +130,12 @@ def _difference(change: dict[str, Any], now: Any) -> Iterator[Text]:
                 elif now is not _SAME:
                     yield text(f"  ! {place} is {_shown(now.get(name))} by now", "yellow")
                 yield text(f"  + {place}: {_shown(value)}", "green")
-        case "create_task":
-            task = change["task"]
-            yield text(f"  + task: {task['agent_id']} {task['task_type']}, “{task['title']}”", "green")
+        case "create_tasks":
+            for task in change["tasks"]:
+                after = ", ".join(d if isinstance(d, str) else d["key"] for d in task.get("depends_on", ()))
+                what = f"{task['agent_id']} {task['task_type']}, “{task['title']}”"
+                line = text(f"  + task {task['key']}: {what}", "green")
+                yield line.append_text(text(f", after {after}" if after else "", "dim"))
         case "release_task":
             yield text(f"  task {short(change['id'])}, payload {_shown(change['payload'])}", "dim")
 

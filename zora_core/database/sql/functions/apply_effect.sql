@@ -2,12 +2,12 @@
 -- approves it by its digest, and only apply_effect() carries it out: all of it, or nothing when the target is no longer
 -- what it was.
 --
---   {"op": "insert", "table", "row"}                    a new row, its key included
+--   {"op": "insert", "table", "row"}                    a new row; ids are given when it is made
 --   {"op": "update", "table", "key", "before", "after"} columns of one row; with "path", what jsonb columns hold there
 --                                                       (a time may be "now")
 --   {"op": "delete", "table", "row"}                    a row that is still as told; takes an insert back
---   {"op": "create_task", "task"}                       as create_agent_tasks() takes it, with an idempotency_key
---   {"op": "cancel_task", "id"}                         a task that has not run yet; takes a creation back
+--   {"op": "create_tasks", "tasks"}                     as create_agent_task_graph() takes them
+--   {"op": "cancel_tasks", "ids"}                       tasks none of which has run yet; takes a creation back
 --   {"op": "release_task", "id", "payload"}             a task that waits for approval may run
 --
 -- Under a path, null stands for nothing there.
@@ -17,11 +17,11 @@ create or replace function effect_tables() returns table (
     name text, key_column text, key_type text, writable text []
 ) language sql immutable as $$
     values
-        ('climate_missions', 'id', 'uuid', array['id', 'profile_id', 'title', 'description', 'category', 'status',
+        ('climate_missions', 'id', 'uuid', array['profile_id', 'title', 'description', 'category', 'status',
             'estimated_impact_kgco2', 'due_date', 'verified']),
-        ('frontend_configs', 'page', 'text', array['id', 'page', 'config']),
+        ('frontend_configs', 'page', 'text', array['page', 'config']),
         ('memory_events', 'id', 'uuid', array['tags', 'archived_at']),
-        ('autonomy_schedules', 'id', 'uuid', array['id', 'name', 'agent_id', 'task_type', 'payload', 'cron', 'timezone',
+        ('autonomy_schedules', 'id', 'uuid', array['name', 'agent_id', 'task_type', 'payload', 'cron', 'timezone',
             'enabled', 'misfire_policy'])
 $$;
 
@@ -43,18 +43,23 @@ begin
                 jsonb_typeof(p_change -> 'before') is distinct from 'object'
                 or jsonb_typeof(p_change -> 'after') is distinct from 'object' or p_change -> 'after' = '{}'
             ) then 'lacks what is before and after'
-            when v_op <> 'update' and p_change -> 'row' ->> v_key_column is null
-                then format('lacks a row with its %s', v_key_column)
+            when v_op <> 'update' and jsonb_typeof(p_change -> 'row') is distinct from 'object' then 'lacks its row'
+            when (v_op = 'delete' or v_key_column = any (v_writable)) and v_op <> 'update'
+                and p_change -> 'row' ->> v_key_column is null then format('lacks a row with its %s', v_key_column)
             when v_op = 'update' and (p_change -> 'after') - v_writable <> '{}'
                 then format('writes columns that no effect may write: %s', (p_change -> 'after') - v_writable)
             when v_op = 'insert' and (p_change -> 'row') - v_writable <> '{}'
                 then format('writes columns that no effect may write: %s', (p_change -> 'row') - v_writable)
         end;
-    elsif v_op = 'create_task' then
-        if p_change -> 'task' ->> 'idempotency_key' is null then
-            v_problem := 'lacks a task with an idempotency_key';
+    elsif v_op = 'create_tasks' then
+        if jsonb_typeof(p_change -> 'tasks') is distinct from 'array' then
+            v_problem := 'lacks its tasks';
         end if;
-    elsif v_op in ('cancel_task', 'release_task') then
+    elsif v_op = 'cancel_tasks' then
+        if jsonb_typeof(p_change -> 'ids') is distinct from 'array' then
+            v_problem := 'lacks the ids of tasks';
+        end if;
+    elsif v_op = 'release_task' then
         if p_change ->> 'id' is null then
             v_problem := 'lacks the id of a task';
         end if;
@@ -77,11 +82,18 @@ declare
     v_found jsonb;
 begin
     case p_change ->> 'op'
-        when 'create_task' then
+        when 'create_tasks' then
             return null;
-        when 'cancel_task' then
-            select jsonb_build_object('status', t.status, 'attempt', t.attempt) into v_found
-            from agent_tasks as t where t.tenant_id = p_tenant_id and t.id = (p_change ->> 'id')::uuid for update;
+        when 'cancel_tasks' then
+            select jsonb_object_agg(l.id, l.status || case when l.attempt > 0 then ', has run' else '' end) into v_found
+            from (
+                select t.id, t.status, t.attempt
+                from agent_tasks as t
+                where t.tenant_id = p_tenant_id
+                    and t.id = any (array(select jsonb_array_elements_text(p_change -> 'ids')::uuid))
+                order by t.id
+                for update
+            ) as l;
             return v_found;
         when 'release_task' then
             select jsonb_build_object('waiting_for', t.waiting_for, 'payload', t.payload) into v_found
@@ -116,10 +128,10 @@ declare
     v_expected jsonb := coalesce(p_change -> 'before', p_change -> 'row');
 begin
     case p_change ->> 'op'
-        when 'create_task', 'insert' then
+        when 'create_tasks', 'insert' then
             return null;
-        when 'cancel_task' then
-            return '{"status": "pending", "attempt": 0}';
+        when 'cancel_tasks' then
+            return (select jsonb_object_agg(i.id, 'pending') from jsonb_array_elements_text(p_change -> 'ids') as i (id));
         when 'release_task' then
             return jsonb_build_object('waiting_for', 'approval', 'payload', p_change -> 'payload');
         else
@@ -192,17 +204,24 @@ begin
                 'delete from %I as t where t.tenant_id = $1 and t.%I = $2::%s', v_table, v_key_column, v_key_type
             )
             using p_tenant_id, p_change -> 'row' ->> v_key_column;
-        when 'create_task' then
-            select t.id into v_id
-            from create_agent_tasks(p_tenant_id, jsonb_build_array(p_change -> 'task'), p_user_id) as t;
-            return jsonb_build_object('op', 'cancel_task', 'id', v_id);
-        when 'cancel_task' then
-            perform from cancel_agent_task(
-                p_tenant_id, (p_change ->> 'id')::uuid, 'the suggestion that created it was undone', p_user_id
-            );
+        when 'create_tasks' then
+            select jsonb_build_object('op', 'cancel_tasks', 'ids', jsonb_agg(t.id)) into v_row
+            from create_agent_task_graph(p_tenant_id, p_change -> 'tasks', p_user_id) as t;
+            return v_row;
+        when 'cancel_tasks' then
+            -- Those that wait for others first, which would else fail with what they depend on.
+            for v_id in
+                select i.id::uuid
+                from jsonb_array_elements_text(p_change -> 'ids') with ordinality as i (id, number)
+                order by i.number desc
+            loop
+                perform from cancel_agent_task(
+                    p_tenant_id, v_id, 'the suggestion that created it was undone', p_user_id
+                );
+            end loop;
         when 'release_task' then
             update agent_tasks as t
-            set waiting_for = case when t.run_at > zora_now() then 'run_at' end, updated_at = zora_now()
+            set waiting_for = next_wait(t.dependencies_left, t.run_at), updated_at = zora_now()
             where t.tenant_id = p_tenant_id and t.id = (p_change ->> 'id')::uuid;
             perform pg_notify('agent_tasks', p_tenant_id::text);
     end case;

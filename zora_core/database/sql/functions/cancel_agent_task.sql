@@ -42,6 +42,9 @@ begin
             'status', v_task.status, 'priority', v_task.priority, 'attempt', v_task.attempt, 'by_user_id', p_user_id),
         user_name(p_tenant_id, p_user_id), v_task.id, array[v_task.id], zora_now()
     );
+    if v_task.status = 'failed' and v_task.has_dependents then
+        perform release_dependents(p_tenant_id, array[p_id], array[false]);
+    end if;
     perform announce_agent_tasks(v_task.tenant_id);
     return next v_task;
 end

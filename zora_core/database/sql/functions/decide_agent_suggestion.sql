@@ -61,9 +61,10 @@ begin
 end
 $$;
 
--- Carry out an approved suggestion, once, and return it as it is then; unchanged while its agent is paused. When its target is no longer what the approver saw,
--- it is superseded instead, and proposed anew on what is there now where that makes sense: when all that differs is the
--- present value of what it would change. Internal: call decide_agent_suggestion() or attend_agent_suggestions().
+-- Carry out an approved suggestion, once, and return it as it is then; unchanged while its agent is paused. When its
+-- target is no longer what the approver saw, it is superseded instead, and proposed anew on what is there now where that
+-- makes sense: when all that differs is the present value of what it would change. Internal: call
+-- decide_agent_suggestion() or attend_agent_suggestions().
 create or replace function apply_agent_suggestion(
     p_tenant_id uuid, p_id uuid, p_user_id uuid default null
 ) returns setof agent_suggestions language plpgsql as $$
@@ -183,11 +184,11 @@ begin
             v_suggestion.effect_digest, p_digest using errcode = 'PT409';
     elsif p_edited_value is not null and (
         v_suggestion.effect is null or p_edited_effect is null or (
-            select array_agg(c.change - array['before', 'after', 'row', 'task'] order by c.number)
+            select array_agg(c.change - array['before', 'after', 'row', 'tasks'] order by c.number)
             from jsonb_array_elements(p_edited_effect -> 'changes') with ordinality as c (change, number)
             where c.change ->> 'op' <> 'release_task'
         ) is distinct from (
-            select array_agg(c.change - array['before', 'after', 'row', 'task'] order by c.number)
+            select array_agg(c.change - array['before', 'after', 'row', 'tasks'] order by c.number)
             from jsonb_array_elements(v_suggestion.effect -> 'changes') with ordinality as c (change, number)
         )
     ) then
@@ -233,7 +234,8 @@ $$;
 -- A task that may not run fails, as rejected, and cannot be retried.
 create or replace function reject_agent_task(
     p_tenant_id uuid, p_id uuid, p_author text, p_reason text
-) returns void language sql as $$
+) returns void language plpgsql as $$
+begin
     with rejected as (
         update agent_tasks as t
         set status = 'failed', waiting_for = null, failure_kind = 'rejected', completed_at = zora_now(),
@@ -250,7 +252,9 @@ create or replace function reject_agent_task(
         jsonb_build_object('task_id', r.id, 'agent_id', r.agent_id, 'task_type', r.task_type, 'status', 'failed',
             'priority', r.priority, 'attempt', r.attempt),
         lower(r.agent_id), r.id, array[r.id], zora_now()
-    from rejected as r
+    from rejected as r;
+    perform release_dependents(p_tenant_id, array[p_id], array[false]);
+end
 $$;
 
 -- Take an applied suggestion back, unless something has changed since that depends on it (PT409), or nothing takes it
@@ -286,7 +290,7 @@ begin
             v_conflicts -> 0 -> 'change' ->> 'table' || ' ' || coalesce(
                 v_conflicts -> 0 -> 'change' ->> 'key', v_conflicts -> 0 -> 'change' -> 'row' ->> 'id'
             ),
-            'task ' || (v_conflicts -> 0 -> 'change' ->> 'id')
+            'one of its tasks'
         ) using errcode = 'PT409';
     end if;
     update agent_suggestions as s
@@ -329,7 +333,8 @@ begin
         begin
             if v_suggestion.decided_as = 'policy' then
                 perform journal_suggestion(
-                    v_suggestion.tenant_id, v_suggestion.id, 'agent_suggestion_approved', 'policy', 'a policy allows it without asking'
+                    v_suggestion.tenant_id, v_suggestion.id, 'agent_suggestion_approved', 'policy',
+                    'a policy allows it without asking'
                 );
                 perform remember_decision(v_suggestion.tenant_id, v_suggestion.id, 'approved');
             end if;
@@ -341,7 +346,8 @@ begin
                 set status = 'superseded'
                 where s.tenant_id = v_suggestion.tenant_id and s.id = v_suggestion.id;
                 perform journal_suggestion(
-                    v_suggestion.tenant_id, v_suggestion.id, 'agent_suggestion_superseded', 'zora', 'it could not be applied: ' || sqlerrm
+                    v_suggestion.tenant_id, v_suggestion.id, 'agent_suggestion_superseded', 'zora',
+                    'it could not be applied: ' || sqlerrm
                 );
         end;
         perform announce_agent_tasks(v_suggestion.tenant_id);

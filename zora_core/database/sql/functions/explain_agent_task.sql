@@ -41,6 +41,17 @@ begin
             where s.tenant_id = t.tenant_id and s.task_id = t.id and s.suggestion_type = 'run_task'
                 and s.status = 'proposed'
         );
+    elsif t.waiting_for = 'dependencies' then
+        return (
+            select format('Waits for %s of the %s tasks that it depends on, first for %s %s (%s, task %s).',
+                t.dependencies_left, (select count(*) from agent_task_dependencies as d where d.task_id = t.id),
+                o.agent_id, o.task_type, o.status, right(o.id::text, 8))
+            from agent_task_dependencies as d
+            inner join agent_tasks as o on o.tenant_id = t.tenant_id and o.id = d.depends_on
+            where d.tenant_id = t.tenant_id and d.task_id = t.id and o.status in ('pending', 'in_progress')
+            order by o.id
+            limit 1
+        );
     elsif t.waiting_for is not null then
         return format('Waits for %s.', t.waiting_for);
     end if;

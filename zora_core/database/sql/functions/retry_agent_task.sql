@@ -6,6 +6,7 @@ create or replace function retry_agent_task(
 declare
     v_task agent_tasks;
     v_asks boolean;
+    v_left constant integer := count_dependencies(p_tenant_id, p_id);
 begin
     select * into v_task from agent_tasks as t where t.tenant_id = p_tenant_id and t.id = p_id for update;
     if not found then
@@ -19,12 +20,20 @@ begin
     select not o.auto_execute and not may_run(p_tenant_id, p_id) into v_asks
     from agent_task_policy(p_tenant_id, v_task.task_type) as o;
     update agent_tasks as t
-    set status = 'pending', waiting_for = case when v_asks then 'approval' end, run_at = null, attempt = 0, lost_leases = 0, failure_kind = null,
+    set status = 'pending', waiting_for = case when v_asks then 'approval' else next_wait(v_left, null) end,
+        dependencies_left = v_left, run_at = null, attempt = 0, lost_leases = 0, failure_kind = null,
         error_message = null, completed_at = null, started_at = null, lease_token = null, lease_expires_at = null,
         worker_id = null, cancel_requested_at = null, progress = null, progress_message = null,
         updated_at = zora_now()
     where t.id = p_id
     returning * into v_task;
+
+    -- Those that were to go on although it failed have counted it already, and wait for it again if they still wait.
+    update agent_tasks as t
+    set dependencies_left = t.dependencies_left + 1, waiting_for = coalesce(t.waiting_for, 'dependencies')
+    from agent_task_dependencies as d
+    where d.tenant_id = p_tenant_id and d.depends_on = p_id and d.on_failure = 'continue' and t.id = d.task_id
+        and t.tenant_id = p_tenant_id and t.status::text = 'pending' and t.waiting_for in ('dependencies', 'approval');
 
     insert into journal_entries (
         tenant_id, category, event_type, title, body, details, author, task_id, related_entity_ids, created_at

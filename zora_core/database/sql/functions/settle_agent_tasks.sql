@@ -23,9 +23,10 @@ create or replace function agent_task_backoff(p_attempt integer) returns double 
     select least(5 * power(4, least(p_attempt, 10) - 1), 3600) * (0.8 + 0.4 * random())
 $$;
 
--- Settle a batch of runs: outcome, journal entry, memory event and suggestions in one statement, for each task whose
--- lease token still fits. A run that lost its lease writes nothing and is missing from what is returned. Repeating a
--- settlement that was committed (its answer was lost on the way) returns its tasks again and writes nothing.
+-- Settle a batch of runs: outcome, journal entry, memory event, suggestions and the release of what waits for it, in one
+-- statement, for each task whose lease token still fits. A run that lost its lease writes nothing and is missing from
+-- what is returned. Repeating a settlement that was committed (its answer was lost on the way) returns its tasks again
+-- and writes nothing.
 --
 -- Parallel arrays, one element per run: twice as fast as a JSON array. p_outcomes holds completed, failed, error,
 -- snoozed or released; p_delays (seconds) is needed for snoozed and overrides the backoff after an error. The suggestions
@@ -78,7 +79,7 @@ create or replace function settle_agent_tasks(
         -- As text, because the planner would else read the index of all running tasks, dead entries included.
         where t.id = g.id and t.lease_token = g.lease_token and t.status::text = 'in_progress'
         returning t.id, t.tenant_id, t.agent_id, t.task_type, t.status::text as status, t.waiting_for, t.run_at,
-            t.priority, t.attempt, t.started_at, t.failure_kind, t.result, t.result_summary,
+            t.priority, t.attempt, t.started_at, t.failure_kind, t.result, t.result_summary, t.has_dependents,
             coalesce(g.error, t.error_message) as error,
             case
                 when t.status <> 'pending' then t.status::text
@@ -164,6 +165,14 @@ create or replace function settle_agent_tasks(
                 'risk_level', p.risk_level, 'status', p.status, 'effect_digest', p.effect_digest),
             lower(p.agent_id), p.task_id, array[p.id, p.task_id], zora_now()
         from proposed as p
+    ), released as (
+        select release_dependents(d.tenant_id, d.ids, d.completed)
+        from (
+            select s.tenant_id, array_agg(s.id) as ids, array_agg(s.status = 'completed') as completed
+            from settled as s
+            where s.has_dependents and s.status <> 'pending'
+            group by s.tenant_id
+        ) as d
     ), announced as (
         select pg_notify('agent_tasks', r.tenant_id::text)
         from (select distinct s.tenant_id from settled as s where s.verdict in ('released', 'rescued')) as r
@@ -173,6 +182,7 @@ create or replace function settle_agent_tasks(
     select s.id, s.status, s.waiting_for, s.run_at
     from settled as s
     where (select count(*) from announced) is not null and (select count(*) from shown) is not null
+        and (select count(*) from released) is not null
     union all
     select t.id, t.status::text, t.waiting_for, t.run_at
     from given as g

@@ -27,7 +27,9 @@ $$;
 
 -- Whether two proposals rest on the same. Where in its run a piece was read says nothing of it.
 create function evidence_digest(p_evidence jsonb) returns text language sql immutable parallel safe as $$
-    select text_digest(coalesce(string_agg((e.piece - 'read')::text, ',' order by e.number), ''))
+    select text_digest(coalesce(string_agg(
+        case jsonb_typeof(e.piece) when 'object' then e.piece - 'read' else e.piece end::text, ',' order by e.number
+    ), ''))
     from jsonb_array_elements(p_evidence) with ordinality as e (piece, number)
 $$;
 
