@@ -43,7 +43,7 @@ def demo(ran: dict[str, str]) -> Demo:
 
 
 def test_in_the_demo_a_plan_becomes_tasks_a_mission_is_made_and_both_are_taken_back(demo: Demo) -> None:
-    assert "is as it was sealed" in demo.verified()
+    assert "are as they were sealed" in demo.verified()
     (plan,) = demo.proposed("create_workflow")
     mission = demo.proposed("create_climate_missions")[0]
     before = {task["id"] for task in demo.json("tasks", "list", "--limit=200")}
@@ -57,13 +57,13 @@ def test_in_the_demo_a_plan_becomes_tasks_a_mission_is_made_and_both_are_taken_b
     result = demo.json("create-task", "ORACLE", "propose_new_climate_missions", "More")
     runs = demo.json("run-once", "--limit=20")
     assert {run["status"] for run in runs} == {"completed"}, "the plan's tasks run, too"
-    assert title not in str(demo.json("tasks", "show", result["id"])["task"]["result"]["suggestions"]), "it exists"
+    assert title not in str(demo.json("tasks", "show", result["id"])["result"]["suggestions"]), "it exists"
 
     assert "Undone" in demo("suggestions", "undo", mission["id"][-8:], "--reason", "too early")
     assert "has changed since" in demo("suggestions", "undo", plan["id"][-8:], status=1), "its tasks have run"
     shown = demo("suggestions", "show", mission["id"][-8:])
     assert "undone" in shown
-    assert "is as it was sealed" in demo.verified()
+    assert "are as they were sealed" in demo.verified()
     kinds = [entry["event_type"] for entry in demo.json("journal", "--category=decision", "--limit=50")]
     assert kinds.count("agent_suggestion_applied") == 2
     assert kinds[0] == "agent_suggestion_undone"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from zora_core.journal.canonical import Header
     from zora_core.journal.keys import Anchor
     from zora_core.journal.verification import Report, Verifier
+
+WAIT_SECONDS = 8.0  # for entries to be old enough to be sealed
 
 
 @click.group(invoke_without_command=True)
@@ -274,15 +278,16 @@ def erase(entry: str, reason: str, user: str | None, as_json: bool) -> None:
 @journal.command()
 @click.option("--new-key", is_flag=True, help="Sign with this machine's key from now on, though another one signed.")
 @click.option("--forget-head", is_flag=True, help="Go on from what the database has, after restoring a backup.")
-def seal(new_key: bool, forget_head: bool) -> None:
-    """Seal now what can be sealed.
+@click.option("--wait/--no-wait", default=True, help="Wait for the latest entries to be old enough.")
+def seal(new_key: bool, forget_head: bool, wait: bool) -> None:
+    """Seal now what there is.
 
-    `zora run-loop` and `zora serve` do it by themselves.
+    `zora run-loop` and `zora serve` do it by themselves. Entries can be sealed when they are 5 seconds old.
     """
 
     async def write() -> tuple[list[Header], int]:
         async with session() as zora:
-            return await _seal(zora, new_key, forget_head)
+            return await _seal(zora, new_key, forget_head, WAIT_SECONDS if wait else 0)
 
     sealed, left = run(write())
     from zora_core.autonomy.commands.render_journal import count, entries
@@ -294,16 +299,21 @@ def seal(new_key: bool, forget_head: bool) -> None:
     click.echo(said)
 
 
-async def _seal(zora: Session, new_key: bool, forget_head: bool) -> tuple[list[Header], int]:
+async def _seal(zora: Session, new_key: bool, forget_head: bool, seconds: float) -> tuple[list[Header], int]:
     from zora_core.journal.sealing import Sealer, unsealed
 
     sealer = Sealer(zora.database, zora.settings)
     if forget_head:
         sealer.forget()
-    sealed = []
-    while header := await sealer.seal(min_age_seconds=0, new_key=new_key):
-        sealed.append(header)
-    return sealed, await unsealed(zora.database, zora.settings)
+    sealed: list[Header] = []
+    wanted = await unsealed(zora.database, zora.settings)
+    until = time.monotonic() + seconds
+    while True:
+        while header := await sealer.seal(min_age_seconds=0, new_key=new_key):
+            sealed.append(header)
+        if sum(header.entries for header in sealed) >= wanted or time.monotonic() > until:
+            return sealed, await unsealed(zora.database, zora.settings)
+        await asyncio.sleep(0.5)
 
 
 COMMANDS = (journal,)
