@@ -372,3 +372,49 @@ async def test_a_suggestion_that_cannot_be_carried_out_fails_its_task_by_name(zo
     task = await zora.task(task_id)
     assert (task.status, task.failure_kind, task.result) == ("failed", "error", None)
     assert "unknown suggestion type 'paint' (known: advice, create_climate_missions" in (task.error_message or "")
+
+
+class Numbers(Payload):
+    numbers: list[int]
+
+
+class Adder(Agent):
+    agent_id = AgentId.SAM
+
+    @handler("add")
+    async def add(self, task: Task, payload: Numbers, ctx: TaskContext) -> TaskResult:
+        """Add numbers."""
+        ctx.cite("payload", "numbers", str(payload.numbers))
+        return TaskResult(summary=str(sum(payload.numbers)), result={"sum": sum(payload.numbers)})
+
+
+async def test_results_flow_along_a_graph(zora: Zora) -> None:
+    def add(key: str, *numbers: Any, after: tuple[str, ...] = ()) -> dict[str, Any]:
+        payload = {"numbers": list(numbers)}
+        return {
+            "key": key, "agent_id": "SAM", "task_type": "add", "title": key, "payload": payload,
+            "depends_on": list(after),
+        }  # fmt: skip
+
+    first, second = ({"$result": key, "path": "result.sum"} for key in ("one", "two"))
+    tasks = [add("one", 1, 2), add("two", 10), add("both", first, second, 100, after=("one", "two"))]
+    rows = await zora.call("create_agent_task_graph", tenant_id=zora.tenant_id, tasks=tasks)
+    runs = await zora.run_once(Adder())
+    assert [run.summary for run in runs if run.task.title == "both"] == ["113"]
+    assert (await zora.task(rows[2]["id"])).payload == {"numbers": [first, second, 100]}, "as it was created"
+
+
+async def test_a_reference_to_nothing_fails_the_task_and_says_so(zora: Zora) -> None:
+    tasks = [
+        {"key": "one", "agent_id": "SAM", "task_type": "add", "title": "t", "payload": {"numbers": [1]}},
+        {
+            "key": "two", "agent_id": "SAM", "task_type": "add", "title": "t", "depends_on": ["one"],
+            "payload": {"numbers": {"$result": "one", "path": "result.numbers"}},
+        },
+    ]  # fmt: skip
+    rows = await zora.call("create_agent_task_graph", tenant_id=zora.tenant_id, tasks=tasks)
+    await zora.run_once(Adder())
+    task = await zora.task(rows[1]["id"])
+    assert (task.failure_kind, task.error_message) == (
+        "invalid_payload", "the result of 'one' has nothing at 'result.numbers': give the reference a default",
+    )  # fmt: skip
