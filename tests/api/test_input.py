@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import math
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -35,13 +36,21 @@ TASKS = "/api/agents/tasks"
 CANCEL = f"{TASKS}/{NOWHERE}/cancel"
 
 # A good body for every route that takes one.
+SUGGESTIONS = "/api/agents/suggestions"
+SUGGESTION = {
+    "agent_id": "SAM", "suggestion_type": "advice", "title": "Tidy up",
+    "evidence": [{"kind": "metric", "name": "pages", "value": 7, "unit": "pages"}],
+}  # fmt: skip
 GOOD = {
     "create_task": (TASKS, task()),
     "create_tasks": (f"{TASKS}/bulk", {"tasks": [task()]}),
     "validate_task": (f"{TASKS}/validate", task()),
     "cancel_task": (CANCEL, {"reason": "not needed"}),
+    "create_suggestion": (SUGGESTIONS, SUGGESTION),
+    "decide_suggestion": (f"{SUGGESTIONS}/{NOWHERE}/decision", {"decision": "reject", "reason": "not now"}),
 }
-WITHOUT_BODY = {"retry_task"}
+# Or with one that may be left out, of which cancel_task stands for all.
+WITHOUT_BODY = {"retry_task", "undo_suggestion", "pause", "run_schedule_now"}
 
 # A database's and a language's own words.
 FOREIGN = (
@@ -100,7 +109,10 @@ async def test_the_bodies_that_are_broken_below_are_good(founder: httpx.AsyncCli
     statuses = {}
     for name, (path, body) in GOOD.items():
         statuses[name] = (await founder.post(path, json=body)).status_code
-    assert statuses == {"create_task": 201, "create_tasks": 201, "validate_task": 200, "cancel_task": 404}
+    assert statuses == {
+        "create_task": 201, "create_tasks": 201, "validate_task": 200, "cancel_task": 404, "create_suggestion": 201,
+        "decide_suggestion": 404,
+    }  # fmt: skip
 
 
 # --- not JSON
@@ -577,7 +589,7 @@ async def test_a_cursor_that_somebody_made_is_a_place_in_the_list_or_refused(
 
 async def test_a_path_that_names_no_id_is_refused(unchanged: httpx.AsyncClient) -> None:
     named = [(next(iter(r.methods)), r.path_format) for r in routes() if "_id}" in r.path_format]
-    assert len(named) == 5
+    assert len(named) >= 8
     for method, path in named:
         for value in [v for v in NO_UUID if v] + [
             "x" * 60_000,
@@ -588,9 +600,9 @@ async def test_a_path_that_names_no_id_is_refused(unchanged: httpx.AsyncClient) 
             "*",
             "%F0%9F%98%80",
         ]:
-            target = path.replace("{task_id}", value).replace("{suggestion_id}", value)
+            target = re.sub(r"{\w+}", value.replace("\\", r"\\"), path)
             answer = await unchanged.request(method, target)
-            refused(answer, f"{method} {target[:80]}", 400, 404)
+            refused(answer, f"{method} {target[:80]}", 400, 404, 415)
 
 
 # --- what goes wrong on our side

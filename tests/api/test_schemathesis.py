@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,16 +28,21 @@ ROOT = Path(__file__).parents[2]
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 
 
+NO_GRAPH = re.compile(r"depends? on|two tasks have the key|refers to|a reference has|unknown task type")
+
+
 @schemathesis.hook
 def filter_failure(context: HookContext, failure: Failure, case: Case, response: Response) -> bool:
     """Let the server refuse cursors that it never gave: for texts of its own, JSON Schema has no word.
 
-    Nor has it one for parameters that exclude each other, as `cursor`, `query` and `offset` do. And a null that one
-    answer holds is no id for the next request.
+    Nor has it one for parameters that exclude each other, as `cursor`, `query` and `offset` do, nor for names in a
+    graph. And a null that one answer holds is no id for the next request.
     """
     from schemathesis.openapi.checks import RejectedPositiveData
 
-    if isinstance(failure, RejectedPositiveData) and None in case.path_parameters.values():
+    if isinstance(failure, RejectedPositiveData) and (
+        None in case.path_parameters.values() or NO_GRAPH.search(response.text)
+    ):
         return False
     if not isinstance(failure, RejectedPositiveData) or not {"cursor", "query"} & set(case.query):
         return True
