@@ -212,7 +212,14 @@ class Worker:
 
         task = run.task
         return TaskContext(
-            self._database, self._settings, task.tenant_id, run.claimed_at, self._registry, report, task_id=task.id
+            self._database,
+            self._settings,
+            task.tenant_id,
+            run.claimed_at,
+            self._registry,
+            report,
+            task_id=task.id,
+            lease_token=run.lease_token,
         )
 
     async def _finish(self) -> None:
@@ -285,12 +292,16 @@ class Worker:
     async def _upkeep_once(self) -> float:
         """What any worker does for all: make due tasks claimable, take back expired leases, attend to suggestions.
 
+        And let tasks fail that are past their deadline, and cancel those that nobody waits for any more.
+
         Returns in how many seconds the next task falls due.
         """
         (promotion,) = await retrying(self._database, lambda: self._database.call("promote_agent_tasks"))
         rescued = await retrying(
             self._database, lambda: self._database.call("rescue_agent_tasks", max_lost=MAX_LOST_LEASES)
         )
+        await retrying(self._database, lambda: self._database.call("expire_agent_tasks"))
+        await retrying(self._database, lambda: self._database.call("cancel_orphaned_agent_tasks"))
         await self._attend()
         for row in rescued:
             logger.warning("took task %s back from a worker that vanished; it is %s now", row["id"], row["status"])
