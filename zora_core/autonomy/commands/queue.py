@@ -170,21 +170,28 @@ def list_(agent: str | None, status: str | None, task_type: str | None, limit: i
 @click.argument("task")
 @json_option
 def show(task: str, as_json: bool) -> None:
-    """One task: its result with findings and evidence, its suggestions, its journal."""
+    """One task: its result with findings and evidence, its suggestions, its journal, and the tasks it belongs with."""
 
-    async def read() -> tuple[dict[str, Any], str, list[dict[str, Any]]]:
+    async def read() -> tuple[dict[str, Any], dict[str, Any]]:
         async with session() as zora:
             row = await zora.task(task)
-            explanation = await zora.value("explain_agent_task", id=row["id"])
-            return row, explanation, await zora.call("list_journal_entries", task_id=row["id"], limit=100)
+            return row, {
+                "explanation": await zora.value("explain_agent_task", id=row["id"]),
+                "journal": await zora.call("list_journal_entries", task_id=row["id"], limit=100),
+                "dependencies": await zora.call("list_agent_task_dependencies", id=row["id"]),
+                "tree": await zora.call("list_agent_task_tree", id=row["id"]),
+            }
 
-    row, explanation, journal = run(read())
+    row, about = run(read())
     if as_json:
-        print_json({**shown_task(row), "explanation": explanation, "journal": journal})
+        print_json({**shown_task(row), **about})
         return
     from zora_core.autonomy.commands.render import print_task
+    from zora_core.autonomy.commands.render_tree import print_dependencies, print_tree
 
-    print_task(row, explanation, journal)
+    print_task(row, about["explanation"], about["journal"])
+    print_dependencies(about["dependencies"])
+    print_tree(about["tree"], row["id"])
 
 
 @tasks.command()
