@@ -35,8 +35,8 @@ SECURITY_DEFINERS = {
     "journal_watermark",
 }
 
-# Live views come and go; what is paused is resumed; steps are done anew; policies and what an approved suggestion made are
-# taken back.
+# Live views come and go; what is paused is resumed; steps are done anew; policies and what an approved suggestion made
+# are taken back.
 DELETABLE = {
     "agent_task_watchers", "agent_pauses", "agent_task_policies", "climate_missions", "frontend_configs",
     "autonomy_schedules", "agent_task_steps",
@@ -391,6 +391,7 @@ def values(tenant: Tenant, function: str, parameter: str, kind: str) -> list[Any
             json.dumps({"children": [{"key": "k", "agent_id": "SAM", "task_type": "t", "title": tenant.mark}]})
         ],
         "parent_id": [tenant.tasks["running"]],
+        "reads": ["[]"],
         "lease_token": [tenant.tokens["running"]],
         "slug": [tenant.mark],
         "tenant": [tenant.mark, str(tenant.id)],
