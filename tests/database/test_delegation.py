@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,7 +13,8 @@ import pytest
 
 from tests.conftest import Zora
 from tests.database.test_queue import claim, journal, settle
-from zora_core.errors import InvalidState
+from zora_core.autonomy.backoff import retrying
+from zora_core.errors import DatabaseUnavailable, InvalidState
 
 Row = dict[str, Any]
 
@@ -434,6 +436,30 @@ async def test_many_children_ending_at_once_resume_their_parent_once(zora: Zora)
     assert claimed["id"] == task_id
 
 
+async def test_a_settlement_that_a_deadlock_ended_can_be_repeated(zora: Zora) -> None:
+    """Locks are taken in one order, children first; somebody else may take them in another."""
+    task_id, ids = await parent(zora, child("a"))
+    (claimed,) = await claim(zora)
+    other = await asyncpg.connect(zora.url)
+    await other.execute("set deadlock_timeout = '1min'")  # so that the settlement is what is ended
+    async with other.transaction():
+        await other.execute("select from agent_tasks where id = $1 for update", task_id)
+        settling = asyncio.create_task(settle(zora, claimed))
+        waiting = (
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        )
+        async with asyncio.timeout(10):
+            while not await other.fetchval(waiting):  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+        reading = asyncio.create_task(other.execute("select from agent_tasks where id = $1 for update", ids["a"]))
+        with pytest.raises(DatabaseUnavailable, match="waited for one that waited for it"):
+            await settling
+        await reading
+    await other.close()
+    assert (await settle(zora, claimed))[0]["status"] == "completed"
+    assert await state(zora, task_id) == "pending"
+
+
 async def save(zora: Zora, claimed: Row, name: str, value: Any) -> list[Row]:
     return await zora.call(
         "save_agent_task_step", id=claimed["id"], lease_token=claimed["lease_token"], name=name, value=value
@@ -469,3 +495,86 @@ async def test_steps_go_with_their_task(zora: Zora) -> None:
     await zora.advance(days=1)
     await zora.call("prune_agent_tasks", tenant_id=zora.tenant_id, older_than_seconds=60)
     assert await zora.sql("select from agent_task_steps") == []
+
+
+class Crowd:
+    """Workers and people on the same trees at the same time, each on a connection of their own, by chance."""
+
+    def __init__(self, zora: Zora) -> None:
+        self.zora = zora
+        self.refused = 0
+
+    async def work(self, seed: int, batches: int) -> None:
+        rng = random.Random(seed)
+        for _ in range(batches):
+            claims = await claim(self.zora, 5, worker=f"w{seed}")
+            rng.shuffle(claims)
+            outcomes = [self._outcome(rng, row) for row in claims]
+            for _ in range(rng.choice((1, 1, 2))):  # a repeated settlement
+                await retrying(self.zora.database, lambda o=outcomes, c=claims: self._settle(c, o))  # type: ignore[misc]
+
+    def _outcome(self, rng: random.Random, claimed: Row) -> tuple[str, Row]:
+        chance = rng.random()
+        if claimed["round"] == 0 and (claimed["task_type"] == "root" or chance < 0.2):
+            children = [
+                child(
+                    str(n),
+                    *([str(n - 1)] if n and rng.random() < 0.3 else []),
+                    on_failure=rng.choice(("continue", "continue", "fail", "skip")),
+                )
+                for n in range(rng.randint(1, 5))
+            ]
+            return "delegated", {"children": children}
+        return rng.choice(("completed", "completed", "completed", "failed", "released")), {}
+
+    async def _settle(self, claims: list[Row], outcomes: list[tuple[str, Row]]) -> list[Row]:
+        return await self.zora.call(
+            "settle_agent_tasks",
+            ids=[row["id"] for row in claims], lease_tokens=[row["lease_token"] for row in claims],
+            outcomes=[outcome for outcome, _ in outcomes], results=[result for _, result in outcomes], summaries=[],
+            errors=[], failure_kinds=[], delays=[],
+        )  # fmt: skip
+
+    async def meddle(self, seed: int, times: int) -> None:
+        rng = random.Random(seed)
+        for _ in range(times):
+            function, condition = rng.choice(
+                [
+                    ("cancel_agent_task", "waiting_for = 'children'"),
+                    ("cancel_agent_task", "status in ('pending', 'in_progress') and random() < 0.3"),
+                    ("retry_agent_task", "status = 'failed'"),
+                ]
+            )
+            rows = await self.zora.sql(f"select id from agent_tasks where {condition} order by random() limit 1")
+            for row in rows:
+                try:
+                    await self.zora.call(function, tenant_id=self.zora.tenant_id, id=row["id"])
+                except InvalidState:  # it has ended meanwhile, or nobody waits for it
+                    self.refused += 1
+            await self.zora.call("cancel_orphaned_agent_tasks")
+
+
+async def test_whatever_happens_at_once_no_tree_gets_stuck_and_nothing_is_left_below_what_has_ended(zora: Zora) -> None:
+    crowd = Crowd(zora)
+    for _ in range(30):
+        await zora.create("SAM", "root")
+    await asyncio.gather(*(crowd.work(seed, 15) for seed in range(4)), crowd.meddle(7, 25), crowd.meddle(8, 25))
+
+    (row,) = await zora.sql("select count(*) as n, max(depth) as depth from agent_tasks")
+    assert row["n"] > 60
+    assert row["depth"] > 1
+    assert await zora.sql(
+        "select t.id, t.children_left, count(c.id) from agent_tasks as t "
+        "inner join agent_task_dependencies as d on d.task_id = t.id and d.round = t.round "
+        "left join agent_tasks as c on c.id = d.depends_on and c.status in ('pending', 'in_progress') "
+        "where t.waiting_for = 'children' group by t.id having count(c.id) <> t.children_left"
+    ) == [], "every waiting parent knows how many it waits for"  # fmt: skip
+
+    await zora.call("cancel_orphaned_agent_tasks")
+    while claims := await claim(zora, 100):
+        await crowd._settle(claims, [("completed", {})] * len(claims))
+    assert await zora.sql("select from agent_tasks where status not in ('completed', 'failed')") == []
+    ends = await zora.sql(
+        "select task_id from journal_entries where event_type = 'agent_task_completed' group by 1 having count(*) > 1"
+    )
+    assert ends == []

@@ -92,13 +92,13 @@ $$;
 -- to stop.
 --
 -- What another transaction has locked is passed over, because it may wait for what this one has locked; any worker comes
--- back to it (cancel_orphaned_agent_tasks).
+-- back to it (cancel_orphaned_agent_tasks). Nothing is counted off at those that wait for what is cancelled: they are below
+-- the same tasks, and end with it.
 create or replace function cancel_descendants(
     p_tenant_id uuid, p_ids uuid [], p_reason text, p_author text default null
 ) returns integer language plpgsql as $$
 declare
     v_ids uuid[];
-    v_ended uuid[];
 begin
     v_ids := array(
         with recursive below as (
@@ -133,22 +133,17 @@ begin
         set status = 'superseded'
         where s.tenant_id = p_tenant_id and s.task_id = any (v_ids) and s.suggestion_type = 'run_task'
             and s.status = 'proposed'
-    ), journalled as (
-        insert into journal_entries (
-            tenant_id, category, event_type, title, body, details, author, task_id, related_entity_ids, created_at
-        )
-        select c.tenant_id, 'agent_action', 'agent_task_cancelled',
-            format('%s task: %s (%s)', c.agent_id, c.task_type, c.status), p_reason,
-            jsonb_build_object('task_id', c.id, 'agent_id', c.agent_id, 'task_type', c.task_type, 'status', c.status,
-                'priority', c.priority, 'attempt', c.attempt, 'parent_id', c.parent_id),
-            coalesce(p_author, lower(c.agent_id)), c.id, array[c.id, c.parent_id], zora_now()
-        from cancelled as c
-        order by c.id
     )
-    select array_agg(c.id) into v_ended from cancelled as c where c.status = 'failed';
-    if v_ended is not null then
-        perform release_dependents(p_tenant_id, v_ended, array_fill(false, array[cardinality(v_ended)]));
-    end if;
+    insert into journal_entries (
+        tenant_id, category, event_type, title, body, details, author, task_id, related_entity_ids, created_at
+    )
+    select c.tenant_id, 'agent_action', 'agent_task_cancelled',
+        format('%s task: %s (%s)', c.agent_id, c.task_type, c.status), p_reason,
+        jsonb_build_object('task_id', c.id, 'agent_id', c.agent_id, 'task_type', c.task_type, 'status', c.status,
+            'priority', c.priority, 'attempt', c.attempt, 'parent_id', c.parent_id),
+        coalesce(p_author, lower(c.agent_id)), c.id, array[c.id, c.parent_id], zora_now()
+    from cancelled as c
+    order by c.id;
     perform announce_agent_tasks(p_tenant_id);
     return cardinality(v_ids);
 end
