@@ -245,7 +245,8 @@ class ChildResult(BaseModel):
     agent_id: AgentId
     task_type: str
     title: str
-    status: Literal["completed", "failed"]
+    status: Literal["completed", "failed", "pending", "in_progress"]
+    """Completed or failed, unless a person has retried the child just now."""
     failure_kind: str | None = None
     error: str | None = None
     summary: str | None = None

@@ -95,6 +95,10 @@ class Desk(Agent):
     async def nothing(self, task: Task, payload: Words, ctx: TaskContext) -> Delegate:
         return Delegate([])
 
+    @handler("no_json")
+    async def no_json(self, task: Task, payload: Payload, ctx: TaskContext) -> Delegate:
+        return Delegate([ChildTask(key="a", agent_id="CONNOR", task_type="count", title="t")], then=object())
+
     @handler("cite")
     async def cite(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult | Delegate:
         if not ctx.children:
@@ -185,7 +189,7 @@ async def test_what_a_child_says_can_be_evidence(zora: Zora) -> None:
 @pytest.mark.parametrize(
     ("asked", "kind", "message"),
     [
-        ("CONNOR nonsense", "unknown_task_type", "unknown task type 'nonsense' for CONNOR (known: count)"),
+        ("CONNOR nonsense", "unknown_task_type", "child 'a': unknown task type 'nonsense' for CONNOR (known: count)"),
         ("HAL count", "unknown_task_type", "unknown task type 'count' for HAL"),
         ("CONNOR count", "invalid_payload", "invalid payload for CONNOR count: wrong: Extra inputs are not permitted"),
     ],
@@ -199,6 +203,12 @@ async def test_agents_delegate_only_what_exists(zora: Zora, asked: str, kind: st
 
 async def test_a_delegation_to_nobody_fails_by_name(zora: Zora) -> None:
     assert (await ran(zora, "nothing")).error_message == "the delegation names no children"
+
+
+async def test_a_delegation_that_is_no_json_fails_its_task(zora: Zora) -> None:
+    task = await ran(zora, "no_json")
+    assert (task.status, task.failure_kind) == ("failed", "error")
+    assert len(await zora.sql("select from agent_tasks")) == 1
 
 
 class Steps(Agent):

@@ -280,7 +280,7 @@ async def test_nobody_delegates_deeper_than_five(zora: Zora) -> None:
     (claimed,) = await claim(zora)
     await settle(zora, claimed, "delegated", result={"children": [child("a")]})
     assert await state(zora, task_id) == "failed/error"
-    assert "5 deep" in ((await zora.task(task_id)).error_message or "")
+    assert "stands 5 levels below its root, and the limit is 5" in ((await zora.task(task_id)).error_message or "")
 
 
 async def test_a_tree_has_at_most_a_thousand_descendants_also_when_many_delegate_at_once(zora: Zora) -> None:

@@ -62,7 +62,12 @@ class ChildTask:
     def row(self) -> dict[str, Any]:
         """As `delegate_agent_task` takes it."""
         given = {name: value for name, value in vars(self).items() if value is not None}
-        return {**given, "agent_id": str(self.agent_id).upper(), "depends_on": list(self.depends_on)}
+        return {
+            **given,
+            "agent_id": str(self.agent_id).upper(),
+            "payload": dict(self.payload),
+            "depends_on": list(self.depends_on),
+        }
 
 
 @dataclass(frozen=True)

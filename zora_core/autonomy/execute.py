@@ -144,11 +144,15 @@ def _delegated(run: Run, delegation: Delegate, registry: Registry) -> Settlement
 
     A payload that refers to a sibling's result is looked at when that result is there.
     """
-    for child in delegation.children:
-        child_type = registry.find(str(child.agent_id).upper(), child.task_type)
-        if not any(references(child.payload)):
-            child_type.parse(dict(child.payload))
-    children = [dict(row) for row in ordered([child.row() for child in delegation.children])]
+    rows = [child.row() for child in delegation.children]
+    for row in rows:
+        try:
+            child_type = registry.find(row["agent_id"], row["task_type"])
+            if not any(references(row["payload"])):
+                child_type.parse(row["payload"])
+        except (UnknownTaskType, InvalidPayload) as error:
+            raise type(error)(f"child {row['key']!r}: {error}") from error
+    children = [dict(row) for row in ordered(rows)]
     return run.settlement(
         "delegated",
         summary=f"delegated to {', '.join(row['key'] for row in children)}",

@@ -148,6 +148,7 @@ begin
         with counted as (
             select d.task_id, count(*) filter (where d.round = 0)::integer as dependencies,
                 count(*) filter (where d.round > 0)::integer as children,
+                case when bool_or(d.round > 0) then 'to which it delegated' else 'which it depends on' end as relation,
                 min(d.depends_on::text) filter (where not e.completed and d.on_failure = 'fail') as failed_by,
                 min(d.depends_on::text) filter (where not e.completed and d.on_failure = 'skip') as skipped_by
             from unnest(v_ids, v_completed) as e (id, completed)
@@ -170,10 +171,11 @@ begin
                     else next_wait(t.dependencies_left - c.dependencies, t.run_at, t.children_left - c.children)
                 end,
                 failure_kind = case when c.failed_by is not null then 'dependency' end,
-                error_message = case when c.failed_by is not null then format('task %s, which it depends on, failed',
-                    c.failed_by) end,
+                error_message = case when c.failed_by is not null then format('task %s, %s, failed',
+                    c.failed_by, c.relation) end,
                 result_summary = case when c.failed_by is null and c.skipped_by is not null
-                    then format('not run, because task %s, which it depends on, failed', c.skipped_by) end,
+                    then format('not run%s, because task %s, %s, failed', case when t.round > 0 then ' again' else '' end,
+                        c.skipped_by, c.relation) end,
                 completed_at = case when coalesce(c.failed_by, c.skipped_by) is not null then zora_now() end,
                 updated_at = zora_now()
             from counted as c

@@ -37,8 +37,8 @@ begin
         return jsonb_build_object('refusal', format('the delegation names %s children, more than the limit of %s',
             jsonb_array_length(v_children), v_max_children));
     elsif v_task.depth >= v_max_depth then
-        return jsonb_build_object('refusal', format('this task is %s deep in its tree, and deeper than %s nobody '
-            'delegates', v_task.depth, v_max_depth));
+        return jsonb_build_object('refusal', format('this task stands %s levels below its root, and the limit is %s: it '
+            'cannot delegate', v_task.depth, v_max_depth));
     elsif exists (
         select from jsonb_array_elements(v_children) as c (child)
         where coalesce(c.child ->> 'on_failure', 'continue') not in ('fail', 'skip', 'continue')
@@ -149,25 +149,39 @@ begin
 end
 $$;
 
--- Cancel children whose parent has ended, of any tenant: those that a cascade had to pass over, and those whose parent was
--- rejected. Returns how many tasks were cancelled.
-create or replace function cancel_orphaned_agent_tasks(p_limit integer default 100) returns bigint language sql as $$
-    select coalesce(sum(cancel_descendants(o.tenant_id, o.ids, 'cancelled, because its parent has ended')), 0)
-    from (
-        select p.tenant_id, array_agg(distinct p.id) as ids
+-- Cancel what is unfinished below up to p_limit tasks that ended before their children did, of any tenant: what a cascade
+-- had to pass over, and what nothing cascaded to, as when a parent was rejected. Returns how many tasks were cancelled.
+create or replace function cancel_orphaned_agent_tasks(p_limit integer default 1000) returns bigint language plpgsql as $$
+declare
+    v_parents record;
+    v_count bigint := 0;
+begin
+    for v_parents in
+        select o.tenant_id, array_agg(o.id) as ids
         from (
-            select t.tenant_id, t.parent_id
+            select t.tenant_id, t.id
             from agent_tasks as t
-            where t.parent_id is not null and t.status in ('pending', 'in_progress') and t.cancel_requested_at is null
-                and exists (
-                    select from agent_tasks as p
-                    where p.id = t.parent_id and p.tenant_id = t.tenant_id and p.status::text in ('completed', 'failed')
-                )
+            where t.children_left > 0 and t.status in ('completed', 'failed')
+            order by t.id
             limit p_limit
-        ) as c
-        inner join agent_tasks as p on p.id = c.parent_id
-        group by p.tenant_id
-    ) as o
+            for update skip locked
+        ) as o
+        group by o.tenant_id
+    loop
+        v_count := v_count
+            + cancel_descendants(v_parents.tenant_id, v_parents.ids, 'cancelled, because its parent has ended');
+        -- A parent is done with when each of its children has ended or is asked to stop; else it is come back to.
+        update agent_tasks as t
+        set children_left = 0
+        where t.tenant_id = v_parents.tenant_id and t.id = any (v_parents.ids)
+            and not exists (
+                select from agent_tasks as c
+                where c.tenant_id = t.tenant_id and c.parent_id = t.id and c.status::text in ('pending', 'in_progress')
+                    and c.cancel_requested_at is null
+            );
+    end loop;
+    return v_count;
+end
 $$;
 
 -- Let up to p_limit tasks fail that have not begun, or not begun again, by their deadline, of any tenant. A run that has

@@ -40,6 +40,9 @@ begin
     where t.id = p_id
     returning * into v_task;
 
+    if v_task.round > 0 then
+        perform cancel_descendants(p_tenant_id, array[p_id], 'cancelled, because its parent begins anew');
+    end if;
     delete from agent_task_steps as s where s.tenant_id = p_tenant_id and s.task_id = p_id;
 
     -- Those that were to go on although it failed have counted it already, and wait for it again if they still wait.

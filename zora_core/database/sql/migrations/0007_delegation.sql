@@ -16,8 +16,9 @@ add column deadline_at timestamptz;
 create index agent_tasks_parent on agent_tasks (parent_id) where parent_id is not null;
 create index agent_tasks_root on agent_tasks (root_id) where root_id is not null;
 
-create index agent_tasks_child on agent_tasks (parent_id)
-where parent_id is not null and status in ('pending', 'in_progress');
+-- Parents that ended before their children did; see cancel_orphaned_agent_tasks().
+create index agent_tasks_orphaning on agent_tasks (id)
+where children_left > 0 and status in ('completed', 'failed');
 
 create index agent_tasks_deadline on agent_tasks (deadline_at)
 where deadline_at is not null and status = 'pending';
