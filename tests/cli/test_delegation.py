@@ -10,11 +10,14 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
 from tests.autonomy.test_runtime import until
 from tests.conftest import Server
+from zora_core.autonomy.commands.render import console
+from zora_core.autonomy.commands.render_tree import MAX_LINES, print_dependencies, print_tree
 from zora_core.database import schema
 from zora_core.settings import DEFAULT_TENANT_ID
 
@@ -86,3 +89,38 @@ async def test_the_example_in_the_docs_says_what_stands_there(server: Server, tm
             env=environment, capture_output=True, text=True, check=True,
         )  # fmt: skip
     assert alike(show.stdout) == alike(shown.partition("\n")[2])
+
+
+def edge(relation: str, name: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "relation": relation, "id": name * 36, "name": name, "on_failure": "fail", "agent_id": "SAM", "task_type": "t",
+        "title": name, "status": "pending", "waiting_for": None, **fields,
+    }  # fmt: skip
+
+
+def test_what_a_task_depends_on_and_what_depends_on_it_stand_apart_from_its_tree() -> None:
+    with console.capture() as capture:
+        print_dependencies(
+            [edge("depends_on", "a"), edge("dependent", "b", waiting_for="dependencies"), edge("child", "c")]
+        )
+    assert capture.get().splitlines() == [
+        "", "Depends on", "  a: SAM t  pending  aaaaaaaa  on failure: fail",
+        "", "Waited for by", "  SAM t  pending (dependencies)  bbbbbbbb  on failure: fail",
+    ]  # fmt: skip
+
+
+def test_a_large_tree_is_cut_and_what_a_task_is_called_moves_no_cursor() -> None:
+    def row(number: int, parent: int | None) -> dict[str, Any]:
+        return {
+            "id": f"{number:08}", "parent_id": None if parent is None else f"{parent:08}", "key": f"k\x1b{number}",
+            "agent_id": "SAM", "task_type": "t", "status": "completed", "waiting_for": None, "failure_kind": None,
+        }  # fmt: skip
+
+    rows = [row(0, None), *(row(number, 0) for number in range(1, 71)), row(71, 70)]
+    with console.capture() as capture:
+        print_tree(rows, "00000001")
+        print_tree(rows[:1], "00000000")
+    lines = capture.get().splitlines()
+    assert len(lines) == MAX_LINES + 3
+    assert lines[3] == "  ├─ k\N{REPLACEMENT CHARACTER}1: SAM t  completed  00000001  ◄ this task"
+    assert lines[-1] == "  and 12 more: see --json"

@@ -10,6 +10,7 @@ import click
 from zora_core.autonomy.commands.common import json_option, print_json, run, session, shown_task
 
 AGENTS = ("CONNOR", "LUMINA", "EIVOR", "ORACLE", "AEGIS", "SAM")
+_moment = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"])
 _agent = click.Choice(AGENTS, case_sensitive=False)
 _status = click.Choice(("pending", "in_progress", "completed", "failed"))
 
@@ -48,9 +49,8 @@ def status(as_json: bool) -> None:
 @click.option("--description", help="More about it.")
 @click.option("--payload", default="{}", metavar="JSON", help="The task's parameters as a JSON object.")
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher runs first.")
-@click.option(
-    "--run-at", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"]), help="Not before this time."
-)
+@click.option("--run-at", type=_moment, help="Not before this time.")
+@click.option("--deadline", type=_moment, help="When it fails if no run of it has begun by then.")
 @click.option("--max-attempts", type=click.IntRange(1, 100), default=3, show_default=True)
 @click.option("--timeout", "timeout_seconds", type=click.IntRange(1, 86400), help="Seconds per attempt.")
 @click.option("--idempotency-key", help="A second task with the same key is not created.")
@@ -64,6 +64,7 @@ def create_task(
     title: str | None,
     payload: str,
     run_at: Any,
+    deadline: Any,
     as_json: bool,
     **fields: Any,
 ) -> None:
@@ -90,6 +91,8 @@ def create_task(
     task |= {name: value for name, value in fields.items() if value is not None}
     if run_at is not None:
         task["run_at"] = run_at.isoformat()
+    if deadline is not None:
+        task["deadline_at"] = deadline.isoformat()
 
     async def create() -> dict[str, Any]:
         async with session() as zora:
