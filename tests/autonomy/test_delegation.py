@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -211,6 +212,21 @@ async def test_a_delegation_that_is_no_json_fails_its_task(zora: Zora) -> None:
     assert len(await zora.sql("select from agent_tasks")) == 1
 
 
+async def test_a_worker_ends_what_is_past_its_deadline_and_what_nobody_waits_for_any_more(zora: Zora) -> None:
+    late = await zora.create("SAM", "nothing", deadline_at="2026-03-02T09:30:00Z")
+    parent = await zora.create("SAM", "add_up", {"texts": ["a"]}, priority=1)
+    await zora.run_once(Desk(), Counter(), limit=1)
+    await zora.sql(
+        "update agent_tasks set status = 'failed', waiting_for = null, failure_kind = 'rejected' where id = $1", parent
+    )
+    await zora.advance(hours=1)
+    assert await zora.run_once(Desk(), Counter()) == []
+    rows = await zora.sql("select id, failure_kind from agent_tasks order by created_at, id")
+    kinds = [row["failure_kind"] for row in rows]
+    assert kinds == ["timeout", "rejected", "cancelled"]
+    assert rows[0]["id"] == late
+
+
 class Steps(Agent):
     """Counts how often each step is done; crashes after them until told not to."""
 
@@ -246,6 +262,23 @@ class Steps(Agent):
         ctx.cite("payload", "nothing", b"")
         await ctx.step("one", self.work, 1)
         return TaskResult(summary="done")
+
+    @handler("side_by_side")
+    async def side_by_side(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        ctx.cite("payload", "nothing", b"")
+
+        async def slow(name: str) -> str:
+            self.done.append(name)
+            await asyncio.sleep(0.01)
+            return name
+
+        names = ["a", "b", "a", "b", "a"]
+        self.values = await asyncio.gather(*(ctx.step(name, slow, name) for name in names))
+        self.values.append(await ctx.step("outer", self._outer, ctx))
+        return TaskResult(summary="done")
+
+    async def _outer(self, ctx: TaskContext) -> Any:
+        return await ctx.step("inner", self.plain, 1)
 
     @handler("read")
     async def read(self, task: Task, payload: Words, ctx: TaskContext) -> TaskResult:
@@ -292,6 +325,14 @@ async def test_what_a_step_returned_is_not_computed_again(zora: Zora) -> None:
     assert (task.status, task.attempt) == ("completed", 2)
     assert steps.done == ["fetch", "plain"], "once each, whatever is named again"
     assert steps.values == [{"n": 7, "pair": [1, 2.0]}, None, None] * 2, "as JSON, the first time, too"
+
+
+async def test_steps_may_run_side_by_side_and_within_one_another(zora: Zora) -> None:
+    steps = Steps()
+    await zora.create("SAM", "side_by_side")
+    (run,) = await zora.run_once(steps)
+    assert run.status == "completed", run.error
+    assert (sorted(steps.done), steps.values) == (["a", "b", "plain"], ["a", "b", "a", "b", "a", 1])
 
 
 async def test_evidence_found_in_a_step_stands_in_a_later_run(zora: Zora) -> None:

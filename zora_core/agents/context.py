@@ -121,7 +121,8 @@ class TaskContext:
         async with self._step_locks.setdefault(name, asyncio.Lock()):
             if self._steps is None:
                 rows = await self._database.call("list_agent_task_steps", tenant_id=self._tenant_id, id=self._task_id)
-                self._steps = {row["name"]: row for row in rows}
+                if self._steps is None:  # else another step has read them meanwhile
+                    self._steps = {row["name"]: row for row in rows}
             if name not in self._steps:
                 with self.ledger.recording() as reads:
                     if inspect.iscoroutinefunction(function):

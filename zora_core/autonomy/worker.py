@@ -34,6 +34,7 @@ logger = logging.getLogger("zora.runtime")
 
 PROGRESS_SECONDS = 0.5  # at most so often is progress stored between two regular heartbeats
 UPKEEP_SECONDS = 5.0
+EXPIRED_AT_ONCE = 1000  # tasks past their deadline that one upkeep lets fail
 MAX_LOST_LEASES = 3
 RECORD_SECONDS = 5.0  # for recording what was cancelled, when the database may be gone
 
@@ -300,14 +301,16 @@ class Worker:
         rescued = await retrying(
             self._database, lambda: self._database.call("rescue_agent_tasks", max_lost=MAX_LOST_LEASES)
         )
-        await retrying(self._database, lambda: self._database.call("expire_agent_tasks"))
+        expired = await retrying(
+            self._database, lambda: self._database.value("expire_agent_tasks", limit=EXPIRED_AT_ONCE)
+        )
         await retrying(self._database, lambda: self._database.call("cancel_orphaned_agent_tasks"))
         await self._attend()
         for row in rescued:
             logger.warning("took task %s back from a worker that vanished; it is %s now", row["id"], row["status"])
         if promotion["promoted"] or rescued:
             self._wake.set()
-        next_due = promotion["next_due_seconds"]
+        next_due = 0 if expired == EXPIRED_AT_ONCE else promotion["next_due_seconds"]
         return UPKEEP_SECONDS if next_due is None else float(next_due)
 
     async def _attend(self) -> None:
