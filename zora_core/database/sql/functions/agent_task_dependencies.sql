@@ -12,7 +12,7 @@ create or replace function next_wait(
 $$;
 
 -- Create a graph of tasks: as create_agent_tasks() takes them, each with a key, and depends_on, an array of the keys that
--- it waits for or of objects {"key", "on_failure"}. A task stands after those that it depends on, which rules out
+-- it waits for or of objects {"key", "on_failure"}; with ask_first a person is asked when nothing else holds it back. A task stands after those that it depends on, which rules out
 -- cycles; zora_core.graph puts them in such an order, or names the cycle. Returns the tasks' ids by their keys.
 create or replace function create_agent_task_graph(
     p_tenant_id uuid, p_tasks jsonb, p_created_by uuid default null
@@ -70,7 +70,7 @@ begin
         from create_agent_tasks(
             p_tenant_id,
             (
-                select jsonb_agg(t.task - array['key', 'depends_on'] order by t.position)
+                select jsonb_agg(t.task - array['key', 'depends_on', 'ask_first'] order by t.position)
                 from jsonb_array_elements(p_tasks) with ordinality as t (task, position)
             ),
             p_created_by
@@ -94,6 +94,18 @@ begin
         from unnest(v_ids) as g (id)
     ) as e
     where t.tenant_id = p_tenant_id and t.id = e.id and (e.dependencies > 0 or e.dependents > 0);
+
+    if p_tasks @? '$[*].ask_first' then
+        update agent_tasks as t
+        set ask_first = true,
+            waiting_for = case when t.waiting_for = 'dependencies' then 'dependencies' else 'approval' end
+        from jsonb_array_elements(p_tasks) with ordinality as e (task, position)
+        where t.tenant_id = p_tenant_id and t.id = v_ids[e.position] and e.task ->> 'ask_first' = 'true';
+        perform ask_to_run(t.tenant_id, t.id, t.agent_id, t.task_type, t.title, t.payload)
+        from agent_tasks as t
+        where t.tenant_id = p_tenant_id and t.id = any (v_ids) and t.waiting_for = 'approval' and t.ask_first
+            and not exists (select from agent_suggestions as s where s.tenant_id = p_tenant_id and s.task_id = t.id);
+    end if;
 
     return query
     select t.task ->> 'key', a.id, a.waiting_for
@@ -130,6 +142,8 @@ declare
     v_completed boolean[] := p_completed;
     v_waiting uuid[];
     v_released boolean := false;
+    v_asked uuid[];
+    v_runs uuid[];
 begin
     while cardinality(v_ids) > 0 loop
         v_waiting := array(
@@ -160,6 +174,7 @@ begin
                 waiting_for = case
                     when coalesce(c.failed_by, c.skipped_by) is not null then null
                     when t.waiting_for = 'approval' then 'approval'
+                    when t.ask_first and t.dependencies_left = c.ended and not may_run(t.tenant_id, t.id) then 'approval'
                     else next_wait(t.dependencies_left - c.ended, t.run_at)
                 end,
                 failure_kind = case when c.failed_by is not null then 'dependency' end,
@@ -172,7 +187,8 @@ begin
             from counted as c
             where t.tenant_id = p_tenant_id and t.id = c.task_id
             returning t.id, t.tenant_id, t.agent_id, t.task_type, t.status::text as status, t.waiting_for, t.priority,
-                t.attempt, t.has_dependents, coalesce(t.error_message, t.result_summary) as outcome
+                t.attempt, t.has_dependents, coalesce(t.error_message, t.result_summary) as outcome, t.ask_first,
+                t.dependencies_left, t.workflow_run_id
         ), journalled as (
             insert into journal_entries (
                 tenant_id, category, event_type, title, body, details, author, task_id, related_entity_ids, created_at
@@ -187,10 +203,23 @@ begin
         )
         select array_agg(m.id) filter (where m.status <> 'pending' and m.has_dependents),
             array_agg(m.status = 'completed') filter (where m.status <> 'pending' and m.has_dependents),
-            v_released or coalesce(bool_or(m.status = 'pending' and m.waiting_for is null), false)
-        into v_ids, v_completed, v_released
+            v_released or coalesce(bool_or(m.status = 'pending' and m.waiting_for is null), false),
+            array_agg(m.id) filter (where m.waiting_for = 'approval' and m.ask_first and m.dependencies_left = 0),
+            v_runs || array_agg(distinct m.workflow_run_id) filter (where m.status <> 'pending')
+        into v_ids, v_completed, v_released, v_asked, v_runs
         from moved as m;
+        perform ask_to_run(t.tenant_id, t.id, t.agent_id, t.task_type, t.title, t.payload)
+        from agent_tasks as t
+        where t.tenant_id = p_tenant_id and t.id = any (v_asked)
+            and not exists (
+                select from agent_suggestions as s
+                where s.tenant_id = p_tenant_id and s.task_id = t.id and s.suggestion_type = 'run_task'
+                    and s.status = 'proposed'
+            );
     end loop;
+    if cardinality(v_runs) > 0 then
+        perform finish_workflow_runs(p_tenant_id, v_runs);
+    end if;
     if v_released then
         perform pg_notify('agent_tasks', p_tenant_id::text);
     end if;

@@ -45,6 +45,9 @@ begin
     if v_task.status = 'failed' and v_task.has_dependents then
         perform release_dependents(p_tenant_id, array[p_id], array[false]);
     end if;
+    if v_task.status = 'failed' and v_task.workflow_run_id is not null then
+        perform finish_workflow_runs(p_tenant_id, array[v_task.workflow_run_id]);
+    end if;
     perform announce_agent_tasks(v_task.tenant_id);
     return next v_task;
 end
