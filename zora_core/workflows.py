@@ -12,13 +12,13 @@ import re
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from zora_core.errors import InvalidInput, InvalidPayload, NotFound, UnknownTaskType
 from zora_core.graph import ordered, references
-from zora_core.models import AgentId
+from zora_core.models import AgentId, integral
 
 if TYPE_CHECKING:
     from zora_core.agents.agent import Registry
@@ -51,9 +51,15 @@ class Step(_Strict):
     title: str = Field(pattern=r"\S", max_length=500, description="What the task is about; {NAME} is an input.")
     description: str | None = Field(default=None, max_length=20_000, description="More about it.")
     payload: dict[str, Any] = Field(default_factory=dict, description="The task type's parameters, with references.")
-    priority: int | None = Field(default=None, ge=-1_000_000, le=1_000_000, description="Higher runs first.")
-    max_attempts: int | None = Field(default=None, ge=1, le=100, description="Runs until an error is final.")
-    timeout_seconds: int | None = Field(default=None, ge=1, le=86_400, description="Seconds per run.")
+    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000), BeforeValidator(integral)] | None = Field(
+        default=None, description="Higher runs first."
+    )
+    max_attempts: Annotated[int, Field(ge=1, le=100), BeforeValidator(integral)] | None = Field(
+        default=None, description="Runs until an error is final."
+    )
+    timeout_seconds: Annotated[int, Field(ge=1, le=86_400), BeforeValidator(integral)] | None = Field(
+        default=None, description="Seconds per run."
+    )
     depends_on: list[str | Edge] = Field(default_factory=list, max_length=1000, description="The steps before it.")
     ask_first: bool = Field(default=False, description="Whether a person is asked before it runs.")
 
