@@ -133,10 +133,12 @@ $$;
 -- Tasks have ended, for good: count them off at those that wait for them. Whoever waits for nothing any more may run; who
 -- must not run, because of how one ended, ends now itself, and is counted off at those that wait for it in turn.
 --
--- Rows are locked in the order of their ids, so that two ends of the same dependents wait for one another.
+-- Rows are locked in the order of their ids, so that two ends of the same dependents wait for one another. A graph
+-- is new, and the statistics do not know it yet: without sequential scans, and with conditions that no index is searched
+-- by (… is true), the rows are found by the ids that are known.
 create or replace function release_dependents(
     p_tenant_id uuid, p_ids uuid [], p_completed boolean []
-) returns void language plpgsql as $$
+) returns void language plpgsql set enable_seqscan = off as $$
 declare
     v_ids uuid[] := p_ids;
     v_completed boolean[] := p_completed;
@@ -149,8 +151,8 @@ begin
         v_waiting := array(
             select t.id
             from agent_tasks as t
-            where t.tenant_id = p_tenant_id and t.status::text = 'pending' and t.id = any (array(
-                select d.task_id from agent_task_dependencies as d where d.depends_on = any (v_ids)
+            where (t.tenant_id = p_tenant_id) is true and t.status::text = 'pending' and t.id = any (array(
+                select distinct d.task_id from agent_task_dependencies as d where d.depends_on = any (v_ids)
             ))
             order by t.id
             for update
@@ -161,7 +163,7 @@ begin
                 min(d.depends_on::text) filter (where not e.completed and d.on_failure = 'skip') as skipped_by
             from unnest(v_ids, v_completed) as e (id, completed)
             inner join agent_task_dependencies as d on d.depends_on = e.id
-            where d.task_id = any (v_waiting)
+            where d.depends_on = any (v_ids) and (d.task_id = any (v_waiting)) is true
             group by d.task_id
         ), moved as (
             update agent_tasks as t
@@ -185,7 +187,7 @@ begin
                 completed_at = case when coalesce(c.failed_by, c.skipped_by) is not null then zora_now() end,
                 updated_at = zora_now()
             from counted as c
-            where t.tenant_id = p_tenant_id and t.id = c.task_id
+            where (t.tenant_id = p_tenant_id) is true and t.id = c.task_id
             returning t.id, t.tenant_id, t.agent_id, t.task_type, t.status::text as status, t.waiting_for, t.priority,
                 t.attempt, t.has_dependents, coalesce(t.error_message, t.result_summary) as outcome, t.ask_first,
                 t.dependencies_left, t.workflow_run_id
