@@ -62,6 +62,7 @@ RESULTS = {"audit": {"findings": [{"title": "Old"}, {"title": "Older"}], "result
         ({"$result": "audit", "path": "result.count"}, 0),
         ({"$result": "audit", "path": "findings"}, RESULTS["audit"]["findings"]),  # type: ignore[index]
         ({"$result": "audit"}, RESULTS["audit"]),
+        ({"$result": "audit", "path": "findings.*.title"}, ["Old", "Older"]),
         ({"$result": "gone", "path": "findings", "default": []}, []),
         ({"$result": "audit", "path": "findings.7", "default": None}, None),
     ],

@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import to_jsonable_python
 
+from zora_core.cron import CronText, ZoneName
 from zora_core.errors import InvalidInput
 from zora_core.graph import ordered
 from zora_core.models import AgentId, Suggestion
@@ -350,8 +351,10 @@ class CreateWorkflow(SuggestionType[WorkflowTarget, Plan]):
         return f"Creates {tasks}: " + ", ".join(f"{step.agent_id} {step.task_type}" for step in value.steps) + "."
 
     def changes(self, target: WorkflowTarget, current: Any, value: Plan) -> list[Change]:
-        """A graph of tasks."""
-        return [{"op": "create_tasks", "tasks": ordered([step.model_dump() for step in value.steps])}]
+        """A run of the plan as a workflow."""
+        definition = value.model_dump(mode="json")
+        workflow = {"key": value.key, "name": value.name, "definition": definition}
+        return [{"op": "create_tasks", "workflow": workflow, "tasks": ordered(definition["steps"])}]
 
 
 # --- change_schedule --------------------------------------------------------------------------------------------------
@@ -364,36 +367,36 @@ class ScheduleTarget(_Strict):
     id: UUID = Field(description="The schedule's id.")
 
 
-class Schedule(_Strict):
+class ScheduleEdit(_Strict):
     """What should be different; what is left out stays."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
-    cron: str | SkipJsonSchema[None] = Field(default=None, description="When, as a cron expression.")
-    timezone: str | SkipJsonSchema[None] = Field(default=None, description="In which time zone.")
+    cron: CronText | SkipJsonSchema[None] = Field(default=None, description="When, as a cron expression.")
+    timezone: ZoneName | SkipJsonSchema[None] = Field(default=None, description="In which time zone.")
     enabled: bool | SkipJsonSchema[None] = Field(default=None, description="Whether it is carried out.")
     payload: dict[str, Any] | SkipJsonSchema[None] = Field(default=None, description="The payload of its tasks.")
 
     @model_validator(mode="after")
-    def _says_something(self) -> Schedule:
+    def _says_something(self) -> ScheduleEdit:
         given = self.model_dump(include=self.model_fields_set)
         if not given or None in given.values():
             raise ValueError("name what is to be different, and only that")
         return self
 
 
-class ChangeSchedule(SuggestionType[ScheduleTarget, Schedule]):
+class ChangeSchedule(SuggestionType[ScheduleTarget, ScheduleEdit]):
     """Another time, payload or state of a schedule."""
 
     name = "change_schedule"
     target = ScheduleTarget
-    value = Schedule
+    value = ScheduleEdit
 
-    def describe(self, target: ScheduleTarget, value: Schedule) -> str:
+    def describe(self, target: ScheduleTarget, value: ScheduleEdit) -> str:
         """What approving it does."""
         return f"Changes {', '.join(value.model_dump(exclude_none=True))} of the schedule."
 
-    def changes(self, target: ScheduleTarget, current: Any, value: Schedule) -> list[Change]:
+    def changes(self, target: ScheduleTarget, current: Any, value: ScheduleEdit) -> list[Change]:
         """The columns that differ; `current` has what they hold."""
         after = value.model_dump(exclude_none=True)
         seen = current if isinstance(current, dict) else {}

@@ -1,8 +1,8 @@
 """Graphs of tasks: their order, and payloads that refer to the results of other tasks.
 
 A payload refers with an object `{"$result": NAME, "path": PATH}` to the result of the task called NAME, on which it
-depends; PATH leads into it, keys and positions separated by dots, such as `findings.0.title`. A `default` in the object
-stands there when there is nothing.
+depends; PATH leads into it, keys and positions separated by dots, such as `findings.0.title`, or, with `*` for each
+element of a list, `findings.*.title`. A `default` in the object stands there when there is nothing.
 """
 
 from __future__ import annotations
@@ -77,14 +77,20 @@ def resolve(payload: Any, results: Mapping[str, Any]) -> Any:
     if REFERENCE not in payload:
         return {name: resolve(value, results) for name, value in payload.items()}
     name, path = payload[REFERENCE], str(payload.get("path", ""))
-    value = results.get(name)
-    for step in path.split(".") if path else ():
-        if isinstance(value, dict):
-            value = value.get(step)
-        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
-            value = value[int(step)]
-        else:
-            value = None
-    if value is None and "default" not in payload:
+    value = _at(results.get(name), path.split(".") if path else [])
+    if value in (None, []) and "default" not in payload:
         raise InvalidPayload(f"the result of {name!r} has nothing at {path!r}: give the reference a default")
-    return payload["default"] if value is None else value
+    return payload["default"] if value in (None, []) else value
+
+
+def _at(value: Any, path: list[str]) -> Any:
+    if not path:
+        return value
+    step, rest = path[0], path[1:]
+    if isinstance(value, dict):
+        return _at(value.get(step), rest)
+    if isinstance(value, list) and step == "*":
+        return [found for element in value if (found := _at(element, rest)) is not None]
+    if isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+        return _at(value[int(step)], rest)
+    return None

@@ -578,3 +578,19 @@ async def test_whatever_happens_at_once_no_tree_gets_stuck_and_nothing_is_left_b
         "select task_id from journal_entries where event_type = 'agent_task_completed' group by 1 having count(*) > 1"
     )
     assert ends == []
+
+
+async def test_a_person_can_be_asked_whether_a_child_may_run_once_what_it_depends_on_has_ended(zora: Zora) -> None:
+    task_id, ids = await parent(zora, child("a"), child("b", "a", ask_first=True))
+    await end(zora, ids["a"])
+    assert await state(zora, ids["b"]) == "pending/approval"
+    (asked,) = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id, status="proposed")
+    await zora.call(
+        "decide_agent_suggestion", tenant_id=zora.tenant_id, id=asked["id"], decision="approve",
+        digest=asked["effect_digest"],
+    )  # fmt: skip
+    (claimed,) = await claim(zora)
+    below = await delegate(zora, claimed, child("x"))
+    await end(zora, below["x"])
+    assert await state(zora, ids["b"]) == "pending", "it is not asked about again when it is resumed"
+    assert task_id

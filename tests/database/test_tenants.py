@@ -39,7 +39,7 @@ SECURITY_DEFINERS = {
 # are taken back.
 DELETABLE = {
     "agent_task_watchers", "agent_pauses", "agent_task_policies", "climate_missions", "frontend_configs",
-    "autonomy_schedules", "agent_task_steps",
+    "autonomy_schedules", "agent_task_steps", "workflows",
 }  # fmt: skip
 UNREADABLE = {"api_keys", "zora_functions", "zora_migrations"}
 
@@ -58,7 +58,10 @@ class Tenant:
     tokens: dict[str, UUID] = field(default_factory=dict)
     suggestion: UUID = field(default_factory=uuid4)
     digest: str = field(default_factory=lambda: uuid4().hex * 2)
+    schedule: UUID = field(default_factory=uuid4)
+    schedule_row: tuple[Any, ...] = ()
     mission: UUID = field(default_factory=uuid4)
+    run: UUID = field(default_factory=uuid4)
     profile: UUID = field(default_factory=uuid4)
     journal: UUID = field(default_factory=uuid4)
     memory: UUID = field(default_factory=uuid4)
@@ -150,6 +153,11 @@ async def fill(owner: asyncpg.Connection, tenant: Tenant) -> None:
         "select from save_agent_task_step($1, $2, $3, to_jsonb($3::text))",
         tenant.tasks["running"], tenant.tokens["running"], mark,
     )  # fmt: skip
+    await owner.execute("select from save_workflow($1, $2, $2, $3)", tenant.id, mark, json.dumps({"name": mark}))
+    tenant.run = await owner.fetchval(
+        "insert into workflow_runs (tenant_id, workflow, name, definition) values ($1, $2, $2, '{}') returning id",
+        tenant.id, mark,
+    )  # fmt: skip
 
     row = await owner.fetchrow("select * from next_journal_block($1, $2, -1000, -1000)", tenant.id, bytes(32))
     await owner.execute("select seal_journal_block($1, $2, $3, $4, $5)", tenant.id, row[0], bytes(64), *row[1:])
@@ -162,6 +170,7 @@ async def fill(owner: asyncpg.Connection, tenant: Tenant) -> None:
 
     for name, table in (
         ("suggestion", "agent_suggestions"),
+        ("schedule", "autonomy_schedules"),
         ("mission", "climate_missions"),
         ("profile", "climate_profiles"),
         ("journal", "journal_entries"),
@@ -172,6 +181,7 @@ async def fill(owner: asyncpg.Connection, tenant: Tenant) -> None:
             name,
             await owner.fetchval(f"select min(id::text)::uuid from {table} where tenant_id = $1", tenant.id),
         )
+    tenant.schedule_row = tuple(await owner.fetchrow("select * from autonomy_schedules where id = $1", tenant.schedule))
     tenant.digest = await owner.fetchval("select effect_digest from agent_suggestions where id = $1", tenant.suggestion)
     for rows in (await rows_of(owner, tenant)).values():
         assert rows, "there is a row in every table"
@@ -366,6 +376,9 @@ def values(tenant: Tenant, function: str, parameter: str, kind: str) -> list[Any
         "edited_value": [None],
         "edited_effect": [None],
         "evidence": ["[]"],
+        "definition": ["{}"],
+        "context": ["{}"],
+        "workflow": [tenant.mark],
         "suggestion": [
             json.dumps({"suggestion_type": "copy", "title": tenant.mark, "target": {"a": tenant.mark}, "evidence": []})
         ],
@@ -420,6 +433,13 @@ def values(tenant: Tenant, function: str, parameter: str, kind: str) -> list[Any
         "task_type": [f"{tenant.mark}_task"],
         "since": [datetime(2000, 1, 1, tzinfo=UTC)],
         "until": [datetime(3000, 1, 1, tzinfo=UTC)],
+        "schedule": [json.dumps({"name": tenant.mark, "agent_id": "SAM", "task_type": "t", "cron": "* * * * *"})],
+        "fields": [["name", "agent_id", "task_type", "cron"]],
+        "changes": ['{"enabled": false}', json.dumps({"name": tenant.mark, "cron": "@daily"})],
+        "cron": ["* * * * *"],
+        "timezone": ["UTC"],
+        "upcoming": [[datetime(3000, 1, 1, tzinfo=UTC)]],
+        "task_ids": [[tenant.tasks["ready"]]],
         "after_created_at": [datetime(2000, 1, 1, tzinfo=UTC)],
         "expires_at": [datetime(3000, 1, 1, tzinfo=UTC)],
         "archived": [True],
@@ -443,18 +463,30 @@ def values(tenant: Tenant, function: str, parameter: str, kind: str) -> list[Any
         "interval": [timedelta(seconds=1)],
         "boolean[]": [[True] * len(tenant.tokens)],
         "text[]": [["text"] * len(tenant.tokens)],
+        "timestamp with time zone[]": [[datetime(2026, 1, 1, tzinfo=UTC)]],
         "real[]": [[0.5] * len(tenant.tokens)],
         "double precision[]": [[0.0] * len(tenant.tokens)],
     }
     name = parameter.removeprefix("p_")
+    if kind == "autonomy_schedules":
+        return [tenant.schedule_row]
     if function == "erase_journal_entry":
         everything["id"] = [str(tenant.journal), str(tenant.journal)[-5:]]
     elif function == "get_agent_suggestion":
         everything["id"] = [str(tenant.suggestion), str(tenant.suggestion)[-5:]]
     elif function == "get_agent_task":
         everything["id"] = [str(tenant.tasks["ready"]), str(tenant.tasks["ready"])[-5:]]
+    elif function == "find_workflow_run":
+        everything["id"] = [str(tenant.run)]
+    elif "workflow_run" in function:
+        everything["id"] = [tenant.run]
+        everything["ids"] = [[tenant.run]]
     elif "suggestion" in function or "decision" in function:
         everything["id"] = [tenant.suggestion]
+    elif function == "get_schedule":
+        everything["id"] = [str(tenant.schedule), str(tenant.schedule)[-5:], tenant.mark]
+    elif "schedule" in function:
+        everything["id"] = [tenant.schedule]
     elif function == "ensure_tenant":
         everything["id"] = [tenant.id]
     if name in everything:
@@ -538,6 +570,8 @@ async def test_no_function_tells_anything_of_another_tenant_not_even_that_a_row_
         tasks={end: uuid4() for end in theirs.tasks},
         tokens={end: uuid4() for end in theirs.tokens},
     )
+    known = {theirs.id: nobody.id, theirs.schedule: nobody.schedule, theirs.mark: nobody.mark}
+    nobody.schedule_row = tuple(known.get(v, v) if isinstance(v, UUID | str) else v for v in theirs.schedule_row)
 
     def without_arguments(told: str, arguments: dict[str, Any]) -> str:
         told = re.sub("[0-9a-f]{64}", "…", UUID_TEXT.sub("…", told))  # ids, and digests of what was passed
@@ -609,7 +643,7 @@ async def test_no_row_can_be_given_to_another_tenant(unguarded: Unguarded) -> No
         assert [await rows_of(owner, tenant) for tenant in (ours, theirs)] == before
     both = {
         "agent_tasks", "agent_task_watchers", "agent_suggestions", "climate_missions", "frontend_configs",
-        "autonomy_schedules",
+        "autonomy_schedules", "workflows", "workflow_runs",
     }  # fmt: skip
     inserted = {
         "journal_entries", "memory_events", "agent_pauses", "agent_task_policies", "agent_task_dependencies",

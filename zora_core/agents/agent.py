@@ -44,7 +44,8 @@ class ChildTask:
     `depends_on` names siblings that it waits for (or objects with `key` and `on_failure`), to whose results its payload
     may refer with `{"$result": KEY, "path": PATH}`. `on_failure` says what its failure does to the task that delegates:
     `continue` (it is resumed and sees the failure), `fail` (it fails, too, and the other children are cancelled) or
-    `skip` (it ends without being resumed). `priority` is at least that of the task that delegates.
+    `skip` (it ends without being resumed). `priority` is at least that of the task that delegates. With `ask_first` a
+    person is asked whether the child may run.
     """
 
     key: str
@@ -54,6 +55,7 @@ class ChildTask:
     payload: Mapping[str, Any] = field(default_factory=dict)
     depends_on: Sequence[str | Mapping[str, str]] = ()
     on_failure: str = "continue"
+    ask_first: bool = False
     description: str | None = None
     priority: int | None = None
     max_attempts: int | None = None
@@ -61,7 +63,7 @@ class ChildTask:
 
     def row(self) -> dict[str, Any]:
         """As `delegate_agent_task` takes it."""
-        given = {name: value for name, value in vars(self).items() if value is not None}
+        given = {name: value for name, value in vars(self).items() if value not in (None, False)}
         return {
             **given,
             "agent_id": str(self.agent_id).upper(),

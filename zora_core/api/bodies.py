@@ -7,8 +7,8 @@ from collections import Counter
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, RootModel, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, RootModel, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError, to_json
 from starlette.exceptions import HTTPException
 
 from zora_core.api.errors import InvalidJson, ValidationFailed, validation_failed
@@ -65,6 +65,21 @@ def not_blank(value: Any) -> Any:
     if isinstance(value, str) and not value.strip():
         raise PydanticCustomError("blank", "must not be blank")
     return value
+
+
+def strictly(kind: Any) -> BeforeValidator:
+    """Before the models that agents use, which are lenient with types: what a body holds is meant as it stands."""
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
+
+    def check(value: Any) -> Any:
+        try:
+            return adapter.validate_json(to_json(value), strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise PydanticCustomError("value", "{problem}", {"problem": f"{where}: {first['msg']}"}) from error
+
+    return BeforeValidator(check)
 
 
 async def _read(request: Request) -> bytes:

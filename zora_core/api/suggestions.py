@@ -12,12 +12,9 @@ from pydantic import (
     ConfigDict,
     Field,
     RootModel,
-    TypeAdapter,
-    ValidationError,
     create_model,
     model_validator,
 )
-from pydantic_core import PydanticCustomError, to_json
 
 from zora_core.api.access import Caller, needs
 from zora_core.api.answers import Cursor, Limit, Offset, One, Page, one
@@ -30,6 +27,7 @@ from zora_core.api.bodies import (
     known_parameters,
     not_blank,
     storable,
+    strictly,
 )
 from zora_core.api.errors import ValidationFailed
 from zora_core.api.records import OfAgent, OfTask, newest, shown
@@ -44,27 +42,12 @@ Status = Literal["proposed", "approved", "applied", "rejected", "expired", "supe
 SuggestionId = Annotated[UUID, Path(description="The suggestion's id.")]
 
 
-def _strictly(kind: Any) -> BeforeValidator:
-    """Before the models that agents use, which are lenient with types: what a body holds is meant as it stands."""
-    adapter: TypeAdapter[Any] = TypeAdapter(kind)
-
-    def check(value: Any) -> Any:
-        try:
-            return adapter.validate_json(to_json(value), strict=True)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise PydanticCustomError("value", "{problem}", {"problem": f"{where}: {first['msg']}"}) from error
-
-    return BeforeValidator(check)
-
-
 class _SuggestionBody(Body):
     agent_id: AnyCaseAgent = Field(description="In whose name; upper and lower case are the same.")
     title: StorableText = Field(min_length=1, max_length=500, description="The change, in one line.")
     body: StorableText = Field(default="", max_length=20_000, description="Why, and how.")
     current_value: StorableObject | None = Field(default=None, description="What is there now.")
-    evidence: list[Annotated[Evidence, _strictly(Evidence)]] = Field(
+    evidence: list[Annotated[Evidence, strictly(Evidence)]] = Field(
         min_length=1, max_length=100, description="What it rests on, as in a task's findings."
     )
     risk_level: Literal["low", "medium", "high"] = Field(default="low", description="How much could go wrong.")
@@ -86,8 +69,8 @@ class Advice(_SuggestionBody):
 def _body_of(kind: SuggestionType[Any, Any]) -> type[_SuggestionBody]:
     fields: dict[str, Any] = {
         "suggestion_type": (Literal[kind.name], Field(description="What kind of change it is.")),
-        "target": (Annotated[kind.target, _strictly(kind.target)], Field(description="What would change.")),
-        "suggested_value": (Annotated[kind.value, _strictly(kind.value)], Field(description="What should be there.")),
+        "target": (Annotated[kind.target, strictly(kind.target)], Field(description="What would change.")),
+        "suggested_value": (Annotated[kind.value, strictly(kind.value)], Field(description="What should be there.")),
     }
     return create_model(f"Suggest_{kind.name}", __base__=_SuggestionBody, __doc__=inspect.getdoc(type(kind)), **fields)
 

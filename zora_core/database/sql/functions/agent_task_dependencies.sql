@@ -13,8 +13,9 @@ create or replace function next_wait(
 $$;
 
 -- Create a graph of tasks: as create_agent_tasks() takes them, each with a key, and depends_on, an array of the keys that
--- it waits for or of objects {"key", "on_failure"}. A task stands after those that it depends on, which rules out
--- cycles; zora_core.graph puts them in such an order, or names the cycle. Returns the tasks' ids by their keys.
+-- it waits for or of objects {"key", "on_failure"}; with ask_first a person is asked when nothing else holds it back. A task
+-- stands after those that it depends on, which rules out cycles; zora_core.graph puts them in such an order, or names the
+-- cycle. With p_parent_id they are its children. Returns the tasks' ids by their keys.
 create or replace function create_agent_task_graph(
     p_tenant_id uuid, p_tasks jsonb, p_created_by uuid default null, p_parent_id uuid default null
 ) returns table (key text, id uuid, waiting_for text) language plpgsql as $$
@@ -71,7 +72,7 @@ begin
         from create_agent_tasks(
             p_tenant_id,
             (
-                select jsonb_agg(t.task - array['key', 'depends_on'] order by t.position)
+                select jsonb_agg(t.task - array['key', 'depends_on', 'ask_first'] order by t.position)
                 from jsonb_array_elements(p_tasks) with ordinality as t (task, position)
             ),
             p_created_by,
@@ -96,6 +97,18 @@ begin
         from unnest(v_ids) as g (id)
     ) as e
     where t.tenant_id = p_tenant_id and t.id = e.id and (e.dependencies > 0 or e.dependents > 0);
+
+    if p_tasks @? '$[*].ask_first' then
+        update agent_tasks as t
+        set ask_first = true,
+            waiting_for = case when t.waiting_for = 'dependencies' then 'dependencies' else 'approval' end
+        from jsonb_array_elements(p_tasks) with ordinality as e (task, position)
+        where t.tenant_id = p_tenant_id and t.id = v_ids[e.position] and e.task ->> 'ask_first' = 'true';
+        perform ask_to_run(t.tenant_id, t.id, t.agent_id, t.task_type, t.title, t.payload)
+        from agent_tasks as t
+        where t.tenant_id = p_tenant_id and t.id = any (v_ids) and t.waiting_for = 'approval' and t.ask_first
+            and not exists (select from agent_suggestions as s where s.tenant_id = p_tenant_id and s.task_id = t.id);
+    end if;
 
     return query
     select t.task ->> 'key', a.id, a.waiting_for
@@ -124,23 +137,26 @@ $$;
 -- must not run, because of how one ended, ends now itself, and is counted off at those that wait for it in turn.
 --
 -- Rows are locked in one order, the deepest first, because children end before their parents, then by id: so two ends of
--- the same dependents wait for one another.
+-- the same dependents wait for one another. A graph is new, and the statistics do not know it yet: without sequential scans,
+-- and with conditions that no index is searched by (… is true), the rows are found by the ids that are known.
 create or replace function release_dependents(
     p_tenant_id uuid, p_ids uuid [], p_completed boolean []
-) returns void language plpgsql as $$
+) returns void language plpgsql set enable_seqscan = off as $$
 declare
     v_ids uuid[] := p_ids;
     v_completed boolean[] := p_completed;
     v_waiting uuid[];
     v_parents uuid[];
     v_released boolean := false;
+    v_asked uuid[];
+    v_runs uuid[];
 begin
     while cardinality(v_ids) > 0 loop
         v_waiting := array(
             select t.id
             from agent_tasks as t
-            where t.tenant_id = p_tenant_id and t.status::text = 'pending' and t.id = any (array(
-                select d.task_id from agent_task_dependencies as d where d.depends_on = any (v_ids)
+            where (t.tenant_id = p_tenant_id) is true and t.status::text = 'pending' and t.id = any (array(
+                select distinct d.task_id from agent_task_dependencies as d where d.depends_on = any (v_ids)
             ))
             order by t.depth desc, t.id
             for update
@@ -154,7 +170,7 @@ begin
             from unnest(v_ids, v_completed) as e (id, completed)
             inner join agent_task_dependencies as d on d.depends_on = e.id
             inner join agent_tasks as w on w.id = d.task_id and d.round in (0, w.round)
-            where d.task_id = any (v_waiting)
+            where d.depends_on = any (v_ids) and (d.task_id = any (v_waiting)) is true
             group by d.task_id
         ), moved as (
             update agent_tasks as t
@@ -168,6 +184,8 @@ begin
                 waiting_for = case
                     when coalesce(c.failed_by, c.skipped_by) is not null then null
                     when t.waiting_for = 'approval' then 'approval'
+                    when t.ask_first and c.dependencies > 0 and t.dependencies_left = c.dependencies
+                        and not may_run(t.tenant_id, t.id) then 'approval'
                     else next_wait(t.dependencies_left - c.dependencies, t.run_at, t.children_left - c.children)
                 end,
                 failure_kind = case when c.failed_by is not null then 'dependency' end,
@@ -179,9 +197,10 @@ begin
                 completed_at = case when coalesce(c.failed_by, c.skipped_by) is not null then zora_now() end,
                 updated_at = zora_now()
             from counted as c
-            where t.tenant_id = p_tenant_id and t.id = c.task_id
+            where (t.tenant_id = p_tenant_id) is true and t.id = c.task_id
             returning t.id, t.tenant_id, t.agent_id, t.task_type, t.status::text as status, t.waiting_for, t.priority,
-                t.attempt, t.has_dependents, t.children_left, coalesce(t.error_message, t.result_summary) as outcome
+                t.attempt, t.has_dependents, t.children_left, coalesce(t.error_message, t.result_summary) as outcome,
+                t.ask_first, t.dependencies_left, t.workflow_run_id
         ), journalled as (
             insert into journal_entries (
                 tenant_id, category, event_type, title, body, details, author, task_id, related_entity_ids, created_at
@@ -197,13 +216,26 @@ begin
         select array_agg(m.id) filter (where m.status <> 'pending' and m.has_dependents),
             array_agg(m.status = 'completed') filter (where m.status <> 'pending' and m.has_dependents),
             array_agg(m.id) filter (where m.status <> 'pending' and m.children_left > 0),
-            v_released or coalesce(bool_or(m.status = 'pending' and m.waiting_for is null), false)
-        into v_ids, v_completed, v_parents, v_released
+            v_released or coalesce(bool_or(m.status = 'pending' and m.waiting_for is null), false),
+            array_agg(m.id) filter (where m.waiting_for = 'approval' and m.ask_first and m.dependencies_left = 0),
+            v_runs || array_agg(distinct m.workflow_run_id) filter (where m.status <> 'pending')
+        into v_ids, v_completed, v_parents, v_released, v_asked, v_runs
         from moved as m;
         if v_parents is not null then
             perform cancel_descendants(p_tenant_id, v_parents, 'cancelled, because its parent has ended');
         end if;
+        perform ask_to_run(t.tenant_id, t.id, t.agent_id, t.task_type, t.title, t.payload)
+        from agent_tasks as t
+        where t.tenant_id = p_tenant_id and t.id = any (v_asked)
+            and not exists (
+                select from agent_suggestions as s
+                where s.tenant_id = p_tenant_id and s.task_id = t.id and s.suggestion_type = 'run_task'
+                    and s.status = 'proposed'
+            );
     end loop;
+    if cardinality(v_runs) > 0 then
+        perform finish_workflow_runs(p_tenant_id, v_runs);
+    end if;
     if v_released then
         perform pg_notify('agent_tasks', p_tenant_id::text);
     end if;

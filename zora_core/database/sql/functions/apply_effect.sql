@@ -6,7 +6,8 @@
 --   {"op": "update", "table", "key", "before", "after"} columns of one row; with "path", what jsonb columns hold there
 --                                                       (a time may be "now")
 --   {"op": "delete", "table", "row"}                    a row that is still as told; takes an insert back
---   {"op": "create_tasks", "tasks"}                     as create_agent_task_graph() takes them
+--   {"op": "create_tasks", "tasks"}                     as create_agent_task_graph() takes them; with "workflow", an
+--                                                       object with key, name and definition, as a run of it
 --   {"op": "cancel_tasks", "ids"}                       tasks none of which has run yet; takes a creation back
 --   {"op": "release_task", "id", "payload"}             a task that waits for approval may run
 --
@@ -205,9 +206,20 @@ begin
             )
             using p_tenant_id, p_change -> 'row' ->> v_key_column;
         when 'create_tasks' then
-            select jsonb_build_object('op', 'cancel_tasks', 'ids', jsonb_agg(t.id)) into v_row
-            from create_agent_task_graph(p_tenant_id, p_change -> 'tasks', p_user_id) as t;
-            return v_row;
+            if p_change ? 'workflow' then
+                select r.id into v_id
+                from start_workflow_run(
+                    p_tenant_id, p_change -> 'workflow' ->> 'key', p_change -> 'workflow' ->> 'name',
+                    coalesce(p_change -> 'workflow' -> 'definition', '{}'), '{}', p_change -> 'tasks', p_user_id
+                ) as r;
+                select jsonb_agg(t.id order by t.id) into v_row
+                from agent_tasks as t
+                where t.tenant_id = p_tenant_id and t.workflow_run_id = v_id;
+            else
+                select jsonb_agg(t.id) into v_row
+                from create_agent_task_graph(p_tenant_id, p_change -> 'tasks', p_user_id) as t;
+            end if;
+            return jsonb_build_object('op', 'cancel_tasks', 'ids', v_row);
         when 'cancel_tasks' then
             -- Those that wait for others first, which would else fail with what they depend on.
             for v_id in

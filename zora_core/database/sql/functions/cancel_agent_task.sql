@@ -52,6 +52,9 @@ begin
             user_name(p_tenant_id, p_user_id)
         );
     end if;
+    if v_task.status = 'failed' and v_task.workflow_run_id is not null then
+        perform finish_workflow_runs(p_tenant_id, array[v_task.workflow_run_id]);
+    end if;
     perform announce_agent_tasks(v_task.tenant_id);
     return next v_task;
 end

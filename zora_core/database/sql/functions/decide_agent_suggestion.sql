@@ -184,11 +184,11 @@ begin
             v_suggestion.effect_digest, p_digest using errcode = 'PT409';
     elsif p_edited_value is not null and (
         v_suggestion.effect is null or p_edited_effect is null or (
-            select array_agg(c.change - array['before', 'after', 'row', 'tasks'] order by c.number)
+            select array_agg(c.change - array['before', 'after', 'row', 'tasks', 'workflow'] order by c.number)
             from jsonb_array_elements(p_edited_effect -> 'changes') with ordinality as c (change, number)
             where c.change ->> 'op' <> 'release_task'
         ) is distinct from (
-            select array_agg(c.change - array['before', 'after', 'row', 'tasks'] order by c.number)
+            select array_agg(c.change - array['before', 'after', 'row', 'tasks', 'workflow'] order by c.number)
             from jsonb_array_elements(v_suggestion.effect -> 'changes') with ordinality as c (change, number)
         )
     ) then
@@ -254,6 +254,9 @@ begin
         lower(r.agent_id), r.id, array[r.id], zora_now()
     from rejected as r;
     perform release_dependents(p_tenant_id, array[p_id], array[false]);
+    perform finish_workflow_runs(p_tenant_id, array[t.workflow_run_id])
+    from agent_tasks as t
+    where t.tenant_id = p_tenant_id and t.id = p_id and t.workflow_run_id is not null;
 end
 $$;
 

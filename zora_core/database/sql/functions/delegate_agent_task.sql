@@ -222,7 +222,8 @@ begin
                 lower(e.agent_id), e.id, array[e.id], zora_now()
             from expired as e
         )
-        select e.tenant_id, array_agg(e.id) as ids, array_agg(e.id) filter (where e.children_left > 0) as parents
+        select e.tenant_id, array_agg(e.id) as ids, array_agg(e.id) filter (where e.children_left > 0) as parents,
+            array_agg(distinct e.workflow_run_id) filter (where e.workflow_run_id is not null) as runs
         from expired as e
         group by e.tenant_id
     loop
@@ -232,6 +233,7 @@ begin
         perform cancel_descendants(
             v_expired.tenant_id, v_expired.parents, 'cancelled, because the deadline of its parent passed'
         );
+        perform finish_workflow_runs(v_expired.tenant_id, v_expired.runs);
         perform announce_agent_tasks(v_expired.tenant_id);
         v_count := v_count + cardinality(v_expired.ids);
     end loop;

@@ -27,8 +27,10 @@ begin
             'new task', p_id, v_task.parent_id using errcode = 'PT409';
     end if;
 
-    select not o.auto_execute and not may_run(p_tenant_id, p_id) into v_asks
-    from agent_task_policy(p_tenant_id, v_task.task_type) as o;
+    v_asks := not may_run(p_tenant_id, p_id) and (
+        v_task.ask_first and v_left = 0
+        or exists (select from agent_task_policy(p_tenant_id, v_task.task_type) as o where not o.auto_execute)
+    );
     update agent_tasks as t
     set status = 'pending', waiting_for = case when v_asks then 'approval' else next_wait(v_left, null) end,
         dependencies_left = v_left, run_at = null, attempt = 0, lost_leases = 0, failure_kind = null,

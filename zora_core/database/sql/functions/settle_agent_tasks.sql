@@ -93,7 +93,7 @@ create or replace function settle_agent_tasks(
         where t.id = g.id and t.lease_token = g.lease_token and t.status::text = 'in_progress'
         returning t.id, t.tenant_id, t.agent_id, t.task_type, t.status::text as status, t.waiting_for, t.run_at,
             t.priority, t.attempt, t.started_at, t.failure_kind, t.result, t.result_summary, t.has_dependents,
-            coalesce(g.error, t.error_message) as error, g.children,
+            t.workflow_run_id, coalesce(g.error, t.error_message) as error, g.children,
             case
                 when t.status <> 'pending' then t.status::text
                 when g.outcome = 'error' then 'retry'
@@ -191,6 +191,14 @@ create or replace function settle_agent_tasks(
             where s.has_dependents and s.status <> 'pending'
             group by s.tenant_id
         ) as d
+    ), finished as (
+        select finish_workflow_runs(r.tenant_id, r.runs)
+        from (
+            select s.tenant_id, array_agg(distinct s.workflow_run_id) as runs
+            from settled as s
+            where s.workflow_run_id is not null and s.status <> 'pending'
+            group by s.tenant_id
+        ) as r
     ), announced as (
         select pg_notify('agent_tasks', r.tenant_id::text)
         from (select distinct s.tenant_id from settled as s where s.verdict in ('released', 'rescued')) as r
@@ -200,7 +208,7 @@ create or replace function settle_agent_tasks(
     select s.id, s.status, s.waiting_for, s.run_at
     from settled as s
     where (select count(*) from announced) is not null and (select count(*) from shown) is not null
-        and (select count(*) from released) is not null
+        and (select count(*) from released) is not null and (select count(*) from finished) is not null
     union all
     select t.id, t.status::text, t.waiting_for, t.run_at
     from given as g

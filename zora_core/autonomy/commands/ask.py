@@ -1,0 +1,87 @@
+"""`zora ask`: a sentence becomes a plan by LUMINA, and the plan, once approved, a run."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import click
+
+from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
+from zora_core.errors import InvalidState
+
+FIRST = 1_000_000  # the highest priority: a person waits
+SECONDS = 120.0  # for the plan, when somebody else's worker makes it
+
+
+@click.command()
+@click.argument("sentence", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Approve the plan without asking.")
+@json_option
+def ask(sentence: tuple[str, ...], yes: bool, as_json: bool) -> None:
+    """Have LUMINA make a plan of SENTENCE, show it, and start it once you approve.
+
+    Nothing is created before that but the task of making the plan.
+    """
+    from zora_core.autonomy.commands.render import console, short, text
+
+    async def work() -> dict[str, Any]:
+        async with session() as zora:
+            task = await _planned(zora, " ".join(sentence))
+            if task["status"] != "completed":
+                raise InvalidState(f"there is no plan: {task['error_message']}")
+            plan = await _plan(zora, task)
+            if plan is None:
+                return {"summary": task["result_summary"], "plan": None, "run": None}
+            if plan["status"] == "proposed" and not as_json:
+                from zora_core.autonomy.commands.render_decisions import print_change
+
+                print_change(plan, [])
+            if not yes and (as_json or not click.confirm("Approve this plan?")):
+                return {"summary": task["result_summary"], "plan": plan, "run": None}
+            (who,) = await zora.call("ensure_founder")
+            (plan,) = await zora.call(
+                "decide_agent_suggestion",
+                id=plan["id"],
+                decision="approve",
+                digest=plan["effect_digest"],
+                user_id=who["id"],
+            )
+            runs = await zora.call("list_workflow_runs", workflow=plan["target"]["key"], limit=1)
+            return {"summary": task["result_summary"], "plan": plan, "run": runs[0] if runs else None}
+
+    came = run(work())
+    if as_json:
+        print_json(came)
+    elif came["plan"] is None:
+        console.print(text(came["summary"]))
+    elif came["run"] is None:
+        console.print(f"It waits as a suggestion: `zora suggestions show {short(came['plan']['id'])}`.")
+    else:
+        console.print(f"Started. `zora workflows status {short(came['run']['id'])}` says how far it is.")
+
+
+async def _plan(zora: Session, task: dict[str, Any]) -> dict[str, Any] | None:
+    """The plan that the task proposes; one that waits already was not proposed again."""
+    wanted = [s["target"] for s in task["result"]["suggestions"] if s["suggestion_type"] == "create_workflow"]
+    rows = await zora.call("list_agent_suggestions", task_id=task["id"])
+    rows += await zora.call("list_agent_suggestions", status="proposed", agent_id="LUMINA", limit=1000)
+    return next((row for row in rows if row["target"] in wanted), None)
+
+
+async def _planned(zora: Session, goal: str) -> dict[str, Any]:
+    """The task of planning, when it has ended; it is done here unless another worker is faster."""
+    from zora_core.autonomy.runtime import AgentRuntime
+
+    task = {"agent_id": "LUMINA", "task_type": "plan_workflow", "title": goal[:500], "payload": {"goal": goal}}
+    (created,) = await zora.call("create_agent_tasks", tasks=[{**task, "priority": FIRST}])
+    await AgentRuntime(settings=zora.settings, database=zora.database).run_once(limit=1)
+    async with asyncio.timeout(SECONDS):
+        while True:
+            row = await zora.task(str(created["id"]))
+            if row["status"] in ("completed", "failed"):
+                return row
+            await asyncio.sleep(0.2)
+
+
+COMMANDS = (ask,)
