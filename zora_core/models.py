@@ -238,6 +238,25 @@ class Task(BaseModel):
     created_at: datetime
 
 
+class ChildResult(BaseModel):
+    """What became of a task to which another one delegated."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    id: UUID
+    agent_id: AgentId
+    task_type: str
+    title: str
+    status: Literal["completed", "failed", "pending", "in_progress"]
+    """Completed or failed, unless a person has retried the child just now."""
+    failure_kind: str | None = None
+    error: str | None = None
+    summary: str | None = None
+    result: dict[str, Any] | None = None
+    """As it is stored: `findings`, `suggestions`, `sources`, and in `result` what is for programs."""
+
+
 class JournalEntry(BaseModel):
     """A row of the append-only journal."""
 
@@ -306,7 +325,9 @@ class TaskRecord(BaseModel):
     progress: float | None = Field(default=None, description="How far the run is, 0 to 1, by its own account.")
     progress_message: str | None = Field(default=None, description="What the run is doing, by its own account.")
     idempotency_key: str | None = Field(default=None, description="What its creator named it, to create it once.")
+    parent_id: UUID | None = Field(default=None, description="The task that delegated it.")
     run_at: datetime | None = Field(default=None, description="Not before this time.")
+    deadline_at: datetime | None = Field(default=None, description="When it fails if it has not begun by then.")
     started_at: datetime | None = Field(default=None, description="When its last run began.")
     completed_at: datetime | None = Field(default=None, description="When it was completed, or failed for good.")
     lease_expires_at: datetime | None = Field(

@@ -311,6 +311,7 @@ WRONG: dict[str, list[Any]] = {
     "nothing": [None, 1, "x"], "id": [NOWHERE], "tenant_id": [str(OTHER_TENANT_ID)], "status": ["completed"],
     "created_by_user_id": [NOWHERE], "attempt": [5], "title\0": ["x"], "__proto__": [{}],
 }  # fmt: skip
+WRONG["deadline_at"] = WRONG["run_at"]
 # Numbers that JSON has and a double or an integer has not; json.dumps would not write them.
 NUMBERS = ("1e999", "-1e999", "1e400", "9" * 400, "9" * 5000, "-" + "9" * 5000, "NaN", "Infinity", "-Infinity", "0x10",
            "01", "+1", ".5", "1.", "1e", "--1", "1_000", "９")  # fmt: skip

@@ -35,10 +35,11 @@ SECURITY_DEFINERS = {
     "journal_watermark",
 }
 
-# Live views come and go; what is paused is resumed; policies and what an approved suggestion made are taken back.
+# Live views come and go; what is paused is resumed; steps are done anew; policies and what an approved suggestion made
+# are taken back.
 DELETABLE = {
     "agent_task_watchers", "agent_pauses", "agent_task_policies", "climate_missions", "frontend_configs",
-    "autonomy_schedules", "workflows",
+    "autonomy_schedules", "agent_task_steps", "workflows",
 }  # fmt: skip
 UNREADABLE = {"api_keys", "zora_functions", "zora_migrations"}
 
@@ -147,6 +148,10 @@ async def fill(owner: asyncpg.Connection, tenant: Tenant) -> None:
     await owner.execute(
         "insert into agent_task_dependencies (tenant_id, task_id, depends_on, name) values ($1, $2, $3, $4)",
         tenant.id, tenant.tasks["later"], tenant.tasks["ready"], mark,
+    )  # fmt: skip
+    await owner.execute(
+        "select from save_agent_task_step($1, $2, $3, to_jsonb($3::text))",
+        tenant.tasks["running"], tenant.tokens["running"], mark,
     )  # fmt: skip
     await owner.execute("select from save_workflow($1, $2, $2, $3)", tenant.id, mark, json.dumps({"name": mark}))
     tenant.run = await owner.fetchval(
@@ -395,6 +400,12 @@ def values(tenant: Tenant, function: str, parameter: str, kind: str) -> list[Any
         "lease_tokens": [list(tenant.tokens.values())],
         "outcomes": [["completed"] * len(tenant.tokens)],
         "results": [[json.dumps({"suggestions": []})] * len(tenant.tokens)],
+        "delegation": [
+            json.dumps({"children": [{"key": "k", "agent_id": "SAM", "task_type": "t", "title": tenant.mark}]})
+        ],
+        "parent_id": [tenant.tasks["running"]],
+        "reads": ["[]"],
+        "lease_token": [tenant.tokens["running"]],
         "slug": [tenant.mark],
         "tenant": [tenant.mark, str(tenant.id)],
         "name": ["stranger"],

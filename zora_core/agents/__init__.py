@@ -1,9 +1,10 @@
 """The six agents and what it takes to write a handler for one of them."""
 
-from zora_core.agents.agent import Agent, Payload, Registry, Snooze, TaskType, handler
+from zora_core.agents.agent import Agent, ChildTask, Delegate, Payload, Registry, Snooze, TaskType, handler
 from zora_core.agents.context import TaskContext
 from zora_core.models import (
     AgentId,
+    ChildResult,
     Element,
     Evidence,
     FileLine,
@@ -20,6 +21,9 @@ from zora_core.models import (
 __all__ = [
     "Agent",
     "AgentId",
+    "ChildResult",
+    "ChildTask",
+    "Delegate",
     "Element",
     "Evidence",
     "FileLine",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -37,7 +37,56 @@ class Snooze:
     reason: str = ""
 
 
-HandlerFunction = Callable[..., TaskResult | Snooze | Awaitable[TaskResult | Snooze]]
+@dataclass(frozen=True, kw_only=True)
+class ChildTask:
+    """A task to be made by delegation; `key` is what it is called among its siblings.
+
+    `depends_on` names siblings that it waits for (or objects with `key` and `on_failure`), to whose results its payload
+    may refer with `{"$result": KEY, "path": PATH}`. `on_failure` says what its failure does to the task that delegates:
+    `continue` (it is resumed and sees the failure), `fail` (it fails, too, and the other children are cancelled) or
+    `skip` (it ends without being resumed). `priority` is at least that of the task that delegates. With `ask_first` a
+    person is asked whether the child may run.
+    """
+
+    key: str
+    agent_id: AgentId | str
+    task_type: str
+    title: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    depends_on: Sequence[str | Mapping[str, str]] = ()
+    on_failure: str = "continue"
+    ask_first: bool = False
+    description: str | None = None
+    priority: int | None = None
+    max_attempts: int | None = None
+    timeout_seconds: int | None = None
+
+    def row(self) -> dict[str, Any]:
+        """As `delegate_agent_task` takes it."""
+        given = {name: value for name, value in vars(self).items() if value not in (None, False)}
+        return {
+            **given,
+            "agent_id": str(self.agent_id).upper(),
+            "payload": dict(self.payload),
+            "depends_on": list(self.depends_on),
+        }
+
+
+@dataclass(frozen=True)
+class Delegate:
+    """Returned by a handler instead of a result: create `children`, and run the handler again when they have ended.
+
+    Meanwhile no worker holds the task, and the attempt does not count. Run again, the handler finds the children's
+    results in `ctx.children`, and `then`, which is JSON, in `ctx.then`; it may delegate again. The children are checked
+    first: one of an unknown type, or with a payload that does not fit, fails the task.
+    """
+
+    children: Sequence[ChildTask]
+    then: Any = None
+
+
+Outcome = TaskResult | Snooze | Delegate
+HandlerFunction = Callable[..., Outcome | Awaitable[Outcome]]
 _Function = TypeVar("_Function", bound=HandlerFunction)
 
 
@@ -84,8 +133,9 @@ def handler(task_type: str, *, timeout_seconds: int = 120) -> Callable[[_Functio
     """Declare a method as the handler of `task_type`.
 
     The method takes `(self, task: Task, payload: P, ctx: TaskContext)`, where `P` is a subclass of `Payload`, and
-    returns a `TaskResult`; it may be `async`. A plain function runs on a thread of its own, so that it may be slow.
-    Its docstring's first line describes the task type. After `timeout_seconds` the run fails as `timeout`.
+    returns a `TaskResult`, a `Snooze` or a `Delegate`; it may be `async`. A plain function runs on a thread of its own,
+    so that it may be slow. Its docstring's first line describes the task type. After `timeout_seconds` the run fails as
+    `timeout`.
     """
 
     def mark(function: _Function) -> _Function:
@@ -115,7 +165,7 @@ class Agent:
                 function=method.__get__(self),
             )
 
-    async def handle_task(self, task: Task, ctx: TaskContext) -> TaskResult | Snooze:
+    async def handle_task(self, task: Task, ctx: TaskContext) -> Outcome:
         """Dispatch `task` to its handler.
 
         Raises `UnknownTaskType` or `InvalidPayload` before any work is done.
@@ -123,16 +173,16 @@ class Agent:
         return await run_handler(Registry([self]).find(task.agent_id, task.task_type), task, ctx)
 
 
-async def run_handler(task_type: TaskType, task: Task, ctx: TaskContext) -> TaskResult | Snooze:
+async def run_handler(task_type: TaskType, task: Task, ctx: TaskContext) -> Outcome:
     """Run the handler of `task_type` with the task's payload as its model."""
     payload = task_type.parse(task.payload)
     if inspect.iscoroutinefunction(task_type.function):
         result = await task_type.function(task, payload, ctx)
     else:
         result = await ctx.compute(task_type.function, task, payload, ctx)
-    if not isinstance(result, TaskResult | Snooze):
+    if not isinstance(result, Outcome):
         raise TypeError(
-            f"{task.agent_id} {task.task_type} returned {type(result).__name__}, not a TaskResult or Snooze"
+            f"{task.agent_id} {task.task_type} returned {type(result).__name__}, not a TaskResult, Snooze or Delegate"
         )
     return result
 

@@ -1,8 +1,10 @@
-"""What a handler may read, and the record of what it read. There is nothing here to write with."""
+"""What a handler may read, and the record of what it read. All that it can write are the steps of its own task."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import inspect
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic_core import PydanticSerializationError, to_json
 
 from zora_core.agents.ledger import Ledger
-from zora_core.errors import InvalidInput
+from zora_core.errors import DataRejected, InvalidInput, InvalidState
 from zora_core.models import (
+    ChildResult,
     ClimateMission,
     ClimateProfile,
     JournalEntry,
@@ -39,6 +43,10 @@ T = TypeVar("T")
 Row = TypeVar("Row", bound=BaseModel)
 
 MAX_FILE_BYTES = 5_000_000
+# What a step returns is read again with every later run, and is to be a result, not a store.
+MAX_STEP_BYTES = 1_000_000
+# What a step has read is kept so that evidence can be looked up in it: two files of the largest size.
+MAX_STEP_READS = 10_000_000
 
 
 class TaskContext:
@@ -47,6 +55,9 @@ class TaskContext:
     `sources` is what the handler has read so far: the evidence base of its result. `ledger` keeps what was read until
     the result is checked against it. `now` is the database's time when the task was claimed (aware, UTC); handlers have
     no clock of their own. `task_types` is every task type that the runtime knows, installed ones included.
+
+    `children` is what became of the tasks to which this one delegated last, by their keys, and `then` what it gave
+    along; empty and None until it has delegated.
     """
 
     def __init__(
@@ -58,16 +69,22 @@ class TaskContext:
         task_types: Registry,
         report: Callable[[float, str], None] = lambda fraction, message: None,
         task_id: UUID | None = None,
+        lease_token: UUID | None = None,
     ) -> None:
         """Make the context of a run of `task_id`; reads are limited to `tenant_id`, progress goes to `report`."""
         self.task_types = task_types
         self.ledger = Ledger()
         self.now = now
+        self.children: dict[str, ChildResult] = {}
+        self.then: Any = None
         self._database = database
         self._settings = settings
         self._tenant_id = tenant_id
         self._report = report
         self._task_id = task_id
+        self._lease_token = lease_token
+        self._steps: dict[str, dict[str, Any]] | None = None
+        self._step_locks: dict[str, asyncio.Lock] = {}
 
     @property
     def sources(self) -> list[Source]:
@@ -81,6 +98,75 @@ class TaskContext:
     async def compute(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a slow, pure function on a thread of its own, so that heartbeats go on."""
         return await in_thread(function, *args, **kwargs)
+
+    async def resume(self, then: Any) -> None:
+        """Read what became of the tasks to which this one delegated; the runtime does it before the handler runs."""
+        self.then = then
+        rows = await self._database.call("list_agent_task_children", tenant_id=self._tenant_id, id=self._task_id)
+        if rows:
+            self.children = {row["key"]: ChildResult.model_validate(row) for row in rows}
+            position = self._cite_rows("agent_tasks", rows)
+            self.ledger.add_rows("agent_tasks", {str(c.id): c for c in self.children.values()}, position)
+
+    async def step(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """What `function` returned in this task's step `name`: not computed again after a crash or a failed attempt.
+
+        The value is JSON of at most 1 MB, and is returned as it reads back from JSON, the first time, too. A plain
+        function runs on a thread. What it reads through this context is kept with it, up to 10 MB, so that evidence
+        found in it stands in later runs. A person's retry does all steps anew. Raises `InvalidInput` for what cannot be
+        kept.
+        """
+        if not 1 <= len(name) <= 200:
+            raise InvalidInput(f"a step's name has 1 to 200 characters, not {len(name)}")
+        async with self._step_locks.setdefault(name, asyncio.Lock()):
+            if self._steps is None:
+                rows = await self._database.call("list_agent_task_steps", tenant_id=self._tenant_id, id=self._task_id)
+                if self._steps is None:  # else another step has read them meanwhile
+                    self._steps = {row["name"]: row for row in rows}
+            if name not in self._steps:
+                with self.ledger.recording() as reads:
+                    if inspect.iscoroutinefunction(function):
+                        value = await function(*args, **kwargs)
+                    else:
+                        value = await self.compute(function, *args, **kwargs)
+                        if inspect.isawaitable(value):  # a lambda that calls a coroutine
+                            value = await value
+                self._steps[name] = {"value": await self._saved(name, value, reads), "reads": None}
+            elif self._steps[name]["reads"] is not None:
+                self.ledger.replay(self._steps[name]["reads"])
+                self._steps[name]["reads"] = None
+            return self._steps[name]["value"]
+
+    async def _saved(self, name: str, value: Any, reads: Sequence[Mapping[str, Any]]) -> Any:
+        """What is kept of a step's value, once it is."""
+        try:
+            size = len(to_json(value))
+        except PydanticSerializationError as error:
+            raise InvalidInput(f"the step {name!r} returned what is not JSON: {error}") from error
+        if size > MAX_STEP_BYTES:
+            raise InvalidInput(
+                f"the step {name!r} returned {size:,} bytes of JSON, more than {MAX_STEP_BYTES:,}: return what matters"
+            )
+        read = len(to_json(reads))
+        if read > MAX_STEP_READS:
+            raise InvalidInput(
+                f"the step {name!r} has read {read:,} bytes, more than the {MAX_STEP_READS:,} that are kept with it: "
+                "split it into several, or read outside of a step"
+            )
+        try:
+            kept = await self._database.call(
+                "save_agent_task_step",
+                id=self._task_id,
+                lease_token=self._lease_token,
+                name=name,
+                value=value,
+                reads=reads,
+            )
+        except DataRejected as error:
+            raise InvalidInput(f"the step {name!r} returned what cannot be kept: {error}") from error
+        if not kept:
+            raise InvalidState(f"the step {name!r} cannot be kept: the lease was lost, another worker has the task")
+        return kept[0]["value"]
 
     def cite(
         self,

@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from zora_core.models import Element, Evidence, FileLine, Metric, Quote, Rows, Source
+from pydantic import BaseModel
+
+from zora_core.models import (
+    ClimateMission,
+    ClimateProfile,
+    Element,
+    Evidence,
+    FileLine,
+    JournalEntry,
+    MemoryEvent,
+    Metric,
+    PageConfig,
+    Quote,
+    Rows,
+    Source,
+    SuggestionRecord,
+    TaskRecord,
+)
 
 if TYPE_CHECKING:
     from zora_core.skills.page import Page
@@ -20,6 +38,16 @@ KEPT_BYTES = 100_000_000
 NAMES_SHOWN = 12
 # A row's text, for a quote that names no field. Others are quoted by field: `agent_tasks/ID#payload.html`.
 TEXT_FIELDS = {"memory_events": ("content",), "journal_entries": ("title", "body")}
+# As which rows are read again.
+ROW_MODELS: dict[str, type[BaseModel]] = {
+    "agent_suggestions": SuggestionRecord,
+    "agent_tasks": TaskRecord,
+    "climate_missions": ClimateMission,
+    "climate_profiles": ClimateProfile,
+    "frontend_configs": PageConfig,
+    "journal_entries": JournalEntry,
+    "memory_events": MemoryEvent,
+}
 _ROW = re.compile(r"(?P<table>[a-z_]+)/(?P<id>[^#]+)(?:#(?P<field>.+))?", re.DOTALL)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -54,6 +82,24 @@ class Text:
         return start, end.start() if end else len(self.text)
 
 
+class _Recorder:
+    """Keeps what a ledger is given, positions counted from where it began."""
+
+    def __init__(self, start: int) -> None:
+        self.reads: list[dict[str, Any]] = []
+        self._start = start
+
+    def source(self, source: Source, text: str | None, names: Sequence[str], *, dropped: bool) -> None:
+        shown = source.model_dump(mode="json")
+        self.reads.append(
+            {"kind": "source", "source": shown, "text": _storable(text), "names": names, "dropped": dropped}
+        )
+
+    def made(self, kind: str, position: int, source: Source, **said: Any) -> None:
+        texts = {name: _storable(value) if isinstance(value, str) else value for name, value in said.items()}
+        self.reads.append({"kind": kind, "position": position - self._start, "of": source.ref, **texts})
+
+
 class Ledger:
     """The sources of a run in the order in which they were read, and what is needed to find evidence in them."""
 
@@ -67,6 +113,7 @@ class Ledger:
         self._fields: dict[tuple[str, str], dict[str, list[str]]] = {}
         self._room = KEPT_BYTES
         self._dropped: set[str] = set()
+        self._recorders: list[_Recorder] = []
 
     def add(self, source: Source, content: str | bytes | None = None, *, names: Iterable[str] = ()) -> int:
         """Record a source and keep its content, if it is text; `names` are others by which it may be quoted.
@@ -74,6 +121,7 @@ class Ledger:
         Returns its position among the sources.
         """
         position = len(self.sources)
+        names = list(names)
         self.sources.append(source)
         text = None if content is None else self._kept(position, content)
         for name in dict.fromkeys((source.ref, *names)):
@@ -82,6 +130,10 @@ class Ledger:
                 self._texts[name].append(text)
             elif content is not None:
                 self._dropped.add(name)
+        for recorder in self._recorders:
+            recorder.source(
+                source, None if text is None else text.text, names, dropped=content is not None and not text
+            )
         return position
 
     def _kept(self, position: int, content: str | bytes) -> Text | None:
@@ -95,15 +147,60 @@ class Ledger:
         if position not in self._positions[ref]:
             self._positions[ref].append(position)
         self._texts[ref].append(Text(position, text))
+        for recorder in self._recorders:
+            recorder.made("text", position, self.sources[position], ref=ref, text=text)
 
     def add_page(self, page: Page, position: int) -> None:
         """Let a page be quoted, by its markup and its text, and its elements be found."""
-        self.add_text(page.ref, page.html, position)
+        self._positions[page.ref] += [] if position in self._positions[page.ref] else [position]
+        self._texts[page.ref].append(Text(position, page.html))
         self._pages[page.ref].append((position, page))
+        for recorder in self._recorders:
+            recorder.made("page", position, self.sources[position], ref=page.ref, html=page.html, url=page.url)
 
     def add_rows(self, table: str, rows: Mapping[str, Any], position: int) -> None:
         """Let rows, given by id, be named and their fields be quoted; of one read twice the last reading counts."""
         self._rows[table] |= {key: (position, row) for key, row in rows.items()}
+        for recorder in self._recorders:
+            shown = {key: row.model_dump(mode="json") for key, row in rows.items()}
+            recorder.made("rows", position, self.sources[position], table=table, rows=shown)
+
+    @contextmanager
+    def recording(self) -> Iterator[list[dict[str, Any]]]:
+        """What is read meanwhile, as JSON that `replay` takes; by other steps beside it, too."""
+        recorder = _Recorder(len(self.sources))
+        self._recorders.append(recorder)
+        try:
+            yield recorder.reads
+        finally:
+            self._recorders.remove(recorder)
+
+    def replay(self, reads: Sequence[Mapping[str, Any]]) -> None:
+        """Have read what an earlier run had recorded: the same sources, with their digests and times."""
+        start = len(self.sources)
+        for read in reads:
+            if read["kind"] == "source":
+                self.add(Source.model_validate(read["source"]), read["text"], names=read["names"])
+                if read["dropped"]:
+                    self._dropped |= {read["source"]["ref"], *read["names"]}
+                continue
+            position = start + read["position"]
+            if read["position"] < 0:  # made of a source that was read before the step
+                before = self.positions(read["of"])
+                if not before:
+                    continue
+                position = before[-1]
+            match read["kind"]:
+                case "text":
+                    self.add_text(read["ref"], read["text"], position)
+                case "page":
+                    from zora_core.skills.page import Page
+
+                    self.add_page(Page(ref=read["ref"], html=read["html"], url=read["url"]), position)
+                case "rows":
+                    model = ROW_MODELS[read["table"]]
+                    rows = {key: model.model_validate(row) for key, row in read["rows"].items()}
+                    self.add_rows(read["table"], rows, position)
 
     def positions(self, ref: str) -> list[int]:
         """The positions of what was read as `ref`."""
@@ -240,6 +337,13 @@ def row_text(table: str, row: Any) -> str:
     """The text of a memory or a journal entry: its fields of `TEXT_FIELDS`, parted by an empty line."""
     values = (getattr(row, name) for name in TEXT_FIELDS[table])
     return "\n\n".join(value for value in values if value)
+
+
+def _storable(text: str | None) -> str | None:
+    """The text, of the same length, without what PostgreSQL cannot store."""
+    if text is None:
+        return None
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 def _stands(quote: Quote, text: str) -> bool:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field, Strict
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 from starlette.convertors import StringConvertor, register_url_convertor
 
@@ -80,6 +81,10 @@ def _in_utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
+Moment = Annotated[AwareDatetime, Strict(False), BeforeValidator(_exact), AfterValidator(_in_utc)]
+_YEARS: JsonDict = {"pattern": r"^(19[7-9]\d|[2-8]\d{3}|9[0-8]\d{2}|99[0-8]\d|999[0-8])-"}  # as _in_utc
+
+
 def check_payload(registry: Registry, agent_id: str, task_type: str, payload: dict[str, Any], where: str = "") -> None:
     """Raise `ValidationFailed` unless the task type exists and takes the payload; `where` begins the fields' names."""
     try:
@@ -105,10 +110,13 @@ class TaskCreate(Body):
     description: StorableText | None = Field(default=None, max_length=20_000, description="More about it.")
     payload: StorableObject = Field(default_factory=dict, description="The task type's parameters.")
     priority: Integer = Field(default=0, ge=-1_000_000, le=1_000_000, description="Higher runs first.")
-    run_at: Annotated[AwareDatetime, Strict(False), BeforeValidator(_exact), AfterValidator(_in_utc)] | None = Field(
+    run_at: Moment | None = Field(
+        default=None, description="Not before this time (with its time zone).", json_schema_extra=_YEARS
+    )
+    deadline_at: Moment | None = Field(
         default=None,
-        description="Not before this time (with its time zone).",
-        json_schema_extra={"pattern": r"^(19[7-9]\d|[2-8]\d{3}|9[0-8]\d{2}|99[0-8]\d|999[0-8])-"},  # as _in_utc
+        description="When it fails if no run of it has begun by then (with its time zone).",
+        json_schema_extra=_YEARS,
     )
     max_attempts: Integer = Field(default=3, ge=1, le=100, description="Runs until an error is final.")
     timeout_seconds: Annotated[int, Field(ge=1, le=86_400), BeforeValidator(integral)] | None = Field(

@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from zora_core.agents.agent import Registry, Snooze, run_handler
+from zora_core.agents.agent import Delegate, Registry, Snooze, run_handler
 from zora_core.effects import effect_of
 from zora_core.errors import FalseEvidence, InvalidInput, InvalidPayload, UnknownTaskType
-from zora_core.graph import references, resolve
+from zora_core.graph import ordered, references, resolve
 from zora_core.masking import mask
 from zora_core.models import Task, TaskResult
 from zora_core.threads import in_thread
@@ -50,6 +50,8 @@ class Run:
         self.task = Task.model_validate(row)
         self.lease_token: UUID = row["lease_token"]
         self.timeout_seconds: int | None = row["timeout_seconds"]
+        self.round: int = row["round"]
+        self.resume_with: Any = row["resume_with"]
         self.claimed_at: datetime = row["started_at"]
         self.started = time.monotonic()
         self.progress: float | None = None
@@ -103,10 +105,14 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
         async with asyncio.timeout(run.timeout_seconds or task_type.timeout_seconds) as deadline:
             if any(references(task.payload)):
                 task = task.model_copy(update={"payload": resolve(task.payload, await context.results())})
+            if run.round:
+                await context.resume(run.resume_with)
             outcome = await run_handler(task_type, task, context)
             match outcome:
                 case Snooze(seconds=seconds, reason=reason):
                     return run.settlement("snoozed", delay=seconds, summary=reason or None)
+                case Delegate() as delegation:
+                    return _delegated(run, delegation, registry)
                 case TaskResult() as result:
                     return await _completed(run, result, context)
     except UnknownTaskType as error:
@@ -131,6 +137,27 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
             return run.settlement("error", failure_kind="timeout", error=f"timed out after {limit} seconds")
         logger.exception("%s %s failed (task %s, attempt %s)", task.agent_id, task.task_type, task.id, task.attempt)
         return run.settlement("error", failure_kind="error", error=mask(f"{type(error).__name__}: {error}")[:4000])
+
+
+def _delegated(run: Run, delegation: Delegate, registry: Registry) -> Settlement:
+    """The settlement of a delegation to tasks that exist, with payloads that fit.
+
+    A payload that refers to a sibling's result is looked at when that result is there.
+    """
+    rows = [child.row() for child in delegation.children]
+    for row in rows:
+        try:
+            child_type = registry.find(row["agent_id"], row["task_type"])
+            if not any(references(row["payload"])):
+                child_type.parse(row["payload"])
+        except (UnknownTaskType, InvalidPayload) as error:
+            raise type(error)(f"child {row['key']!r}: {error}") from error
+    children = [dict(row) for row in ordered(rows)]
+    return run.settlement(
+        "delegated",
+        summary=f"delegated to {', '.join(row['key'] for row in children)}",
+        result={"children": children, "then": delegation.then},
+    )
 
 
 async def _completed(run: Run, result: TaskResult, context: TaskContext) -> Settlement:

@@ -35,6 +35,7 @@ logger = logging.getLogger("zora.runtime")
 
 PROGRESS_SECONDS = 0.5  # at most so often is progress stored between two regular heartbeats
 UPKEEP_SECONDS = 5.0
+EXPIRED_AT_ONCE = 1000  # tasks past their deadline that one upkeep lets fail
 MAX_LOST_LEASES = 3
 RECORD_SECONDS = 5.0  # for recording what was cancelled, when the database may be gone
 
@@ -213,7 +214,14 @@ class Worker:
 
         task = run.task
         return TaskContext(
-            self._database, self._settings, task.tenant_id, run.claimed_at, self._registry, report, task_id=task.id
+            self._database,
+            self._settings,
+            task.tenant_id,
+            run.claimed_at,
+            self._registry,
+            report,
+            task_id=task.id,
+            lease_token=run.lease_token,
         )
 
     async def _finish(self) -> None:
@@ -284,21 +292,27 @@ class Worker:
             await asyncio.sleep(min(UPKEEP_SECONDS, max(next_due, 0.05)))
 
     async def _upkeep_once(self) -> float:
-        """What any worker does for all: carry out schedules, make due tasks claimable, take back expired leases, attend
-        to suggestions.
+        """What any worker does for all, and in how many seconds it should do it again.
 
-        Returns in how many seconds the next task or schedule falls due.
+        Schedules are carried out; due tasks are made claimable; expired leases are taken back; tasks past their deadline
+        fail; tasks that nobody waits for any more are cancelled; suggestions are attended to. Returns in how many seconds the next task or schedule falls due.
         """
         next_fire_time = await retrying(self._database, lambda: attend_schedules(self._database))
         (promotion,) = await retrying(self._database, lambda: self._database.call("promote_agent_tasks"))
         rescued = await retrying(
             self._database, lambda: self._database.call("rescue_agent_tasks", max_lost=MAX_LOST_LEASES)
         )
+        expired = await retrying(
+            self._database, lambda: self._database.value("expire_agent_tasks", limit=EXPIRED_AT_ONCE)
+        )
+        await retrying(self._database, lambda: self._database.call("cancel_orphaned_agent_tasks"))
         await self._attend()
         for row in rescued:
             logger.warning("took task %s back from a worker that vanished; it is %s now", row["id"], row["status"])
         if promotion["promoted"] or rescued:
             self._wake.set()
+        if expired == EXPIRED_AT_ONCE:
+            return 0.0
         due = [seconds for seconds in (promotion["next_due_seconds"], next_fire_time) if seconds is not None]
         return min(due, default=UPKEEP_SECONDS)
 

@@ -279,6 +279,10 @@ class _translated:
         said = str(error.args[0] if isinstance(error, asyncpg.PostgresError) else error) or type(error).__name__
         if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _OUR_ERRORS:
             raise _OUR_ERRORS[error.sqlstate](said) from error
+        if isinstance(error, asyncpg.DeadlockDetectedError):
+            raise DatabaseUnavailable(
+                "the database ended this call, which waited for one that waited for it"
+            ) from error
         if isinstance(error, asyncpg.UniqueViolationError):
             # Raised by one of our functions, it says what is taken; a constraint's own words are not for callers.
             taken = said if error.constraint_name is None else "something with this key exists already"

@@ -10,6 +10,7 @@ import click
 from zora_core.autonomy.commands.common import json_option, print_json, run, session, shown_task
 
 AGENTS = ("CONNOR", "LUMINA", "EIVOR", "ORACLE", "AEGIS", "SAM")
+_moment = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"])
 _agent = click.Choice(AGENTS, case_sensitive=False)
 _status = click.Choice(("pending", "in_progress", "completed", "failed"))
 
@@ -48,9 +49,8 @@ def status(as_json: bool) -> None:
 @click.option("--description", help="More about it.")
 @click.option("--payload", default="{}", metavar="JSON", help="The task's parameters as a JSON object.")
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher runs first.")
-@click.option(
-    "--run-at", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"]), help="Not before this time."
-)
+@click.option("--run-at", type=_moment, help="Not before this time.")
+@click.option("--deadline", type=_moment, help="When it fails if no run of it has begun by then.")
 @click.option("--max-attempts", type=click.IntRange(1, 100), default=3, show_default=True)
 @click.option("--timeout", "timeout_seconds", type=click.IntRange(1, 86400), help="Seconds per attempt.")
 @click.option("--idempotency-key", help="A second task with the same key is not created.")
@@ -64,6 +64,7 @@ def create_task(
     title: str | None,
     payload: str,
     run_at: Any,
+    deadline: Any,
     as_json: bool,
     **fields: Any,
 ) -> None:
@@ -90,6 +91,8 @@ def create_task(
     task |= {name: value for name, value in fields.items() if value is not None}
     if run_at is not None:
         task["run_at"] = run_at.isoformat()
+    if deadline is not None:
+        task["deadline_at"] = deadline.isoformat()
 
     async def create() -> dict[str, Any]:
         async with session() as zora:
@@ -170,21 +173,28 @@ def list_(agent: str | None, status: str | None, task_type: str | None, limit: i
 @click.argument("task")
 @json_option
 def show(task: str, as_json: bool) -> None:
-    """One task: its result with findings and evidence, its suggestions, its journal."""
+    """One task: its result with findings and evidence, its suggestions, its journal, and the tasks it belongs with."""
 
-    async def read() -> tuple[dict[str, Any], str, list[dict[str, Any]]]:
+    async def read() -> tuple[dict[str, Any], dict[str, Any]]:
         async with session() as zora:
             row = await zora.task(task)
-            explanation = await zora.value("explain_agent_task", id=row["id"])
-            return row, explanation, await zora.call("list_journal_entries", task_id=row["id"], limit=100)
+            return row, {
+                "explanation": await zora.value("explain_agent_task", id=row["id"]),
+                "journal": await zora.call("list_journal_entries", task_id=row["id"], limit=100),
+                "dependencies": await zora.call("list_agent_task_dependencies", id=row["id"]),
+                "tree": await zora.call("list_agent_task_tree", id=row["id"]),
+            }
 
-    row, explanation, journal = run(read())
+    row, about = run(read())
     if as_json:
-        print_json({**shown_task(row), "explanation": explanation, "journal": journal})
+        print_json({**shown_task(row), **about})
         return
     from zora_core.autonomy.commands.render import print_task
+    from zora_core.autonomy.commands.render_tree import print_dependencies, print_tree
 
-    print_task(row, explanation, journal)
+    print_task(row, about["explanation"], about["journal"])
+    print_dependencies(about["dependencies"])
+    print_tree(about["tree"], row["id"])
 
 
 @tasks.command()

@@ -188,6 +188,7 @@ def print_task(row: dict[str, Any], explanation: str, journal: list[dict[str, An
         ("priority", row["priority"]),
         ("attempts", f"{row['attempt']} of {row['max_attempts']}"),
         ("created", when(row["created_at"])),
+        ("deadline", when(row.get("deadline_at"))),
         ("started", when(row["started_at"])),
         ("finished", when(row["completed_at"])),
     ]

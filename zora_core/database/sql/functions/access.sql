@@ -41,11 +41,12 @@ begin
     grant select on
         tenants, users, agent_tasks, journal_entries, journal_blocks, memory_events, agent_suggestions,
         climate_profiles, climate_missions, frontend_configs, agent_task_policies, agent_pauses, autonomy_schedules,
-        agent_task_dependencies, workflows, workflow_runs
+        agent_task_dependencies, agent_task_steps, workflows, workflow_runs
     to zora_api;
     grant insert, update on agent_tasks, agent_suggestions to zora_api;
     grant insert on journal_entries, memory_events to zora_api;
     grant insert on agent_task_dependencies to zora_api;
+    grant delete on agent_task_steps to zora_api;
     grant insert, update, delete on workflows to zora_api;
     grant insert, update on workflow_runs to zora_api;
     grant insert, delete on agent_task_policies, agent_pauses to zora_api;
@@ -57,7 +58,8 @@ begin
     foreach v_table in array array[
         'users', 'agent_tasks', 'journal_entries', 'journal_blocks', 'memory_events', 'agent_suggestions',
         'climate_profiles', 'climate_missions', 'frontend_configs', 'agent_task_watchers', 'agent_task_policies',
-        'agent_pauses', 'autonomy_schedules', 'agent_task_dependencies', 'workflows', 'workflow_runs'
+        'agent_pauses', 'autonomy_schedules', 'agent_task_dependencies', 'agent_task_steps', 'workflows',
+        'workflow_runs'
     ] loop
         if not exists (select from pg_policy where polrelid = v_table::regclass and polname = 'zora_api_tenant') then
             execute format(

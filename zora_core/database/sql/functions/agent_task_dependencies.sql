@@ -1,21 +1,23 @@
 -- Tasks that wait for other tasks: created as a graph, released when those have ended.
 
 -- What a pending task waits for next, once nothing that came before in this order holds it back: approval, other tasks,
--- its time.
+-- those to which it delegated, its time.
 create or replace function next_wait(
-    p_dependencies_left integer, p_run_at timestamptz
+    p_dependencies_left integer, p_run_at timestamptz, p_children_left integer default 0
 ) returns text language sql stable as $$
     select case
         when p_dependencies_left > 0 then 'dependencies'
+        when p_children_left > 0 then 'children'
         when p_run_at > zora_now() then 'run_at'
     end
 $$;
 
 -- Create a graph of tasks: as create_agent_tasks() takes them, each with a key, and depends_on, an array of the keys that
--- it waits for or of objects {"key", "on_failure"}; with ask_first a person is asked when nothing else holds it back. A task stands after those that it depends on, which rules out
--- cycles; zora_core.graph puts them in such an order, or names the cycle. Returns the tasks' ids by their keys.
+-- it waits for or of objects {"key", "on_failure"}; with ask_first a person is asked when nothing else holds it back. A task
+-- stands after those that it depends on, which rules out cycles; zora_core.graph puts them in such an order, or names the
+-- cycle. With p_parent_id they are its children. Returns the tasks' ids by their keys.
 create or replace function create_agent_task_graph(
-    p_tenant_id uuid, p_tasks jsonb, p_created_by uuid default null
+    p_tenant_id uuid, p_tasks jsonb, p_created_by uuid default null, p_parent_id uuid default null
 ) returns table (key text, id uuid, waiting_for text) language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -73,7 +75,8 @@ begin
                 select jsonb_agg(t.task - array['key', 'depends_on', 'ask_first'] order by t.position)
                 from jsonb_array_elements(p_tasks) with ordinality as t (task, position)
             ),
-            p_created_by
+            p_created_by,
+            p_parent_id
         ) as t
         order by t.id  -- which is their order
     );
@@ -133,9 +136,9 @@ $$;
 -- Tasks have ended, for good: count them off at those that wait for them. Whoever waits for nothing any more may run; who
 -- must not run, because of how one ended, ends now itself, and is counted off at those that wait for it in turn.
 --
--- Rows are locked in the order of their ids, so that two ends of the same dependents wait for one another. A graph
--- is new, and the statistics do not know it yet: without sequential scans, and with conditions that no index is searched
--- by (… is true), the rows are found by the ids that are known.
+-- Rows are locked in one order, the deepest first, because children end before their parents, then by id: so two ends of
+-- the same dependents wait for one another. A graph is new, and the statistics do not know it yet: without sequential scans,
+-- and with conditions that no index is searched by (… is true), the rows are found by the ids that are known.
 create or replace function release_dependents(
     p_tenant_id uuid, p_ids uuid [], p_completed boolean []
 ) returns void language plpgsql set enable_seqscan = off as $$
@@ -143,6 +146,7 @@ declare
     v_ids uuid[] := p_ids;
     v_completed boolean[] := p_completed;
     v_waiting uuid[];
+    v_parents uuid[];
     v_released boolean := false;
     v_asked uuid[];
     v_runs uuid[];
@@ -154,20 +158,24 @@ begin
             where (t.tenant_id = p_tenant_id) is true and t.status::text = 'pending' and t.id = any (array(
                 select distinct d.task_id from agent_task_dependencies as d where d.depends_on = any (v_ids)
             ))
-            order by t.id
+            order by t.depth desc, t.id
             for update
         );
         with counted as (
-            select d.task_id, count(*)::integer as ended,
+            select d.task_id, count(*) filter (where d.round = 0)::integer as dependencies,
+                count(*) filter (where d.round > 0)::integer as children,
+                case when bool_or(d.round > 0) then 'to which it delegated' else 'which it depends on' end as relation,
                 min(d.depends_on::text) filter (where not e.completed and d.on_failure = 'fail') as failed_by,
                 min(d.depends_on::text) filter (where not e.completed and d.on_failure = 'skip') as skipped_by
             from unnest(v_ids, v_completed) as e (id, completed)
             inner join agent_task_dependencies as d on d.depends_on = e.id
+            inner join agent_tasks as w on w.id = d.task_id and d.round in (0, w.round)
             where d.depends_on = any (v_ids) and (d.task_id = any (v_waiting)) is true
             group by d.task_id
         ), moved as (
             update agent_tasks as t
-            set dependencies_left = t.dependencies_left - c.ended,
+            set dependencies_left = greatest(t.dependencies_left - c.dependencies, 0),
+                children_left = greatest(t.children_left - c.children, 0),
                 status = case
                     when c.failed_by is not null then 'failed'
                     when c.skipped_by is not null then 'completed'
@@ -176,21 +184,23 @@ begin
                 waiting_for = case
                     when coalesce(c.failed_by, c.skipped_by) is not null then null
                     when t.waiting_for = 'approval' then 'approval'
-                    when t.ask_first and t.dependencies_left = c.ended and not may_run(t.tenant_id, t.id) then 'approval'
-                    else next_wait(t.dependencies_left - c.ended, t.run_at)
+                    when t.ask_first and c.dependencies > 0 and t.dependencies_left = c.dependencies
+                        and not may_run(t.tenant_id, t.id) then 'approval'
+                    else next_wait(t.dependencies_left - c.dependencies, t.run_at, t.children_left - c.children)
                 end,
                 failure_kind = case when c.failed_by is not null then 'dependency' end,
-                error_message = case when c.failed_by is not null then format('task %s, which it depends on, failed',
-                    c.failed_by) end,
+                error_message = case when c.failed_by is not null then format('task %s, %s, failed',
+                    c.failed_by, c.relation) end,
                 result_summary = case when c.failed_by is null and c.skipped_by is not null
-                    then format('not run, because task %s, which it depends on, failed', c.skipped_by) end,
+                    then format('not run%s, because task %s, %s, failed', case when t.round > 0 then ' again' else '' end,
+                        c.skipped_by, c.relation) end,
                 completed_at = case when coalesce(c.failed_by, c.skipped_by) is not null then zora_now() end,
                 updated_at = zora_now()
             from counted as c
             where (t.tenant_id = p_tenant_id) is true and t.id = c.task_id
             returning t.id, t.tenant_id, t.agent_id, t.task_type, t.status::text as status, t.waiting_for, t.priority,
-                t.attempt, t.has_dependents, coalesce(t.error_message, t.result_summary) as outcome, t.ask_first,
-                t.dependencies_left, t.workflow_run_id
+                t.attempt, t.has_dependents, t.children_left, coalesce(t.error_message, t.result_summary) as outcome,
+                t.ask_first, t.dependencies_left, t.workflow_run_id
         ), journalled as (
             insert into journal_entries (
                 tenant_id, category, event_type, title, body, details, author, task_id, related_entity_ids, created_at
@@ -205,11 +215,15 @@ begin
         )
         select array_agg(m.id) filter (where m.status <> 'pending' and m.has_dependents),
             array_agg(m.status = 'completed') filter (where m.status <> 'pending' and m.has_dependents),
+            array_agg(m.id) filter (where m.status <> 'pending' and m.children_left > 0),
             v_released or coalesce(bool_or(m.status = 'pending' and m.waiting_for is null), false),
             array_agg(m.id) filter (where m.waiting_for = 'approval' and m.ask_first and m.dependencies_left = 0),
             v_runs || array_agg(distinct m.workflow_run_id) filter (where m.status <> 'pending')
-        into v_ids, v_completed, v_released, v_asked, v_runs
+        into v_ids, v_completed, v_parents, v_released, v_asked, v_runs
         from moved as m;
+        if v_parents is not null then
+            perform cancel_descendants(p_tenant_id, v_parents, 'cancelled, because its parent has ended');
+        end if;
         perform ask_to_run(t.tenant_id, t.id, t.agent_id, t.task_type, t.title, t.payload)
         from agent_tasks as t
         where t.tenant_id = p_tenant_id and t.id = any (v_asked)
@@ -233,7 +247,7 @@ create or replace function count_dependencies(p_tenant_id uuid, p_id uuid) retur
     select count(*)::integer
     from agent_task_dependencies as d
     inner join agent_tasks as t on t.tenant_id = d.tenant_id and t.id = d.depends_on
-    where d.tenant_id = p_tenant_id and d.task_id = p_id and t.status::text <> 'completed'
+    where d.tenant_id = p_tenant_id and d.task_id = p_id and d.round = 0 and t.status::text <> 'completed'
         and not (t.status::text = 'failed' and d.on_failure = 'continue')
 $$;
 
@@ -244,11 +258,11 @@ create or replace function list_dependency_results(
     select d.name, t.id, t.status::text, t.result, t.result_summary
     from agent_task_dependencies as d
     inner join agent_tasks as t on t.tenant_id = d.tenant_id and t.id = d.depends_on
-    where d.tenant_id = p_tenant_id and d.task_id = p_id
+    where d.tenant_id = p_tenant_id and d.task_id = p_id and d.round = 0
     order by d.name
 $$;
 
--- The tasks that a task waits for, and those that wait for it.
+-- The tasks that a task waits for (depends_on, child), and those that wait for it (dependent, parent).
 create or replace function list_agent_task_dependencies(
     p_tenant_id uuid, p_id uuid
 ) returns table (
@@ -258,10 +272,11 @@ create or replace function list_agent_task_dependencies(
     select e.relation, t.id, e.name, e.on_failure, t.agent_id::text, t.task_type::text, t.title::text, t.status::text,
         t.waiting_for
     from (
-        select 'depends_on' as relation, d.depends_on as other, d.name, d.on_failure
+        select case d.round when 0 then 'depends_on' else 'child' end as relation, d.depends_on as other, d.name,
+            d.on_failure
         from agent_task_dependencies as d where d.tenant_id = p_tenant_id and d.task_id = p_id
         union all
-        select 'dependent', d.task_id, d.name, d.on_failure
+        select case d.round when 0 then 'dependent' else 'parent' end, d.task_id, d.name, d.on_failure
         from agent_task_dependencies as d where d.tenant_id = p_tenant_id and d.depends_on = p_id
     ) as e
     inner join agent_tasks as t on t.tenant_id = p_tenant_id and t.id = e.other

@@ -233,7 +233,7 @@ begin
             end loop;
         when 'release_task' then
             update agent_tasks as t
-            set waiting_for = next_wait(t.dependencies_left, t.run_at), updated_at = zora_now()
+            set waiting_for = next_wait(t.dependencies_left, t.run_at, t.children_left), updated_at = zora_now()
             where t.tenant_id = p_tenant_id and t.id = (p_change ->> 'id')::uuid;
             perform pg_notify('agent_tasks', p_tenant_id::text);
     end case;

@@ -1,5 +1,6 @@
 -- Cancel a task. A pending task fails at once, as cancelled; a running one is asked to stop, which its worker learns
--- with its next heartbeat (and which the rescue honours when the worker is gone). A finished task is refused.
+-- with its next heartbeat (and which the rescue honours when the worker is gone). What a waiting task has delegated is
+-- cancelled with it. A finished task is refused.
 create or replace function cancel_agent_task(
     p_tenant_id uuid, p_id uuid, p_reason text default null, p_user_id uuid default null
 ) returns setof agent_tasks language plpgsql as $$
@@ -44,6 +45,12 @@ begin
     );
     if v_task.status = 'failed' and v_task.has_dependents then
         perform release_dependents(p_tenant_id, array[p_id], array[false]);
+    end if;
+    if v_task.status = 'failed' and v_task.children_left > 0 then
+        perform cancel_descendants(
+            p_tenant_id, array[p_id], format('cancelled with task %s%s', p_id, coalesce(': ' || p_reason, '')),
+            user_name(p_tenant_id, p_user_id)
+        );
     end if;
     if v_task.status = 'failed' and v_task.workflow_run_id is not null then
         perform finish_workflow_runs(p_tenant_id, array[v_task.workflow_run_id]);

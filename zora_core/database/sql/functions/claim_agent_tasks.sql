@@ -1,7 +1,7 @@
 -- Claim up to p_limit ready tasks of a tenant for a worker: highest priority first, then oldest. Every claim writes a
 -- fresh lease token; whoever holds it, and nobody else, may heartbeat and settle the task.
 --
--- What is paused is passed over.
+-- What is paused is passed over, and what is past its deadline, which fails (expire_agent_tasks).
 --
 -- Rows locked by another claim are skipped, so claimers never wait for one another. The ids pass through an array: it is
 -- computed once (an inlined subquery could run again for each row, and claim more than p_limit), and it is planned as
@@ -11,7 +11,7 @@ create or replace function claim_agent_tasks(
 ) returns table (
     id uuid, tenant_id uuid, agent_id text, task_type text, title text, description text, payload jsonb,
     priority integer, attempt integer, max_attempts integer, timeout_seconds integer, lease_token uuid,
-    created_at timestamptz, started_at timestamptz
+    created_at timestamptz, started_at timestamptz, round integer, resume_with jsonb
 ) language sql as $$
     with claimed as (
         update agent_tasks as t
@@ -23,6 +23,7 @@ create or replace function claim_agent_tasks(
             from agent_tasks as n
             where n.tenant_id = p_tenant_id and n.status = 'pending' and n.waiting_for is null
                 and not is_paused(p_tenant_id, n.agent_id)
+                and (n.deadline_at is null or n.deadline_at > zora_now())
             order by n.priority desc, n.created_at, n.id
             limit p_limit
             for update skip locked
@@ -32,7 +33,8 @@ create or replace function claim_agent_tasks(
         select announce_agent_tasks(p_tenant_id) where exists (select from claimed)
     )
     select c.id, c.tenant_id, c.agent_id, c.task_type, c.title, c.description, coalesce(c.payload, '{}'), c.priority,
-        c.attempt, c.max_attempts, c.timeout_seconds, c.lease_token, c.created_at, c.started_at
+        c.attempt, c.max_attempts, c.timeout_seconds, c.lease_token, c.created_at, c.started_at, c.round,
+        c.resume_with
     from claimed as c
     where (select count(*) from announced) is not null
 $$;

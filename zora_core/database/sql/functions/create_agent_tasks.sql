@@ -8,10 +8,12 @@
 --
 -- p_created_by need not be one of our users: a token may name somebody whom another system knows. The journal keeps it.
 --
+-- Tasks to which p_parent_id delegates belong to its tree; they do not come after it in the queue, and inherit its deadline.
+--
 -- plpgsql and two statements, because the second must see what another transaction committed while the first waited.
 -- Ids are sorted before they are given out, because an older server's uuidv7() counts in quarters of a microsecond only.
 create or replace function create_agent_tasks(
-    p_tenant_id uuid, p_tasks jsonb, p_created_by uuid default null
+    p_tenant_id uuid, p_tasks jsonb, p_created_by uuid default null, p_parent_id uuid default null
 ) returns table (
     id uuid, tenant_id uuid, agent_id text, task_type text, status text, waiting_for text, priority integer, title text,
     description text, payload jsonb, attempt integer, max_attempts integer, timeout_seconds integer, run_at timestamptz,
@@ -21,9 +23,10 @@ create or replace function create_agent_tasks(
 declare
     v_known constant text[] := array[
         'agent_id', 'task_type', 'title', 'description', 'payload', 'priority', 'run_at', 'max_attempts',
-        'timeout_seconds', 'idempotency_key'
+        'timeout_seconds', 'idempotency_key', 'deadline_at'
     ];
     v_agents constant text[] := array['CONNOR', 'LUMINA', 'EIVOR', 'ORACLE', 'AEGIS', 'SAM'];
+    v_parent agent_tasks;
     v_problem text;
     v_ids uuid[];
     v_keys text[];
@@ -53,6 +56,8 @@ begin
                 when length(e.task ->> 'title') > 500 then 'has a title of over 500 characters'
                 when (e.task ->> 'run_at')::timestamptz not between '1970-01-01' and '9999-01-01'
                     then 'has a run_at outside the years 1970 to 9998'
+                when (e.task ->> 'deadline_at')::timestamptz not between '1970-01-01' and '9999-01-01'
+                    then 'has a deadline_at outside the years 1970 to 9998'
                 when jsonb_typeof(coalesce(e.task -> 'payload', '{}')) <> 'object'
                     then 'has a payload that is not an object'
             end as problem
@@ -63,6 +68,13 @@ begin
     limit 1;
     if v_problem is not null then
         raise exception 'the task %', v_problem using errcode = 'PT400';
+    end if;
+
+    if p_parent_id is not null then
+        select * into v_parent from agent_tasks as p where p.tenant_id = p_tenant_id and p.id = p_parent_id;
+        if not found then
+            raise exception 'no task %', p_parent_id using errcode = 'PT404';
+        end if;
     end if;
 
     if jsonb_array_length(p_tasks) = 1 then
@@ -76,20 +88,23 @@ begin
     with inserted as (
         insert into agent_tasks as a (
             id, tenant_id, agent_id, task_type, title, description, payload, priority, run_at, waiting_for,
-            max_attempts, timeout_seconds, idempotency_key, created_by_user_id, created_at
+            max_attempts, timeout_seconds, idempotency_key, created_by_user_id, created_at, parent_id, root_id, depth,
+            deadline_at
         )
         select v_ids[e.position], p_tenant_id, upper(t.agent_id), t.task_type, t.title, t.description,
-            coalesce(t.payload, '{}'), coalesce(t.priority, 0), t.run_at,
+            coalesce(t.payload, '{}'), coalesce(greatest(t.priority, v_parent.priority), 0), t.run_at,
             case
                 when (select not o.auto_execute from agent_task_policy(p_tenant_id, t.task_type) as o) then 'approval'
                 when t.run_at > zora_now() then 'run_at'
             end, coalesce(t.max_attempts, 3), t.timeout_seconds,
             t.idempotency_key, (select u.id from users as u where u.tenant_id = p_tenant_id and u.id = p_created_by),
-            zora_now()
+            zora_now(), v_parent.id, coalesce(v_parent.root_id, v_parent.id), coalesce(v_parent.depth + 1, 0),
+            least(t.deadline_at, v_parent.deadline_at)
         from jsonb_array_elements(p_tasks) with ordinality as e (task, position)
         cross join lateral jsonb_to_record(e.task) as t (
             agent_id text, task_type text, title text, description text, payload jsonb, priority integer,
-            run_at timestamptz, max_attempts integer, timeout_seconds integer, idempotency_key text
+            run_at timestamptz, max_attempts integer, timeout_seconds integer, idempotency_key text,
+            deadline_at timestamptz
         )
         order by e.position
         on conflict (tenant_id, idempotency_key) where idempotency_key is not null do nothing
@@ -101,8 +116,9 @@ begin
         select i.tenant_id, 'agent_action', 'agent_task_created',
             i.agent_id || ' task: ' || i.task_type || ' (pending)', i.title,
             jsonb_build_object('task_id', i.id, 'agent_id', i.agent_id, 'task_type', i.task_type, 'status', 'pending',
-                'priority', i.priority, 'attempt', 0, 'created_by_user_id', p_created_by),
-            lower(i.agent_id), i.id, array[i.id], zora_now()
+                'priority', i.priority, 'attempt', 0, 'created_by_user_id', p_created_by)
+                || case when i.parent_id is null then '{}' else jsonb_build_object('parent_id', i.parent_id) end,
+            lower(i.agent_id), i.id, array_remove(array[i.id, i.parent_id], null), zora_now()
         from inserted as i
     ), asked as (
         select ask_to_run(i.tenant_id, i.id, i.agent_id, i.task_type, i.title, i.payload)

@@ -25,6 +25,9 @@ begin
             zora_duration(zora_now() - t.started_at), t.worker_id,
             case when t.cancel_requested_at is not null then ', asked to stop' else '' end,
             zora_duration(t.lease_expires_at - zora_now()));
+    elsif t.deadline_at <= zora_now() then
+        return format('Its deadline passed %s ago; the next running worker lets it fail.',
+            zora_duration(zora_now() - t.deadline_at));
     elsif t.waiting_for in ('run_at', 'retry') and t.run_at <= zora_now() then
         return format('Due since %s; the next running worker makes it claimable.',
             zora_duration(zora_now() - t.run_at));
@@ -44,12 +47,27 @@ begin
     elsif t.waiting_for = 'dependencies' then
         return (
             select format('Waits for %s of the %s tasks that it depends on, first for %s %s (%s, task %s).',
-                t.dependencies_left, (select count(*) from agent_task_dependencies as d where d.task_id = t.id),
+                t.dependencies_left,
+                (select count(*) from agent_task_dependencies as d where d.task_id = t.id and d.round = 0),
                 o.agent_id, o.task_type, o.status, right(o.id::text, 8))
             from agent_task_dependencies as d
             inner join agent_tasks as o on o.tenant_id = t.tenant_id and o.id = d.depends_on
-            where d.tenant_id = t.tenant_id and d.task_id = t.id and o.status in ('pending', 'in_progress')
+            where d.tenant_id = t.tenant_id and d.task_id = t.id and d.round = 0
+                and o.status in ('pending', 'in_progress')
             order by o.id
+            limit 1
+        );
+    elsif t.waiting_for = 'children' then
+        return (
+            select format('Waits for %s of the %s tasks to which it delegated, first for %s %s (%s, task %s).',
+                t.children_left,
+                (select count(*) from agent_task_dependencies as d where d.task_id = t.id and d.round = t.round),
+                c.agent_id, c.task_type, c.status, right(c.id::text, 8))
+            from agent_task_dependencies as d
+            inner join agent_tasks as c on c.tenant_id = t.tenant_id and c.id = d.depends_on
+            where d.tenant_id = t.tenant_id and d.task_id = t.id and d.round = t.round
+                and c.status in ('pending', 'in_progress')
+            order by c.status desc, c.id
             limit 1
         );
     elsif t.waiting_for is not null then

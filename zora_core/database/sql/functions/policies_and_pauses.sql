@@ -57,7 +57,8 @@ begin
             update agent_tasks as t
             set waiting_for = 'approval', updated_at = zora_now()
             where t.tenant_id = p_tenant_id and t.state = 'p' and t.task_type = p_task_type
-                and coalesce(t.waiting_for, '') in ('', 'run_at', 'retry', 'dependencies') and not may_run(p_tenant_id, t.id)
+                and coalesce(t.waiting_for, '') in ('', 'run_at', 'retry', 'dependencies', 'children')
+                and not may_run(p_tenant_id, t.id)
             returning t.*
         loop
             perform ask_to_run(

@@ -1,5 +1,6 @@
 -- Delete up to p_limit tasks that finished more than p_older_than_seconds ago; returns how many. Nothing calls it by
--- itself. The journal and the memories of the runs stay; a task whose suggestions still wait for a person stays too.
+-- itself. The journal and the memories of the runs stay; a task whose suggestions still wait for a person stays too, as
+-- does one whose result another task waits to read.
 --
 -- Ids are time-ordered, so the oldest tasks are found at the front of the primary key, without an index that every
 -- completion would have to pay for.
@@ -17,6 +18,12 @@ create or replace function prune_agent_tasks(
                 and not exists (
                     select from agent_suggestions as s
                     where s.task_id = o.id and s.status in ('proposed', 'approved')
+                )
+                and not exists (
+                    select
+                    from agent_task_dependencies as d
+                    inner join agent_tasks as w on w.id = d.task_id
+                    where d.depends_on = o.id and w.status::text in ('pending', 'in_progress')
                 )
             order by o.id
             limit p_limit

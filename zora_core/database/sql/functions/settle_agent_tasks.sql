@@ -2,6 +2,7 @@
 --   completed   the work is done, also when a cancellation came too late to stop it
 --   failed      for good: another attempt cannot help, or none is left, or a person cancelled the task
 --   retry       after an error, with attempts left
+--   delegated   the handler asked to be resumed when its children have ended; the attempt does not count
 --   snoozed     the handler asked to be run later; the attempt does not count
 --   released    the worker is shutting down and hands the task back; the attempt does not count
 --   rescued     the worker vanished (see rescue_agent_tasks); the attempt does not count
@@ -28,34 +29,41 @@ $$;
 -- what is returned. Repeating a settlement that was committed (its answer was lost on the way) returns its tasks again
 -- and writes nothing.
 --
--- Parallel arrays, one element per run: twice as fast as a JSON array. p_outcomes holds completed, failed, error,
+-- Parallel arrays, one element per run: twice as fast as a JSON array. p_outcomes holds completed, failed, error, delegated,
 -- snoozed or released; p_delays (seconds) is needed for snoozed and overrides the backoff after an error. The suggestions
 -- of a completed run are those in its result, an object with an array of that name, each with its effect. Those that a
--- policy allows are approved by it; a worker applies them (attend_agent_suggestions).
+-- policy allows are approved by it; a worker applies them (attend_agent_suggestions). The result of a delegated run is what
+-- delegate_agent_task() takes; when it refuses, the task fails.
 create or replace function settle_agent_tasks(
     p_ids uuid [], p_lease_tokens uuid [], p_outcomes text [], p_summaries text [], p_results jsonb [],
     p_errors text [], p_failure_kinds text [], p_delays double precision []
 ) returns table (id uuid, status text, waiting_for text, run_at timestamptz) language sql as $$
-    with given as (
-        select g.*
+    with reported as (
+        select g.*,
+            case when g.outcome = 'delegated' then delegate_agent_task(g.id, g.lease_token, g.result) end as delegation
         from unnest(
             p_ids, p_lease_tokens, p_outcomes, p_summaries, p_results, p_errors, p_failure_kinds, p_delays
         ) as g (id, lease_token, outcome, summary, result, error, failure_kind, delay)
+    ), given as materialized (
+        select r.id, r.lease_token, case when r.delegation ? 'refusal' then 'failed' else r.outcome end as outcome,
+            r.summary, r.result, coalesce(r.delegation ->> 'refusal', r.error) as error, r.failure_kind, r.delay,
+            r.delegation -> 'children' as children
+        from reported as r
     ), settled as (
         update agent_tasks as t
         set (
             status, waiting_for, run_at, attempt, result, result_summary, error_message, failure_kind, completed_at,
-            progress, progress_message, lease_expires_at, updated_at
+            progress, progress_message, lease_expires_at, updated_at, round, children_left, resume_with
         ) = (
             select
                 case when v.verdict in ('completed', 'failed') then v.verdict::agent_task_status else 'pending' end,
-                case v.verdict when 'retry' then 'retry' when 'snoozed' then 'run_at' end,
+                case v.verdict when 'retry' then 'retry' when 'snoozed' then 'run_at' when 'delegated' then 'children' end,
                 case
                     when v.verdict in ('retry', 'snoozed')
                         then zora_now() + make_interval(secs => coalesce(g.delay, agent_task_backoff(t.attempt)))
                     else t.run_at
                 end,
-                t.attempt - (v.verdict in ('snoozed', 'released', 'rescued'))::integer,
+                t.attempt - (v.verdict in ('delegated', 'snoozed', 'released', 'rescued'))::integer,
                 case v.verdict when 'completed' then g.result else t.result end,
                 case v.verdict when 'completed' then g.summary else t.result_summary end,
                 case
@@ -72,7 +80,12 @@ create or replace function settle_agent_tasks(
                 case v.verdict when 'completed' then 1 end,
                 null::text,
                 null::timestamptz,
-                zora_now()
+                zora_now(),
+                t.round + (v.verdict = 'delegated')::integer,
+                case v.verdict
+                    when 'delegated' then (select count(*) from jsonb_object_keys(g.children)) else t.children_left
+                end,
+                case v.verdict when 'delegated' then g.result -> 'then' else t.resume_with end
             from agent_task_verdict(g.outcome, t.attempt, t.max_attempts, t.cancel_requested_at) as v (verdict)
         )
         from given as g
@@ -80,8 +93,7 @@ create or replace function settle_agent_tasks(
         where t.id = g.id and t.lease_token = g.lease_token and t.status::text = 'in_progress'
         returning t.id, t.tenant_id, t.agent_id, t.task_type, t.status::text as status, t.waiting_for, t.run_at,
             t.priority, t.attempt, t.started_at, t.failure_kind, t.result, t.result_summary, t.has_dependents,
-            t.workflow_run_id,
-            coalesce(g.error, t.error_message) as error,
+            t.workflow_run_id, coalesce(g.error, t.error_message) as error, g.children,
             case
                 when t.status <> 'pending' then t.status::text
                 when g.outcome = 'error' then 'retry'
@@ -92,6 +104,8 @@ create or replace function settle_agent_tasks(
             case s.verdict
                 when 'completed' then s.result_summary
                 when 'snoozed' then 'to be run again at ' || s.run_at
+                when 'delegated' then 'to be resumed when the tasks to which it delegated have ended: '
+                    || (select string_agg(c.key, ', ' order by c.key) from jsonb_object_keys(s.children) as c (key))
                 else s.error
             end as outcome,
             case
@@ -102,9 +116,12 @@ create or replace function settle_agent_tasks(
             jsonb_build_object(
                 'task_id', s.id, 'agent_id', s.agent_id, 'task_type', s.task_type, 'status', s.status,
                 'priority', s.priority,
-                'attempt', s.attempt + (s.verdict in ('snoozed', 'rescued'))::integer,
+                'attempt', s.attempt + (s.verdict in ('delegated', 'snoozed', 'rescued'))::integer,
                 'duration_ms', round(extract(epoch from zora_now() - s.started_at) * 1000)
-            ) as details
+            ) || case s.verdict when 'delegated' then jsonb_build_object('children', s.children) else '{}' end as details,
+            array[s.id] || case s.verdict
+                when 'delegated' then array(select c.id::uuid from jsonb_each_text(s.children) as c (key, id))
+            end as related
         from settled as s
         where s.verdict <> 'released'
     ), journalled as (
@@ -113,7 +130,7 @@ create or replace function settle_agent_tasks(
         )
         select e.tenant_id, 'agent_action', e.event_type,
             e.agent_id || ' task: ' || e.task_type || ' (' || e.status || ')', e.outcome, e.details,
-            lower(e.agent_id), e.id, array[e.id], zora_now()
+            lower(e.agent_id), e.id, e.related, zora_now()
         from ended as e
     ), remembered as (
         insert into memory_events (
