@@ -292,10 +292,10 @@ class Worker:
             await asyncio.sleep(min(UPKEEP_SECONDS, max(next_due, 0.05)))
 
     async def _upkeep_once(self) -> float:
-        """What any worker does for all, and in how many seconds it should do it again.
+        """What any worker does for all; returns in how many seconds the next task or schedule falls due.
 
-        Schedules are carried out; due tasks are made claimable; expired leases are taken back; tasks past their deadline
-        fail; tasks that nobody waits for any more are cancelled; suggestions are attended to. Returns in how many seconds the next task or schedule falls due.
+        Schedules are carried out; due tasks are made claimable; expired leases are taken back; tasks past their
+        deadline fail; tasks that nobody waits for any more are cancelled; suggestions are attended to.
         """
         next_fire_time = await retrying(self._database, lambda: attend_schedules(self._database))
         (promotion,) = await retrying(self._database, lambda: self._database.call("promote_agent_tasks"))
