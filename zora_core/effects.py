@@ -20,7 +20,7 @@ from pydantic_core import to_jsonable_python
 from zora_core.cron import CronText, ZoneName
 from zora_core.errors import InvalidInput
 from zora_core.graph import ordered
-from zora_core.models import AgentId, Suggestion
+from zora_core.models import NOT_BLANK, AgentId, Suggestion
 
 Change = dict[str, Any]
 Effect = dict[str, Any]
@@ -325,7 +325,7 @@ class Step(_Strict):
     key: str = Field(min_length=1, max_length=100, description="What the other steps call it.")
     agent_id: AgentId = Field(description="The agent.")
     task_type: str = Field(min_length=1, max_length=100, description="One of its task types.")
-    title: str = Field(pattern=r"\S", max_length=500, description="What the task is about.")
+    title: str = Field(pattern=NOT_BLANK, max_length=500, description="What the task is about.")
     payload: dict[str, Any] = Field(default_factory=dict, description="The task type's parameters.")
     depends_on: list[str] = Field(default_factory=list, description="The keys of the steps before it.")
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from zora_core.errors import InvalidInput, InvalidPayload, NotFound, UnknownTaskType
 from zora_core.graph import ordered, references
-from zora_core.models import AgentId, integral
+from zora_core.models import NOT_BLANK, AgentId, integral
 
 if TYPE_CHECKING:
     from zora_core.agents.agent import Registry
@@ -48,7 +48,7 @@ class Step(_Strict):
     key: str = Field(pattern=_KEY, description="What the other steps call it.")
     agent_id: AgentId = Field(description="The agent.")
     task_type: str = Field(min_length=1, max_length=100, description="One of its task types.")
-    title: str = Field(pattern=r"\S", max_length=500, description="What the task is about; {NAME} is an input.")
+    title: str = Field(pattern=NOT_BLANK, max_length=500, description="What the task is about; {NAME} is an input.")
     description: str | None = Field(default=None, max_length=20_000, description="More about it.")
     payload: dict[str, Any] = Field(default_factory=dict, description="The task type's parameters, with references.")
     priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000), BeforeValidator(integral)] | None = Field(
@@ -68,7 +68,7 @@ class Workflow(_Strict):
     """A workflow's definition."""
 
     key: str = Field(pattern=_KEY, description="What it is called in commands and addresses.")
-    name: str = Field(pattern=r"\S", max_length=200, description="What it is called by people.")
+    name: str = Field(pattern=NOT_BLANK, max_length=200, description="What it is called by people.")
     description: str = Field(default="", max_length=20_000, description="What it is for.")
     inputs: dict[str, Any] = Field(default_factory=dict, description="The inputs of a run and their defaults.")
     steps: list[Step] = Field(min_length=1, max_length=MAX_STEPS, description="The steps.")

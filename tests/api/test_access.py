@@ -53,6 +53,8 @@ LEAST: dict[str, Role | None] = {
     "get_suggestion": Role.VIEWER,
     "list_policies": Role.VIEWER,
     "list_pauses": Role.VIEWER,
+    "list_schedules": Role.VIEWER,
+    "get_schedule": Role.VIEWER,
     "metrics": Role.VIEWER,
     "create_task": Role.MEMBER,
     "create_tasks": Role.MEMBER,
@@ -60,29 +62,63 @@ LEAST: dict[str, Role | None] = {
     "cancel_task": Role.BRAND_ADMIN,
     "retry_task": Role.BRAND_ADMIN,
     "create_suggestion": Role.MEMBER,
+    "create_command": Role.MEMBER,
     "decide_suggestion": Role.BRAND_ADMIN,
     "undo_suggestion": Role.BRAND_ADMIN,
     "set_policy": Role.BRAND_ADMIN,
     "remove_policy": Role.BRAND_ADMIN,
     "pause": Role.BRAND_ADMIN,
     "resume": Role.BRAND_ADMIN,
+    "list_workflows": Role.VIEWER,
+    "get_workflow": Role.VIEWER,
+    "list_workflow_runs": Role.VIEWER,
+    "get_workflow_run": Role.VIEWER,
+    "start_workflow_run": Role.MEMBER,
+    "save_workflow": Role.BRAND_ADMIN,
+    "delete_workflow": Role.BRAND_ADMIN,
+    "cancel_workflow_run": Role.BRAND_ADMIN,
+    "retry_workflow_run": Role.BRAND_ADMIN,
+    "create_schedule": Role.BRAND_ADMIN,
+    "update_schedule": Role.BRAND_ADMIN,
+    "delete_schedule": Role.BRAND_ADMIN,
+    "run_schedule_now": Role.BRAND_ADMIN,
 }
-PEOPLE = {"decide_suggestion", "undo_suggestion", "set_policy", "remove_policy", "pause", "resume"}
+PEOPLE = {
+    "decide_suggestion", "undo_suggestion", "set_policy", "remove_policy", "pause", "resume", "create_schedule",
+    "update_schedule", "delete_schedule", "run_schedule_now", "save_workflow", "delete_workflow",
+}  # fmt: skip
 """What no agent may do, whatever its credential's role."""
 ADVICE = {
     "agent_id": "EIVOR", "suggestion_type": "advice", "title": "Tidy up",
     "evidence": [{"kind": "metric", "name": "memories", "value": 7, "unit": "rows"}],
+}  # fmt: skip
+MINE: dict[str, Any] = {
+    "key": "mine", "name": "Mine",
+    "steps": [{"key": "sum", "agent_id": "EIVOR", "task_type": "summarize_recent_events", "title": "Sum up"}],
 }  # fmt: skip
 BODIES = {
     "create_task": task(),
     "create_tasks": {"tasks": [task()]},
     "validate_task": task(),
     "create_suggestion": ADVICE,
+    "create_command": {"text": "Check our climate page"},
     "decide_suggestion": {"decision": "reject", "reason": "no"},
     "set_policy": {"max_risk_level": "low"},
     "pause": {"agent_id": "AEGIS"},
+    "save_workflow": MINE,
+    "create_schedule": {
+        "name": "digest", "agent_id": "EIVOR", "task_type": "summarize_recent_events", "cron": "0 9 * * 1",
+    },
+    "update_schedule": {"enabled": False},
+}  # fmt: skip
+GOOD = {
+    "create_task": 201,
+    "create_tasks": 201,
+    "create_suggestion": 201,
+    "create_command": 201,
+    "create_schedule": 201,
+    "start_workflow_run": 201,
 }
-GOOD = {"create_task": 201, "create_tasks": 201, "create_suggestion": 201}
 NOWHERE = "0199d2c4-9b0e-7c3a-8f52-5a6b83c73447"
 EVENTS = "/api/agents/tasks/events"
 
@@ -124,11 +160,32 @@ class Calls:
             return row["id"]
         if name == "undo_suggestion":
             return await self._applied()
+        if "workflow" in name:
+            return await self._workflow(name)
+        if name.endswith("_schedule") or name == "run_schedule_now":
+            (row,) = await self._zora.call(
+                "create_schedule",
+                tenant_id=self._zora.tenant_id,
+                schedule={**BODIES["create_schedule"], "name": str(uuid4())},
+            )
+            return row["id"]
         if name == "remove_policy":
             await self._zora.call("set_agent_task_policy", tenant_id=self._zora.tenant_id, task_type="t")
         if name == "resume":
             await self._zora.call("pause_agents", tenant_id=self._zora.tenant_id, agent_id="AEGIS")
         return task_id
+
+    async def _workflow(self, name: str) -> UUID:
+        """A run of a stored workflow, which has failed if it is to be retried."""
+        ours = {"tenant_id": self._zora.tenant_id}
+        kept = {"name": "Mine", "definition": MINE}
+        await self._zora.call("save_workflow", **ours, key="mine", **kept)
+        (row,) = await self._zora.call(
+            "start_workflow_run", **ours, workflow="mine", **kept, context={}, tasks=MINE["steps"]
+        )
+        if name == "retry_workflow_run":
+            await self._zora.call("cancel_workflow_run", **ours, id=row["id"])
+        return row["id"]
 
     async def _applied(self) -> UUID:
         mission = {"title": str(uuid4()), "category": "energy"}
@@ -156,9 +213,12 @@ class Calls:
         if name in ("task_events", "task_events_websocket"):
             return await self._watch(name, token, thing)
         method, path = self._paths[name]
-        path = path.replace("{task_id}", str(thing)).replace("{suggestion_id}", str(thing))
-        path = path.replace("{task_type}", "t").replace("{agent_id}", "AEGIS")
-        return await self._callers.with_token(token).request(method, path, json=BODIES.get(name))
+        path = re.sub(r"\{(task|suggestion|schedule|run)_id\}", str(thing), path)
+        path = path.replace("{task_type}", "t").replace("{agent_id}", "AEGIS").replace("{key}", "mine")
+        body = BODIES.get(name)
+        if name == "create_schedule":
+            body = {**BODIES[name], "name": str(uuid4())}
+        return await self._callers.with_token(token).request(method, path, json=body)
 
     async def _watch(self, name: str, token: str | None, thing: UUID | None) -> httpx.Response:
         kind = "http" if name == "task_events" else "websocket"
@@ -185,7 +245,7 @@ def calls(zora: Zora, api: Api, callers: Callers) -> Calls:
 async def everything_stored(zora: Zora) -> list[Any]:
     return [
         row[0]
-        for table in ("agent_tasks", "journal_entries", "memory_events", "agent_suggestions")
+        for table in ("agent_tasks", "journal_entries", "memory_events", "agent_suggestions", "autonomy_schedules")
         for row in await zora.sql(f"select t::text from {table} as t order by t.tenant_id, t.id")
     ]
 
@@ -299,8 +359,16 @@ async def test_another_tenants_things_are_not_there(zora: Zora, callers: Callers
         "get_suggestion",
         "decide_suggestion",
         "undo_suggestion",
+        "get_schedule",
+        "update_schedule",
+        "delete_schedule",
+        "run_schedule_now",
+        "get_workflow_run",
+        "cancel_workflow_run",
+        "retry_workflow_run",
     ]
-    assert set(named) == {route.name for route in routes() if re.search("(task|suggestion)_id}", route.path_format)}
+    pattern = "(task|suggestion|schedule|run)_id}"
+    assert set(named) == {route.name for route in routes() if re.search(pattern, route.path_format)}
     things = {name: await calls.thing(name) for name in named}
     before = await everything_stored(zora)
     for name, thing in things.items():
@@ -355,7 +423,7 @@ async def test_methods_and_paths_that_do_not_exist_are_said_in_the_envelope(call
     for route in routes():
         by_path.setdefault(route.path_format, set()).update(route.methods or ())
     for path, methods in by_path.items():
-        path = path.replace("{task_id}", NOWHERE).replace("{suggestion_id}", NOWHERE)
+        path = re.sub(r"\{(task|suggestion|schedule)_id\}", NOWHERE, path)
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "BREW"} - methods:
             answer = await nobody.request(method, path)
             assert answer.status_code == 405, f"{method} {path}"

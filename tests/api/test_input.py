@@ -41,16 +41,35 @@ SUGGESTION = {
     "agent_id": "SAM", "suggestion_type": "advice", "title": "Tidy up",
     "evidence": [{"kind": "metric", "name": "pages", "value": 7, "unit": "pages"}],
 }  # fmt: skip
+WORKFLOW = {
+    "key": "mine", "name": "Mine",
+    "steps": [{"key": "sum", "agent_id": "EIVOR", "task_type": "summarize_recent_events", "title": "Sum up"}],
+}  # fmt: skip
+SCHEDULES = "/api/autonomy/schedules"
+SCHEDULE = {
+    "name": "digest", "agent_id": "EIVOR", "task_type": "summarize_recent_events", "cron": "0 9 * * 1",
+}  # fmt: skip
 GOOD = {
     "create_task": (TASKS, task()),
     "create_tasks": (f"{TASKS}/bulk", {"tasks": [task()]}),
     "validate_task": (f"{TASKS}/validate", task()),
     "cancel_task": (CANCEL, {"reason": "not needed"}),
     "create_suggestion": (SUGGESTIONS, SUGGESTION),
+    "save_workflow": ("/api/workflows", WORKFLOW),
+    "create_command": ("/api/agents/commands", {"text": "Check our climate page"}),
     "decide_suggestion": (f"{SUGGESTIONS}/{NOWHERE}/decision", {"decision": "reject", "reason": "not now"}),
+    "create_schedule": (SCHEDULES, SCHEDULE),
 }
 # Or with one that may be left out, of which cancel_task stands for all.
-WITHOUT_BODY = {"retry_task", "undo_suggestion", "pause", "run_schedule_now"}
+WITHOUT_BODY = {
+    "retry_task",
+    "undo_suggestion",
+    "pause",
+    "run_schedule_now",
+    "start_workflow_run",
+    "cancel_workflow_run",
+    "retry_workflow_run",
+}
 
 # A database's and a language's own words.
 FOREIGN = (
@@ -111,7 +130,7 @@ async def test_the_bodies_that_are_broken_below_are_good(founder: httpx.AsyncCli
         statuses[name] = (await founder.post(path, json=body)).status_code
     assert statuses == {
         "create_task": 201, "create_tasks": 201, "validate_task": 200, "cancel_task": 404, "create_suggestion": 201,
-        "decide_suggestion": 404,
+        "decide_suggestion": 404, "create_schedule": 201, "save_workflow": 200, "create_command": 201,
     }  # fmt: skip
 
 
@@ -541,6 +560,7 @@ POSITIONS = ["null", "1", '"x"', "[]", "[null]", "[[]]", "[{}]", '["x"]', "[true
 BAD_CURSORS = ["", "x", "%00", "null", "AAAA", "x" * 201, "=", "====", "é", "%ff", *map(written, POSITIONS)]
 BAD: dict[str, list[str]] = {
     "agent_id": NO_WORD, "agent": NO_WORD, "status": NO_WORD, "category": NO_WORD, "memory_type": NO_WORD,
+    "workflow": NO_TEXT,
     "task_type": NO_TEXT, "query": NO_TEXT, "limit": [*NO_NUMBER, "0", "201"], "offset": [*NO_NUMBER, "10001"],
     "task_id": NO_UUID, "id": NO_UUID, "cursor": BAD_CURSORS, "since": [c for c in BAD_CURSORS if c],
     "archived": ["", "x", "maybe", "2", "%00", HUGE],

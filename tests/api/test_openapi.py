@@ -191,11 +191,17 @@ async def test_every_example_of_a_body_is_accepted(document: Document, founder: 
                 path = path.replace("{task_id}", created.json()["data"]["id"])
             if "{suggestion_id}" in path:
                 path = path.replace("{suggestion_id}", await a_suggestion(founder, applied="undo" in path))
-            path = path.replace("{task_type}", "research_topic")
+            if "{schedule_id}" in path:
+                listed = (await founder.get("/api/autonomy/schedules")).json()["data"]
+                path = path.replace("{schedule_id}", listed[0]["id"])
+            path = path.replace("{task_type}", "research_topic").replace("{key}", "nightly-housekeeping")
+            if "{run_id}" in path:
+                run = await founder.post("/api/workflows/nightly-housekeeping/runs")
+                path = path.replace("{run_id}", run.json()["data"]["id"])
             answer = await founder.request(method, path, json=body)
             assert answer.is_success, (where, body, answer.text)
             tried += 1
-    assert tried == 12 + 12 + 1 + 1 + 5
+    assert tried == 12 + 12 + 1 + 1 + 5 + 2 + 3 + 1
 
 
 async def a_suggestion(founder: httpx.AsyncClient, *, applied: bool) -> str:
@@ -275,7 +281,7 @@ async def test_a_parameter_that_is_not_in_the_document_or_stands_twice_is_refuse
         method, path = where.split()
         if operation["tags"] in (["status"], ["live status"]):
             continue
-        path = path.replace("{task_id}", "x").replace("{suggestion_id}", "x")
+        path = re.sub(r"\{\w+_id\}", "x", path)
         known = [parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query"]
         for query, name in [("?colour=red", "colour"), *((f"?{name}=1&{name}=1", name) for name in known)]:
             answer = await founder.request(method, path + query)
@@ -288,7 +294,7 @@ async def test_a_parameter_that_is_not_in_the_document_or_stands_twice_is_refuse
 
 async def test_a_path_says_which_methods_it_takes(document: Document, founder: httpx.AsyncClient) -> None:
     for path, methods in document["paths"].items():
-        target = path.replace("{task_id}", "x").replace("{suggestion_id}", "x")
+        target = re.sub(r"\{\w+_id\}", "x", path)
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} - {name.upper() for name in methods}:
             answer = await founder.request(method, target)
             assert (answer.status_code, answer.json()["error"]["code"]) == (405, "METHOD_NOT_ALLOWED"), (method, path)

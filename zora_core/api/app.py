@@ -5,13 +5,29 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from zora_core.api import agents, docs, errors, events, openapi, policies, records, status, suggestions, tasks
+from zora_core.api import (
+    agents,
+    commands,
+    docs,
+    errors,
+    events,
+    openapi,
+    policies,
+    records,
+    schedules,
+    status,
+    suggestions,
+    tasks,
+    workflows,
+)  # fmt: skip
 from zora_core.api.middleware import RequestMiddleware
 from zora_core.api.state import Api
 
 # The fixed paths under /api/agents/tasks come before /{task_id}.
 ROUTERS = (
-    events.router, tasks.router, agents.router, suggestions.router, policies.router, records.router, status.router,
+    events.router, tasks.router, agents.router, commands.router, suggestions.router, policies.router, schedules.router,
+    workflows.router,
+    records.router, status.router,
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError, to_json
 from starlette.exceptions import HTTPException
 
 from zora_core.api.errors import InvalidJson, ValidationFailed, validation_failed
+from zora_core.models import NOT_BLANK as NOT_BLANK
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -55,9 +56,6 @@ def storable(value: dict[str, Any]) -> dict[str, Any]:
             return value
         level = below
     raise PydanticCustomError("value", f"must not be nested deeper than {MAX_DEPTH} levels")
-
-
-NOT_BLANK = r"[^\s\x1c-\x1f\x85]"  # as a JSON Schema's pattern says it
 
 
 def not_blank(value: Any) -> Any:

@@ -27,9 +27,9 @@ Tasks for six agents, their live status, and what they leave behind.
 
 Every request but `/api/status` needs `Authorization: Bearer` with an API key (`zora keys create`) or an HS256 token
 with the claims `tenant_id`, `user_id`, `role` and `exp`. The tenant comes from the credential. Roles, weakest first:
-viewer (reads), member (creates tasks and suggestions), brand_admin (decides, cancels, retries, pauses, sets policies),
-founder. A credential that an agent holds (`zora keys create --agent`, or a token with the claim `agent_id`) never
-decides, whatever its role.
+viewer (reads), member (creates tasks and suggestions), brand_admin (decides, cancels, retries, pauses, sets policies
+and schedules), founder. A credential that an agent holds (`zora keys create --agent`, or a token with the claim
+`agent_id`) never decides, whatever its role.
 
 Success is `{"data": …}`, a list also has `pagination`; failure is `{"error": {"code", "message", "details"}}`. Each
 answer has an `X-Request-ID`, the one that was sent or a new one, which the log has too.
@@ -46,6 +46,8 @@ TAGS = {
     "agents": "Who can be asked for what.",
     "suggestions": "What the agents propose, for people to decide.",
     "policies": "What needs no asking, and what does.",
+    "schedules": "Tasks that come round by themselves.",
+    "workflows": "Steps that hang together, and runs of them.",
     "pauses": "The switch that stops all claims and all effects.",
     "records": "What the agents leave behind: journal and memory.",
     "status": "Whether the server works, and how much.",
@@ -91,12 +93,18 @@ _DONE = {"200": "Done", "201": "Created"}
 _NEXT_PAGE = ("cursor", "$response.body#/pagination/next_cursor")
 _CREATED_ID = ("task_id", "$response.body#/data/id")
 _SUGGESTION_ID = ("suggestion_id", "$response.body#/data/id")
+_RUN_ID = ("run_id", "$response.body#/data/id")
+_SCHEDULE_ID = ("schedule_id", "$response.body#/data/id")
 _LINKS = {
     "create_task": dict.fromkeys(("get_task", "explain_task", "cancel_task"), _CREATED_ID),
     "cancel_task": {"retry_task": _CREATED_ID},
     "retry_task": {"cancel_task": _CREATED_ID},
     "create_suggestion": dict.fromkeys(("get_suggestion", "decide_suggestion"), _SUGGESTION_ID),
     "decide_suggestion": dict.fromkeys(("get_suggestion", "undo_suggestion"), _SUGGESTION_ID),
+    "create_schedule": dict.fromkeys(("get_schedule", "update_schedule", "run_schedule_now"), _SCHEDULE_ID),
+    "run_schedule_now": {"get_task": ("task_id", "$response.body#/data/last_task_id"), "delete_schedule": _SCHEDULE_ID},
+    "start_workflow_run": dict.fromkeys(("get_workflow_run", "cancel_workflow_run"), _RUN_ID),
+    "cancel_workflow_run": {"retry_workflow_run": _RUN_ID},
     "list_tasks": {"list_tasks": _NEXT_PAGE},
     "list_suggestions": {"list_suggestions": _NEXT_PAGE},
     "list_journal": {"list_journal": _NEXT_PAGE},
@@ -242,26 +250,38 @@ def _headers(*names: str) -> dict[str, Any]:
 
 def _describe_tasks(schemas: dict[str, Any], registry: Registry) -> dict[str, Any]:
     """`TaskCreate` as one of the task types, each with the schema of its payload; gives an example of each."""
-    general = schemas.pop("TaskCreate")
     types = list(registry)
     payloads = _payloads(schemas, types)
+    _by_type(schemas, "TaskCreate", "", types, payloads)
+    _by_type(schemas, "ScheduleCreate", "Schedule_", types, payloads)
+    return {
+        _name(task_type): {"summary": f"{task_type.agent_id.value} {task_type.name}", "value": example}
+        for task_type in types
+        if (example := _example_of(task_type)) is not None
+    }
+
+
+def _by_type(
+    schemas: dict[str, Any], model: str, prefix: str, types: list[TaskType], payloads: dict[type[BaseModel], str]
+) -> None:
+    """A body that has a task's type and payload, as one of a schema for each type."""
+    general = schemas.pop(model)
     names = {}
-    examples = {}
     for task_type in types:
-        name = f"{task_type.agent_id.value.title()}_{task_type.name}"
+        name = prefix + _name(task_type)
         names[task_type.name] = REF.format(model=name)
         schemas[name] = _task_of(task_type, general, payloads[task_type.payload])
-        example = _example_of(task_type)
-        if example is not None:
-            examples[name] = {"summary": schemas[name]["title"], "value": example}
-    schemas["TaskCreate"] = {
-        "title": "TaskCreate",
+    schemas[model] = {
+        "title": model,
         "description": general["description"],
         "oneOf": [{"$ref": ref} for ref in names.values()],
     }
     if len(names) == len(types):
-        schemas["TaskCreate"]["discriminator"] = {"propertyName": "task_type", "mapping": names}
-    return examples
+        schemas[model]["discriminator"] = {"propertyName": "task_type", "mapping": names}
+
+
+def _name(task_type: TaskType) -> str:
+    return f"{task_type.agent_id.value.title()}_{task_type.name}"
 
 
 def _payloads(schemas: dict[str, Any], types: list[TaskType]) -> dict[type[BaseModel], str]:

@@ -85,6 +85,17 @@ Moment = Annotated[AwareDatetime, Strict(False), BeforeValidator(_exact), AfterV
 _YEARS: JsonDict = {"pattern": r"^(19[7-9]\d|[2-8]\d{3}|9[0-8]\d{2}|99[0-8]\d|999[0-8])-"}  # as _in_utc
 
 
+def check_payload(registry: Registry, agent_id: str, task_type: str, payload: dict[str, Any], where: str = "") -> None:
+    """Raise `ValidationFailed` unless the task type exists and takes the payload; `where` begins the fields' names."""
+    try:
+        registry.find(agent_id, task_type).parse(payload)
+    except UnknownTaskType as error:
+        raise ValidationFailed(str(error), [{"field": f"{where}task_type", "message": str(error)}]) from error
+    except InvalidPayload as error:
+        details = [{"field": f"{where}payload.{p['field']}", "message": p["message"]} for p in error.problems]
+        raise ValidationFailed(str(error), details) from error
+
+
 class TaskCreate(Body):
     """A task to be created. `agent_id`, `task_type` and `title` are required; `payload` as the task type says."""
 
@@ -120,13 +131,7 @@ class TaskCreate(Body):
 
     def check(self, registry: Registry, where: str = "") -> dict[str, Any]:
         """As `create_agent_tasks` takes it; raises `ValidationFailed` unless the payload fits its task type."""
-        try:
-            registry.find(self.agent_id, self.task_type).parse(self.payload)
-        except UnknownTaskType as error:
-            raise ValidationFailed(str(error), [{"field": f"{where}task_type", "message": str(error)}]) from error
-        except InvalidPayload as error:
-            details = [{"field": f"{where}payload.{p['field']}", "message": p["message"]} for p in error.problems]
-            raise ValidationFailed(str(error), details) from error
+        check_payload(registry, self.agent_id, self.task_type, self.payload, where)
         # As JSON, because an enumeration's member takes ten times as long to write as its text.
         return self.model_dump(mode="json", exclude_none=True)
 

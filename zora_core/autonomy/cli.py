@@ -10,7 +10,20 @@ import sys
 import click
 
 from zora_core import __version__
-from zora_core.autonomy.commands import database, decisions, demo, journal, keys, queue, records, runtime, serve
+from zora_core.autonomy.commands import (
+    ask,
+    database,
+    decisions,
+    demo,
+    journal,
+    keys,
+    queue,
+    records,
+    runtime,
+    schedules,
+    serve,
+    workflows,
+)
 from zora_core.errors import ConfigurationError, InvalidPayload, UnknownTaskType, ZoraError
 from zora_core.logs import set_up_logging
 
@@ -44,7 +57,7 @@ def main(ctx: click.Context, tenant: str | None, verbose: bool) -> None:
     set_up_logging(tracebacks=verbose)
 
 
-for module in (demo, runtime, serve, queue, decisions, journal, records, keys, database):
+for module in (demo, ask, runtime, serve, queue, decisions, workflows, schedules, journal, records, keys, database):
     for command in module.COMMANDS:
         main.add_command(command)
 

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 from zora_core import __version__
+from zora_core.autonomy.schedules import examine_schedules
 from zora_core.database import schema
 from zora_core.database.connect import open_database
 from zora_core.database.postgres import Database
@@ -57,6 +58,8 @@ async def examine() -> list[Check]:
         before = datetime.now(UTC)
         health = await database.value("database_health", tenant_id=settings.tenant_id)
         checks += _figures(health, before, datetime.now(UTC))
+        server_time = datetime.fromisoformat(health["server_time"])
+        checks.append(Check("schedules", *await examine_schedules(database, settings.tenant_id, server_time)))
         checks.append(Check("journal", *await examine_journal(database, settings)))
         return [*checks, _disk(settings)] if settings.embedded else checks
     finally:

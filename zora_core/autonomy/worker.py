@@ -20,6 +20,7 @@ from uuid import UUID, uuid4
 from zora_core.agents.context import TaskContext
 from zora_core.autonomy.backoff import retrying
 from zora_core.autonomy.execute import Run, execute
+from zora_core.autonomy.schedules import attend_schedules
 from zora_core.autonomy.settler import Settler
 from zora_core.errors import DatabaseUnavailable
 from zora_core.journal.sealing import Sealer
@@ -291,12 +292,12 @@ class Worker:
             await asyncio.sleep(min(UPKEEP_SECONDS, max(next_due, 0.05)))
 
     async def _upkeep_once(self) -> float:
-        """What any worker does for all: make due tasks claimable, take back expired leases, attend to suggestions.
+        """What any worker does for all; returns in how many seconds the next task or schedule falls due.
 
-        And let tasks fail that are past their deadline, and cancel those that nobody waits for any more.
-
-        Returns in how many seconds the next task falls due.
+        Schedules are carried out; due tasks are made claimable; expired leases are taken back; tasks past their
+        deadline fail; tasks that nobody waits for any more are cancelled; suggestions are attended to.
         """
+        next_fire_time = await retrying(self._database, lambda: attend_schedules(self._database))
         (promotion,) = await retrying(self._database, lambda: self._database.call("promote_agent_tasks"))
         rescued = await retrying(
             self._database, lambda: self._database.call("rescue_agent_tasks", max_lost=MAX_LOST_LEASES)
@@ -310,8 +311,10 @@ class Worker:
             logger.warning("took task %s back from a worker that vanished; it is %s now", row["id"], row["status"])
         if promotion["promoted"] or rescued:
             self._wake.set()
-        next_due = 0 if expired == EXPIRED_AT_ONCE else promotion["next_due_seconds"]
-        return UPKEEP_SECONDS if next_due is None else float(next_due)
+        if expired == EXPIRED_AT_ONCE:
+            return 0.0
+        due = [seconds for seconds in (promotion["next_due_seconds"], next_fire_time) if seconds is not None]
+        return min(due, default=UPKEEP_SECONDS)
 
     async def _attend(self) -> None:
         """Apply what a policy approved, or people during a pause; let pass what nobody decided in time."""

@@ -162,6 +162,14 @@ create or replace function list_workflow_runs(
     order by r.id desc
 $$;
 
+-- How many runs there are.
+create or replace function count_workflow_runs(
+    p_tenant_id uuid, p_workflow text default null
+) returns bigint language sql stable as $$
+    select count(*) from workflow_runs as r
+    where r.tenant_id = p_tenant_id and (p_workflow is null or r.workflow = p_workflow)
+$$;
+
 -- One run by its id or the end of it, or PT404; PT409 when several fit.
 create or replace function find_workflow_run(p_tenant_id uuid, p_id text) returns uuid language plpgsql stable as $$
 declare
