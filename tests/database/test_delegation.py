@@ -594,3 +594,21 @@ async def test_a_person_can_be_asked_whether_a_child_may_run_once_what_it_depend
     await end(zora, below["x"])
     assert await state(zora, ids["b"]) == "pending", "it is not asked about again when it is resumed"
     assert task_id
+
+
+async def test_the_apis_role_shows_cancels_and_retries_whole_trees(zora: Zora) -> None:
+    task_id, ids = await parent(zora, child("a"), child("b", "a"))
+    (claimed,) = await claim(zora)
+    await save(zora, claimed, "fetch", 1)
+    below = await delegate(zora, claimed, child("x"))
+    api = await zora.database.restricted()
+    try:
+        rows = await api.call("list_agent_task_tree", tenant_id=zora.tenant_id, id=below["x"])
+        assert [row["id"] for row in rows] == [task_id, ids["a"], ids["b"], below["x"]]
+        assert await api.call("list_agent_task_tree", tenant_id=uuid4(), id=below["x"]) == []
+        await api.call("cancel_agent_task", tenant_id=zora.tenant_id, id=task_id)
+        assert {await state(zora, one) for one in (task_id, *ids.values(), *below.values())} == {"failed/cancelled"}
+        await api.call("retry_agent_task", tenant_id=zora.tenant_id, id=task_id)
+        assert await state(zora, task_id) == "pending"
+    finally:
+        await api.close()
