@@ -121,6 +121,12 @@ def upstream(step: Step) -> list[str]:
     return [edge if isinstance(edge, str) else edge.key for edge in step.depends_on]
 
 
+def result_of(steps: list[dict[str, Any]]) -> dict[str, str | None]:
+    """What a run came to: the summaries of the steps that no other waits for, by their keys."""
+    waited_for = {name for step in steps for name in step["depends_on"]}
+    return {step["step"]: step["result_summary"] for step in steps if step["step"] not in waited_for}
+
+
 def parse(definition: Any) -> Workflow:
     """A definition, from what YAML or JSON held; raises `InvalidInput` naming the field that is wrong."""
     try:

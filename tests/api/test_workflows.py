@@ -41,7 +41,7 @@ async def test_a_workflow_is_saved_run_watched_cancelled_and_retried(zora: Zora,
     assert (await founder.post(f"{RUNS}/{run['id']}/retry")).json()["data"]["status"] == "running"
     await zora.run_once()
     done = (await founder.get(f"{RUNS}/{run['id']}")).json()["data"]
-    assert (done["status"], done["ended"]) == ("completed", 2)
+    assert (done["status"], done["ended"], list(done["result"])) == ("completed", 2, ["tidy"])
     envelope(await founder.post(f"{RUNS}/{run['id']}/retry"), 409, "INVALID_STATE")
     page = (await founder.get(f"{RUNS}?workflow=mine&limit=1")).json()
     assert ([r["id"] for r in page["data"]], page["pagination"]["total"]) == ([run["id"]], 1)

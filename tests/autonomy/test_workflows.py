@@ -136,6 +136,25 @@ async def test_a_run_that_failed_runs_again_from_where_it_failed(zora: Zora) -> 
         await zora.database.value("retry_workflow_run", tenant_id=zora.tenant_id, id=run)
 
 
+async def test_what_was_skipped_runs_when_the_run_is_tried_again(zora: Zora) -> None:
+    made = workflow(
+        {"key": "a", "payload": {"word": "no"}},
+        {"key": "b", "depends_on": [{"key": "a", "on_failure": "skip"}]},
+        {"key": "c", "depends_on": ["b"]},
+    )
+    run = await start(zora, made)
+    await zora.run_once(Speaker())
+    found = await steps(zora, run)
+    assert {step: row["status"] for step, row in found.items()} == {"a": "failed", "b": "completed", "c": "completed"}
+    assert found["b"]["result_summary"].startswith("not run, because task")
+    await zora.sql("""update agent_tasks set payload = '{"word": "well"}' where workflow_step = 'a'""")
+    assert await zora.database.value("retry_workflow_run", tenant_id=zora.tenant_id, id=run) == 1
+    assert await shown(zora, run) == {"a": "pending", "b": "pending/dependencies", "c": "completed"}
+    await zora.run_once(Speaker())
+    assert (await steps(zora, run))["b"]["result_summary"] == "yes"
+    assert (await state(zora, run))["status"] == "completed"
+
+
 async def test_cancelling_a_run_ends_all_of_it(zora: Zora) -> None:
     run = await start(zora, workflow({"key": "a"}, {"key": "b"}, {"key": "c", "depends_on": ["a"]}))
     await claim(zora)

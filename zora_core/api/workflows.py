@@ -24,7 +24,7 @@ from zora_core.api.bodies import (
 from zora_core.api.records import shown
 from zora_core.errors import NotFound
 from zora_core.models import Role
-from zora_core.workflows import Workflow, choose, parse, shipped
+from zora_core.workflows import Workflow, choose, parse, result_of, shipped
 
 router = APIRouter(prefix="/api", tags=["workflows"], dependencies=[known_parameters])
 
@@ -123,6 +123,7 @@ class RunRecord(BaseModel):
 class RunDetail(RunRecord):
     """A run with its steps."""
 
+    result: dict[str, str | None] = Field(description="The summaries of the steps that no other waits for, by key.")
     steps: list[StepRecord] = Field(description="Its steps, in their order.")
 
 
@@ -258,4 +259,5 @@ async def _detail(caller: Caller, run_id: UUID) -> dict[str, Any]:
     )
     if not rows:
         raise NotFound(f"no workflow run {run_id}")
-    return {**shown(RunRecord, rows)[0], "steps": [{**s, "id": str(s["id"])} for s in steps]}
+    shown_steps = [{**step, "id": str(step["id"])} for step in steps]
+    return {**shown(RunRecord, rows)[0], "result": result_of(steps), "steps": shown_steps}

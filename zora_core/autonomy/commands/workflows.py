@@ -174,7 +174,9 @@ def status(run_id: str, as_json: bool) -> None:
 
     row, tasks = run(read())
     if as_json:
-        print_json({**row, "steps": tasks})
+        from zora_core.workflows import result_of
+
+        print_json({**row, "result": result_of(tasks), "steps": tasks})
         return
     from zora_core.autonomy.commands.render_workflows import print_run
 

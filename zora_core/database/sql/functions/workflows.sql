@@ -236,25 +236,35 @@ begin
 end
 $$;
 
--- Put back into the queue what failed in a run, and what hung on it; what was completed stays. PT409 when nothing failed
--- that may run again: what a person rejected does not.
+-- Put back into the queue what failed in a run, and what hung on it: what failed with it, or was skipped because of it.
+-- What was run and completed stays. PT409 when nothing failed that may run again: what a person rejected does not.
 create or replace function retry_workflow_run(
     p_tenant_id uuid, p_id uuid, p_user_id uuid default null
 ) returns integer language plpgsql as $$
 declare
     v_id uuid;
+    v_status text;
     v_retried integer := 0;
 begin
     update workflow_runs as r set finished_at = null where r.tenant_id = p_tenant_id and r.id = p_id;
-    for v_id in
-        select t.id from agent_tasks as t
-        where t.tenant_id = p_tenant_id and t.workflow_run_id = p_id and t.status::text = 'failed'
-            and t.failure_kind <> 'rejected'
+    for v_id, v_status in
+        select t.id, t.status::text from agent_tasks as t
+        where t.tenant_id = p_tenant_id and t.workflow_run_id = p_id and (
+            t.status::text = 'failed' and t.failure_kind <> 'rejected'
+            or t.status::text = 'completed' and t.started_at is null  -- skipped: it never ran
+        )
         order by t.id  -- earlier ones first: those that wait for them then wait
         for update
     loop
-        perform from retry_agent_task(p_tenant_id, v_id, p_user_id);
-        v_retried := v_retried + 1;
+        if v_status = 'failed' then
+            perform from retry_agent_task(p_tenant_id, v_id, p_user_id);
+            v_retried := v_retried + 1;
+        elsif count_dependencies(p_tenant_id, v_id) > 0 then
+            update agent_tasks as t
+            set status = 'pending', waiting_for = 'dependencies', result_summary = null, completed_at = null,
+                dependencies_left = count_dependencies(p_tenant_id, v_id), updated_at = zora_now()
+            where t.tenant_id = p_tenant_id and t.id = v_id;
+        end if;
     end loop;
     if v_retried = 0 then
         raise exception 'nothing failed in run % that may run again', p_id using errcode = 'PT409';
