@@ -15,10 +15,11 @@ $$;
 -- Create a graph of tasks: as create_agent_tasks() takes them, each with a key, and depends_on, an array of the keys that
 -- it waits for or of objects {"key", "on_failure"}; with ask_first a person is asked when nothing else holds it back. A task
 -- stands after those that it depends on, which rules out cycles; zora_core.graph puts them in such an order, or names the
--- cycle. With p_parent_id they are its children. Returns the tasks' ids by their keys.
+-- cycle. With p_parent_id they are its children. Returns the tasks' ids by their keys. Without sequential scans: edges that
+-- were just made are not in the statistics.
 create or replace function create_agent_task_graph(
     p_tenant_id uuid, p_tasks jsonb, p_created_by uuid default null, p_parent_id uuid default null
-) returns table (key text, id uuid, waiting_for text) language plpgsql as $$
+) returns table (key text, id uuid, waiting_for text) language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
     v_problem text;
