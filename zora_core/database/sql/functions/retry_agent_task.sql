@@ -1,6 +1,6 @@
 -- Put a failed task back into the queue with all its attempts, to be done anew: without its saved steps, and without the
--- children that it had. A child can be retried while its parent waits for it. A task that a person rejected stays rejected; one that
--- needs approval and was cancelled before it had it waits for it again.
+-- children that it had. A child can be retried while its parent waits for it. A task that a person rejected stays
+-- rejected; one that needs approval and was cancelled before it had it waits for it again.
 create or replace function retry_agent_task(
     p_tenant_id uuid, p_id uuid, p_user_id uuid default null
 ) returns setof agent_tasks language plpgsql as $$
@@ -55,7 +55,9 @@ begin
     from agent_task_dependencies as d
     where d.tenant_id = p_tenant_id and d.depends_on = p_id and d.on_failure = 'continue' and t.id = d.task_id
         and t.tenant_id = p_tenant_id and t.status::text = 'pending' and d.round in (0, t.round)
-        and coalesce(t.waiting_for, 'dependencies') in ('approval', case d.round when 0 then 'dependencies' else 'children' end);
+        and coalesce(t.waiting_for, 'dependencies') in (
+            'approval', case d.round when 0 then 'dependencies' else 'children' end
+        );
 
     insert into journal_entries (
         tenant_id, category, event_type, title, body, details, author, task_id, related_entity_ids, created_at
