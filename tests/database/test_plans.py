@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -214,6 +215,49 @@ async def test_a_page_of_a_list_costs_the_same_in_a_crowd_wherever_it_begins(cro
             assert crowd < 1000, (function, more)
             assert crowd < 4 * few + 200, "twenty times as many tasks, and at most other pages of the index"
     finally:
+        await connection.close()
+
+
+# What no index knows is looked for in at most 20,000 tasks: a row each, on some page, and the entries of the index.
+LOOKED_THROUGH = 22_000
+
+
+@pytest.mark.parametrize("wanted", FILTERS)
+async def test_a_page_of_what_is_found_costs_the_same_in_a_crowd(crowded: str, wanted: str) -> None:
+    connection = await asyncpg.connect(crowded, server_settings={"role": API_ROLE})
+    try:
+        before = await connection.fetchval("select least_id_after(now() - interval '30 minutes')")
+        for more in ({}, {"limit": 7}, {"before_id": before}):
+            crowd, few = [
+                await buffers_read(connection, tenant_id, "find_agent_tasks", **FILTERS[wanted], **more)
+                for tenant_id in (DEFAULT_TENANT_ID, SMALL_TENANT_ID)
+            ]
+            assert crowd < 1500, more
+            assert crowd < 4 * few + 200
+        for rare in ({"text": "nowhere"}, {"waiting_for": "budget"}, {"since": datetime(2999, 1, 1, tzinfo=UTC)}):
+            assert await buffers_read(connection, DEFAULT_TENANT_ID, "find_agent_tasks", **FILTERS[wanted], **rare) < (
+                LOOKED_THROUGH
+            )
+    finally:
+        await connection.close()
+
+
+async def test_a_page_that_is_open_and_the_figures_read_as_much_whatever_the_history(crowded: str) -> None:
+    connection = await asyncpg.connect(crowded, server_settings={"role": API_ROLE})
+    owner = await asyncpg.connect(crowded)
+    try:
+        watched = [row["id"] for row in await owner.fetch("select id from agent_tasks order by id limit 20")]
+        for function, arguments, bound in (
+            ("agent_board", {"watched": watched}, 1500),
+            ("list_open_suggestions", {}, 100),
+            ("list_workers", {}, 500),
+            ("list_related_tasks", {"id": watched[0]}, 100),
+            ("agent_figures", {}, 20_000),
+        ):
+            crowd = await buffers_read(connection, DEFAULT_TENANT_ID, function, **arguments)
+            assert 0 < crowd < bound, function
+    finally:
+        await owner.close()
         await connection.close()
 
 

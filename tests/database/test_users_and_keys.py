@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import START, Zora
 from zora_core.api.keys import NewKey, new_key
-from zora_core.errors import ConfigurationError, DataRejected, InvalidInput, InvalidState, NotFound
+from zora_core.errors import DataRejected, InvalidInput, InvalidState, NotFound
 
 Row = dict[str, Any]
 
@@ -75,8 +75,10 @@ async def test_a_working_key_tells_whom_it_stands_for(zora: Zora) -> None:
         {
             "prefix": new.prefix,
             "hash": new.hash,
+            "kind": "key",
             "tenant_id": zora.tenant_id,
             "user_id": owner["id"],
+            "email": "ada@example.org",
             "role": "brand_admin",
             "agent_id": None,
         }
@@ -169,7 +171,7 @@ async def test_another_tenant_cannot_see_or_revoke_a_key(zora: Zora) -> None:
 
 async def test_a_key_cannot_stand_for_another_tenants_user(zora: Zora) -> None:
     (stranger,) = await zora.call("ensure_user", tenant_id=await another_tenant(zora), email="eve@example.org")
-    with pytest.raises(DataRejected):
+    with pytest.raises(NotFound):
         await create(zora, owner=stranger)
     assert await zora.sql("select from api_keys") == []
 
@@ -274,32 +276,120 @@ async def test_the_first_founder_is_the_tenants_founder(zora: Zora) -> None:
     assert other["email"] == "founder@localhost"
 
 
-async def test_the_apis_role_asks_whether_a_key_works_and_sees_no_key(zora: Zora) -> None:
+async def test_the_apis_role_manages_the_keys_of_its_tenant_and_sees_no_others(zora: Zora) -> None:
     new, _ = await create(zora)
+    other = await another_tenant(zora)
     api = await zora.database.restricted()
     try:
         (row,) = await api.call("working_api_keys", prefixes=[new.prefix])
         assert (row["hash"], row["tenant_id"]) == (new.hash, zora.tenant_id)
-        await revoke(zora, new.prefix)
+        (listed,) = await api.call("list_api_keys", tenant_id=zora.tenant_id)
+        assert listed["prefix"] == new.prefix
+        assert await api.call("list_api_keys", tenant_id=other) == []
+        with pytest.raises(NotFound):
+            await api.call("revoke_api_key", tenant_id=other, key=new.prefix)
+        await api.call("revoke_api_key", tenant_id=zora.tenant_id, key=new.prefix)
         assert await api.call("working_api_keys", prefixes=[new.prefix]) == []
-        for function, arguments in (
-            ("list_api_keys", {}),
-            ("revoke_api_key", {"key": new.prefix}),
-            ("ensure_user", {"email": "eve@example.org", "role": "founder"}),
-        ):
-            with pytest.raises(ConfigurationError, match="permission denied"):
-                await api.call(function, tenant_id=zora.tenant_id, **arguments)
     finally:
         await api.close()
     connection = await asyncpg.connect(zora.url)
     try:
         await connection.execute("set role zora_api")
-        await connection.execute("select set_config('zora.tenant_id', $1, false)", str(zora.tenant_id))
-        for statement in ("select * from api_keys", "update api_keys set revoked_at = null", "delete from api_keys"):
-            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied for table api_keys"):
+        await connection.execute("select set_config('zora.tenant_id', $1, false)", str(other))
+        assert await connection.fetch("select from api_keys") == []
+        assert await connection.execute("update api_keys set revoked_at = null") == "UPDATE 0"
+        for statement in ("delete from api_keys", "update api_keys set user_id = null", "update users set email = ''"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute(statement)
     finally:
         await connection.close()
+
+
+async def test_a_link_begins_one_session_and_no_more(zora: Zora) -> None:
+    (user,) = await zora.call("ensure_user", tenant_id=zora.tenant_id, email="ada@example.org", role="brand_admin")
+    link = new_key()
+    await zora.call(
+        "create_sign_in_link",
+        tenant_id=zora.tenant_id, user_id=user["id"], prefix=link.prefix, hash=link.hash, seconds=600,
+    )  # fmt: skip
+    assert await working(zora, link) == [], "a link opens nothing but a session"
+    (row,) = await zora.call("working_api_keys", prefixes=[link.prefix], links=True)
+    assert (row["kind"], row["email"], row["role"]) == ("link", "ada@example.org", "brand_admin")
+    sessions = [new_key() for _ in range(4)]
+    answers = await asyncio.gather(*(start(zora, link, session) for session in sessions), return_exceptions=True)
+    assert len([answer for answer in answers if isinstance(answer, InvalidState)]) == 3
+    (row,) = await working(zora, *sessions)
+    assert (row["kind"], row["user_id"]) == ("session", user["id"])
+    events = [r["event_type"] for r in await zora.call("list_journal_entries", tenant_id=zora.tenant_id)]
+    assert sorted(events[:2]) == ["sign_in_link_created", "user_signed_in"]
+
+
+async def test_a_link_that_nobody_used_in_time_begins_nothing(zora: Zora) -> None:
+    (user,) = await zora.call("ensure_founder", tenant_id=zora.tenant_id)
+    link = new_key()
+    arguments = {"tenant_id": zora.tenant_id, "user_id": user["id"], "prefix": link.prefix, "hash": link.hash}
+    for seconds in (59, 604_801):
+        with pytest.raises(InvalidInput, match="a minute to a week"):
+            await zora.call("create_sign_in_link", **arguments, seconds=seconds)
+    await zora.call("create_sign_in_link", **arguments, seconds=60)
+    await zora.advance(seconds=60)
+    assert await zora.call("working_api_keys", prefixes=[link.prefix], links=True) == []
+    with pytest.raises(InvalidState):
+        await start(zora, link, new_key())
+
+
+async def test_a_session_ends_with_the_key_it_began_with(zora: Zora) -> None:
+    key, _ = await create(zora)
+    session, second = new_key(), new_key()
+    await start(zora, key, session)
+    await start(zora, key, second)
+    assert len(await working(zora, session, second)) == 2
+    with pytest.raises(InvalidState):
+        await start(zora, session, new_key())
+    await revoke(zora, session.prefix)
+    assert [row["prefix"] for row in await working(zora, session, second)] == [second.prefix]
+    await revoke(zora, key.prefix)
+    assert await working(zora, session, second) == []
+    listed = await zora.call("list_api_keys", tenant_id=zora.tenant_id, kind="session")
+    assert {row["state"] for row in listed} == {"revoked"}
+
+
+async def test_sessions_end_after_their_time(zora: Zora) -> None:
+    key, _ = await create(zora)
+    session = new_key()
+    await start(zora, key, session, seconds=600)
+    assert len(await working(zora, session)) == 1
+    await zora.advance(seconds=600)
+    assert await working(zora, session) == []
+
+
+async def test_roles_change_and_one_founder_stays(zora: Zora) -> None:
+    (founder,) = await zora.call("ensure_founder", tenant_id=zora.tenant_id)
+    (ada,) = await zora.call("ensure_user", tenant_id=zora.tenant_id, email="ada@example.org")
+
+    async def become(user: dict[str, Any], role: str) -> str:
+        (row,) = await zora.call(
+            "set_user_role", tenant_id=zora.tenant_id, id=user["id"], role=role, user_id=founder["id"]
+        )
+        return str(row["role"])
+
+    with pytest.raises(InvalidState, match="the only founder"):
+        await become(founder, "viewer")
+    with pytest.raises(InvalidInput, match="unknown role 'king'"):
+        await become(ada, "king")
+    assert await become(ada, "founder") == "founder"
+    answers = await asyncio.gather(become(founder, "member"), become(ada, "member"), return_exceptions=True)
+    assert sorted(type(answer).__name__ for answer in answers) == ["InvalidState", "str"], "both at once left nobody"
+    entries = await zora.call("list_journal_entries", tenant_id=zora.tenant_id, category="config_change")
+    assert [e["details"]["after"] for e in entries if e["event_type"] == "user_role_changed"] == ["member", "founder"]
+    assert entries[-1]["author"] == founder["email"]
+
+
+async def start(zora: Zora, made_with: NewKey, session: NewKey, seconds: int = 3600) -> list[dict[str, Any]]:
+    return await zora.call(
+        "start_session",
+        tenant_id=zora.tenant_id, made_with=made_with.prefix, prefix=session.prefix, hash=session.hash, seconds=seconds,
+    )  # fmt: skip
 
 
 async def test_the_apis_role_can_tell_whether_a_tenant_exists(zora: Zora) -> None:

@@ -44,6 +44,9 @@ begin
         agent_task_dependencies, agent_task_steps, workflows, workflow_runs
     to zora_api;
     grant insert, update on agent_tasks, agent_suggestions to zora_api;
+    grant insert on users, api_keys to zora_api;
+    grant update (role) on users to zora_api;
+    grant select, update (revoked_at) on api_keys to zora_api;
     grant insert on journal_entries, memory_events to zora_api;
     grant insert on agent_task_dependencies to zora_api;
     grant delete on agent_task_steps to zora_api;
@@ -59,7 +62,7 @@ begin
         'users', 'agent_tasks', 'journal_entries', 'journal_blocks', 'memory_events', 'agent_suggestions',
         'climate_profiles', 'climate_missions', 'frontend_configs', 'agent_task_watchers', 'agent_task_policies',
         'agent_pauses', 'autonomy_schedules', 'agent_task_dependencies', 'agent_task_steps', 'workflows',
-        'workflow_runs'
+        'workflow_runs', 'api_keys'
     ] loop
         if not exists (select from pg_policy where polrelid = v_table::regclass and polname = 'zora_api_tenant') then
             execute format(
