@@ -26,10 +26,10 @@ from tests.conftest import Zora
 from zora_core.api import access
 from zora_core.api.access import Credentials
 from zora_core.api.app import ROUTERS, create_app, routes
-from zora_core.api.errors import RateLimited, Unauthorized
+from zora_core.api.errors import RateLimited
 from zora_core.api.keys import new_key
 from zora_core.api.limits import RateLimiter
-from zora_core.api.server import api_for, check_binding, start_link
+from zora_core.api.server import api_for, check_binding
 from zora_core.api.state import Api
 from zora_core.effects import effect_of
 from zora_core.errors import ConfigurationError
@@ -713,35 +713,6 @@ async def test_a_secret_that_can_be_guessed_is_refused_and_not_shown(zora: Zora)
         async with api_for(zora.database, replace(zora.settings, jwt_secret="x" * 31), requests_per_minute=0):
             pass
     assert "x" * 40 not in repr(replace(zora.settings, jwt_secret="x" * 40))
-
-
-# --- the start link
-
-
-async def test_the_start_links_token_works_until_its_process_ends_and_is_never_logged(
-    zora: Zora, api: Api, callers: Callers, log: Log
-) -> None:
-    log.set_up()
-    link = await start_link(zora.database, api, zora.settings, "http://127.0.0.1:8000")
-    page, _, token = link.partition("#token=")
-    assert page == "http://127.0.0.1:8000/docs"
-    assert len(token) >= 43
-    client = callers.with_token(token)
-    created = await client.post("/api/agents/tasks", json=task())
-    assert created.status_code == 201
-    (founder,) = await zora.sql(
-        "select id, role from users where id = $1", UUID(created.json()["data"]["created_by_user_id"])
-    )
-    assert founder["role"] == "founder"
-    envelope(await callers.with_token(token + "A").get("/api/agents"), 401, "UNAUTHORIZED", "another token")
-    with pytest.raises(Unauthorized):
-        await Credentials(api.database).check(token)
-    said = log.getvalue()
-    assert "POST /api/agents/tasks 201" in said
-    assert " ms link:founder@localhost\n" in said
-    assert token not in said
-    stored = str(await everything_stored(zora))
-    assert token not in stored
 
 
 # --- WebSocket

@@ -51,16 +51,27 @@ class Serving:
 
     @property
     def url(self) -> str:
-        return next((line.split()[4].rstrip(",") for line in self.said if line.startswith("The API is at ")), "")
+        found = (line.split()[5] for line in self.said if line.startswith("The admin pages are at "))
+        return next(found, "").removesuffix("/admin,")
 
     @property
     def link(self) -> str:
-        (line,) = [line for line in self.said if "/docs#token=" in line]
+        (line,) = [line for line in self.said if "/admin/sign-in?link=" in line]
         return line.strip()
+
+    async def sign_in(self) -> None:
+        """Use the link: the session is a credential like any other."""
+        assert self.link.startswith(f"{self.url}/admin/sign-in?link=")
+        async with httpx.AsyncClient(base_url=self.url, trust_env=False) as http:
+            link = self.link.partition("link=")[2]
+            answer = await http.post("/admin/sign-in", data={"link": link}, headers={"Origin": self.url})
+            assert answer.status_code == 303
+            self._token = http.cookies["zora_session"]
 
     @property
     def token(self) -> str:
-        return self._token or self.link.partition("#token=")[2]
+        assert self._token is not None, "sign in first"
+        return self._token
 
     def http(self, token: str | None = None) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {token or self.token}"}
@@ -94,6 +105,8 @@ async def serving(env: dict[str, str], *arguments: str, token: str | None = None
         assert made.process.returncode is None, made.said
         async with made.http("none") as http:
             assert (await http.get("/api/status")).status_code == 200
+        if token is None:
+            await made.sign_in()
         yield made
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -181,7 +194,9 @@ async def test_a_task_of_another_process_is_seen_from_pending_to_completed(home:
         assert await first.ended() == 0
         assert not [line for line in first.said if line.startswith(("ERROR", "Traceback", "Exception"))]
     async with serving(home, "--no-worker") as second, second.http(first.token) as http:
-        assert (await http.get("/api/agents/tasks")).status_code == 401, "the link ended with its process"
+        assert (await http.get("/api/agents/tasks")).status_code == 200, "a session outlives the process it began with"
+        again = {"link": first.link.partition("link=")[2]}
+        assert (await http.post("/admin/sign-in", data=again, headers={"Origin": second.url})).status_code == 401
 
 
 async def test_clients_stay_while_the_database_is_killed_and_started_again(home: dict[str, str]) -> None:

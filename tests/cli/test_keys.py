@@ -129,9 +129,24 @@ def test_a_key_stays_on_one_line_and_every_key_is_found_in_the_list(zora: Zora, 
         assert part in listed
 
 
+def test_a_link_to_sign_in_with_is_made_for_a_user(zora: Zora) -> None:
+    said = zora("keys", "link", "--user", "Bea@example.org", "--role", "brand_admin", "--url", "https://zora.example/")
+    assert said.startswith("bea@example.org (brand_admin) signs in with it once, within 60 minutes:\n")
+    link = said.split()[-1]
+    assert link.startswith("https://zora.example/admin/sign-in?link=zora_")
+    assert parse_key(link.partition("link=")[2]) is not None
+    assert "link" not in zora("keys", "list"), "a link is no key"
+    made = zora.json("keys", "link", "--minutes", "5")
+    assert (made["role"], made["minutes"]) == ("founder", 5)
+    assert "must begin with http" in zora("keys", "link", "--url", "zora.example", status=2)
+    assert "--role is a user's" in zora("keys", "link", "--role", "viewer", status=2)
+    assert link.partition("link=")[2] not in zora("journal", "--json")
+
+
 def test_a_name_cannot_change_the_terminal(zora: Zora) -> None:
     assert "printable" in zora("keys", "create", "\x1b[2Jx", status=2)
-    sql(zora, "update api_keys set name = E'\\x1b[2Jx [red]' where name = 'ci'")
+    zora("keys", "create", "terminal")
+    sql(zora, "update api_keys set name = E'\\x1b[2Jx [red]' where name = 'terminal'")
     listed = zora("keys", "list")
     assert "\x1b" not in listed
     assert "[red]" in listed

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import START, Zora
 from zora_core.api.keys import NewKey, new_key
-from zora_core.errors import DataRejected, InvalidInput, InvalidState, NotFound
+from zora_core.errors import InvalidInput, InvalidState, NotFound
 
 Row = dict[str, Any]
 

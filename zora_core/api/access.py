@@ -38,7 +38,7 @@ class Principal:
 
     `label` names the credential in logs and for rate limits: a key's prefix, or `user:` and an id. `expires_at` is when
     a token expires, in Unix time; None for a key, whose time the database watches. `agent_id` is the agent that holds
-    the credential; None for people and their programs.
+    the credential; None for people and their programs. `email` is the user's, when the database knows them.
     """
 
     tenant_id: UUID
@@ -47,6 +47,7 @@ class Principal:
     label: str
     expires_at: float | None = None
     agent_id: str | None = None
+    email: str | None = None
 
 
 class Credentials:
@@ -62,11 +63,6 @@ class Credentials:
         self._database = database
         self._jwt_secret = jwt_secret
         self._good: dict[bytes, tuple[Principal, float]] = {}
-        self._admitted: dict[bytes, Principal] = {}
-
-    def admit(self, token: str, principal: Principal) -> None:
-        """Take `token` for as long as this process lives."""
-        self._admitted[_digest(token)] = principal
 
     async def check(self, token: str) -> Principal:
         """Whom `token` stands for. Raises `Unauthorized`, which says no more than its holder knows."""
@@ -77,9 +73,6 @@ class Credentials:
                 return known[0]
             raise Unauthorized("the credential has expired")
         self._good.pop(digest, None)
-        for admitted, principal in self._admitted.items():
-            if hmac.compare_digest(admitted, digest):
-                return principal
         key = parse_key(token)
         principal = await (self._key(*key) if key else self._token(token))
         if len(self._good) >= MAX_REMEMBERED:
@@ -96,8 +89,19 @@ class Credentials:
         roles = {row["prefix"]: row["role"] for row in rows}
         return {p for p in current if not p.label.startswith("zora_") or roles.get(p.label) == p.role}
 
-    async def _key(self, prefix: str, digest: bytes) -> Principal:
-        rows = await self._database.call("working_api_keys", prefixes=[prefix])
+    async def check_to_sign_in(self, token: str) -> Principal:
+        """Whom an API key or a one-time link stands for; raises `Unauthorized` for anything else."""
+        key = parse_key(token)
+        if key is None:
+            raise Unauthorized("this is neither an API key nor a sign-in link")
+        return await self._key(*key, links=True)
+
+    def forget(self, token: str) -> None:
+        """Look a credential up again the next time: it was revoked just now."""
+        self._good.pop(_digest(token), None)
+
+    async def _key(self, prefix: str, digest: bytes, *, links: bool = False) -> Principal:
+        rows = await self._database.call("working_api_keys", prefixes=[prefix], links=links)
         row = rows[0] if rows else None
         if not hmac.compare_digest(row["hash"] if row else bytes(32), digest) or row is None:
             raise Unauthorized("the API key is unknown, revoked or expired")
@@ -107,6 +111,7 @@ class Credentials:
             role=Role(row["role"]),
             label=prefix,
             agent_id=row["agent_id"],
+            email=row["email"],
         )
 
     async def _token(self, token: str) -> Principal:
@@ -147,7 +152,8 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
     if agent_id is not None and agent_id not in list(AgentId):
         raise _InvalidClaim(f"agent_id must be one of {', '.join(AgentId)}")
     return Principal(
-        **ids,
+        ids["tenant_id"],
+        ids["user_id"],
         role=Role(claims["role"]),
         label=f"user:{ids['user_id']}",
         expires_at=float(int(claims["exp"])),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
+from zora_core.admin.app import admin_app
 from zora_core.api import (
     agents,
     commands,
@@ -44,6 +45,7 @@ def create_app(api: Api) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     app.include_router(docs.router)
+    app.mount("/admin", admin_app(api))
     errors.install(app)
     openapi.install(app, routes(), api.registry)
     app.add_middleware(RequestMiddleware, metrics=app.state.metrics)

@@ -12,7 +12,6 @@ from zora_core.api.middleware import CONTENT_POLICY
 
 router = APIRouter(include_in_schema=False)
 
-# The reader of the document, with the credential of a start link, which is in the fragment and so never sent anywhere.
 _DOCS = """<!doctype html>
 <html lang="en">
 <head>
@@ -30,15 +29,7 @@ _DOCS = """<!doctype html>
 </body>
 </html>
 """
-_START = """const token = new URLSearchParams(location.hash.slice(1)).get("token");
-if (token) history.replaceState(null, "", location.pathname);
-const reader = SwaggerUIBundle({
-  url: "/openapi.json",
-  dom_id: "#reader",
-  docExpansion: "list",
-  validatorUrl: null,
-  onComplete: () => { if (token) reader.preauthorizeApiKey("bearer", token); },
-});
+_START = """SwaggerUIBundle({ url: "/openapi.json", dom_id: "#reader", docExpansion: "list", validatorUrl: null });
 """
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -51,10 +42,11 @@ _ASSETS = {
 }
 
 
+@router.get("/admin")
 @router.get("/")
 async def start() -> Response:
-    """There is nothing to see yet but the description."""
-    return RedirectResponse("/docs")
+    """The pages for people."""
+    return RedirectResponse("/admin/")
 
 
 @router.get("/docs")

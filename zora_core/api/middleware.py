@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from starlette.requests import ClientDisconnect
 
+from zora_core.admin.rendering import internal_error_page
 from zora_core.api.errors import internal_error
 from zora_core.logs import request_id
 
@@ -82,7 +83,8 @@ class RequestMiddleware:
         except Exception:
             logger.exception("%s %s failed", scope.get("method", "WS"), scope["path"])
             if scope["type"] == "http" and status is None:
-                await internal_error()(scope, receive, send_with_headers)
+                is_page = scope["path"].startswith("/admin")
+                await (internal_error_page if is_page else internal_error)()(scope, receive, send_with_headers)
             elif scope["type"] == "http":
                 raise  # half an answer is out: the connection must break, or the client takes it for a whole one
         finally:

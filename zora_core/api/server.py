@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
-import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,16 +14,18 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from zora_core.agents.builtin import registry
-from zora_core.api.access import Credentials, Principal
+from zora_core.api.access import Credentials
 from zora_core.api.app import create_app
 from zora_core.api.changes import Changes
+from zora_core.api.keys import new_key
 from zora_core.api.limits import RateLimiter
 from zora_core.api.state import Api
 from zora_core.autonomy.runtime import on_signals
 from zora_core.errors import ConfigurationError
-from zora_core.models import Role
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from zora_core.autonomy.runtime import AgentRuntime
     from zora_core.database.postgres import Database
     from zora_core.settings import Settings
@@ -82,6 +83,7 @@ async def api_for(owner: Database, settings: Settings, *, requests_per_minute: i
     try:
         yield Api(
             database=database,
+            settings=settings,
             registry=registry(),
             credentials=credentials,
             limiter=RateLimiter(requests_per_minute),
@@ -97,14 +99,14 @@ async def api_for(owner: Database, settings: Settings, *, requests_per_minute: i
             following.result()
 
 
-async def start_link(owner: Database, api: Api, settings: Settings, url: str) -> str:
-    """A link with a credential that only this process knows; it ends with it."""
-    (founder,) = await owner.call("ensure_founder", tenant_id=settings.tenant_id)
-    token = secrets.token_urlsafe(32)
-    api.credentials.admit(
-        token, Principal(settings.tenant_id, founder["id"], Role.FOUNDER, label=f"link:{founder['email']}")
-    )
-    return f"{url}/docs#token={token}"
+async def sign_in_link(owner: Database, tenant_id: UUID, user_id: UUID, url: str, seconds: int) -> str:
+    """A link to the admin pages with which a user can sign in, once, within `seconds`."""
+    new = new_key()
+    await owner.call(
+        "create_sign_in_link",
+        tenant_id=tenant_id, user_id=user_id, prefix=new.prefix, hash=new.hash, seconds=seconds,
+    )  # fmt: skip
+    return f"{url}/admin/sign-in?link={new.key}"
 
 
 async def serve(api: Api, listener: socket.socket, runtime: AgentRuntime | None, *, sleep_seconds: float) -> None:

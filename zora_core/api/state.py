@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from zora_core.api.changes import Changes
     from zora_core.api.limits import RateLimiter
     from zora_core.database.postgres import Database
+    from zora_core.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +21,12 @@ class Api:
     """The restricted database, the task types, and what is counted and watched.
 
     `database` is that of `Database.restricted`: a request cannot reach another tenant's rows, whatever a route does.
+    `settings` says where this machine keeps the journal's key and its last block; their tenant is the runtime's.
     `following` is the task in which `changes` runs.
     """
 
     database: Database
+    settings: Settings
     registry: Registry
     credentials: Credentials
     limiter: RateLimiter

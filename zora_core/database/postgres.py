@@ -26,6 +26,8 @@ from zora_core.errors import (
 )
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from zora_core.database.embedded import EmbeddedServer
 
 # SQLSTATEs that our functions raise, after PostgREST's convention PT + HTTP status.
@@ -107,16 +109,22 @@ class Database:
         (row,) = await self.call(function, **arguments)
         return next(iter(row.values()))
 
-    async def read(self, query: str, /, *values: Any) -> list[asyncpg.Record]:
-        """The rows of a file in `sql/queries`, run as it stands, with nothing from outside the system's catalogue.
+    async def read(self, query: str, tenant_id: UUID, /, *values: Any) -> list[asyncpg.Record]:
+        """A tenant's rows by a file in `sql/queries`, run as it stands, with nothing from outside the catalogue.
 
         For what is to be verified, and only for that: `call` gives what a function of the database says, which its
-        owner can replace by another one of the same name. Even operators come from `pg_catalog` here.
+        owner can replace by another one of the same name. Even operators come from `pg_catalog` here. The tenant is the
+        query's `$1`. Through restricted connections it is also the only one whose rows are visible; the policy that
+        sees to that is the database's own, and can hide rows but not change them.
         """
         with _translated():
             async with self._pool.acquire() as connection, connection.transaction(readonly=True):
+                if self._restricted:
+                    if self.pooled:
+                        await connection.execute(f"set local role {API_ROLE}")
+                    await connection.execute("select set_config('zora.tenant_id', $1, true)", str(tenant_id))
                 await connection.execute("set local search_path = pg_catalog, pg_temp")
-                return await connection.fetch(schema.query(query), *values)  # type: ignore[no-any-return]
+                return await connection.fetch(schema.query(query), tenant_id, *values)  # type: ignore[no-any-return]
 
     async def restricted(self, *, max_connections: int = 8) -> Database:
         """The same database through connections that act as the role `zora_api`, one tenant per transaction.

@@ -59,7 +59,8 @@ async def _pages(database: Database, tenant_id: UUID, after: str, upto: str) -> 
             rows = await reading
             reading = read(rows[-1]["id"]) if len(rows) == ENTRIES else None
             await asyncio.sleep(0)  # lets the query be sent
-            yield [entry_of(row) for row in rows]
+            # In a thread, so that a server that reads thousands of entries answers others meanwhile.
+            yield await asyncio.to_thread(lambda rows: [entry_of(row) for row in rows], rows)
     finally:
         if reading is not None:
             reading.cancel()
@@ -76,35 +77,51 @@ def _end(block: Block, after: str) -> str:
 async def write_export(
     database: Database, tenant_id: UUID, write: Callable[[str], object], advance: Callable[[int], object]
 ) -> dict[str, int]:
-    """Write a journal as lines of JSON with all that its proof needs; returns how much of what.
+    """Write a journal as `export` makes it; returns how much of what.
 
-    `write` gets each line, `advance` the number of entries that were written. What is hashed stands in strings, so that
-    whoever verifies has the very bytes, whatever his language makes of numbers.
+    `write` gets the text piece by piece, `advance` the number of entries that were written.
     """
     counts = {"blocks": 0, "entries": 0, "unsealed": 0}
-
-    def put(**fields: Any) -> None:
-        write(json.dumps(fields, ensure_ascii=False) + "\n")
-
-    put(type="journal", format=FORMAT, tenant_id=str(tenant_id))
-    async for block, entries in stored(database, tenant_id):
-        if block is not None:
-            counts["blocks"] += 1
-            put(
-                type="block",
-                number=block.number,
-                header=block.header,
-                signature=base64.b64encode(block.signature).decode(),
-                entry_ids=[str(UUID(bytes=part)) for part in _parts(block.entry_ids, 16)],
-                entry_digests=[part.hex() for part in _parts(block.entry_digests, 32)],
-            )
-        kind = "entry" if block is not None else "unsealed"
-        counts["entries" if block is not None else "unsealed"] += len(entries)
-        for entry in entries:
-            put(type=kind, entry=entry.text, content=entry.content)
-        advance(len(entries))
-    put(type="end", **counts)
+    async for text, entries in export(database, tenant_id, counts):
+        write(text)
+        advance(entries)
     return counts
+
+
+async def export(database: Database, tenant_id: UUID, counts: dict[str, int]) -> AsyncIterator[tuple[str, int]]:
+    """A journal as lines of JSON with all that its proof needs: a text of whole lines, and how many entries are in it.
+
+    Adds to `counts` of blocks, entries and unsealed entries. What is hashed stands in strings, so that whoever verifies
+    has the very bytes, whatever his language makes of numbers. While the next text is not asked for, no connection is
+    held.
+    """
+    yield _line(type="journal", format=FORMAT, tenant_id=str(tenant_id)), 0
+    async for block, entries in stored(database, tenant_id):
+        counts["blocks"] += block is not None
+        counts["entries" if block is not None else "unsealed"] += len(entries)
+        yield await asyncio.to_thread(_lines, block, entries), len(entries)
+    yield _line(type="end", **counts), 0
+
+
+def _lines(block: Block | None, entries: list[Entry]) -> str:
+    lines = []
+    if block is not None:
+        line = _line(
+            type="block",
+            number=block.number,
+            header=block.header,
+            signature=base64.b64encode(block.signature).decode(),
+            entry_ids=[str(UUID(bytes=part)) for part in _parts(block.entry_ids, 16)],
+            entry_digests=[part.hex() for part in _parts(block.entry_digests, 32)],
+        )
+        lines.append(line)
+    kind = "entry" if block is not None else "unsealed"
+    lines += [_line(type=kind, entry=entry.text, content=entry.content) for entry in entries]
+    return "".join(lines)
+
+
+def _line(**fields: Any) -> str:
+    return json.dumps(fields, ensure_ascii=False) + "\n"
 
 
 def _parts(packed: bytes, size: int) -> list[bytes]:

@@ -7,15 +7,21 @@ elsewhere, and the blocks that somebody else remembers (anchors).
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
 
 from zora_core.journal.canonical import NO_BLOCK, Block, Entry, Header, chained, digest, read_header
-from zora_core.journal.keys import Anchor, signed_by
+from zora_core.journal.keys import Anchor, Remembered, public_key, signed_by
+from zora_core.journal.reading import stored
+
+if TYPE_CHECKING:
+    from zora_core.database.postgres import Database
+    from zora_core.settings import Settings
 
 Kind = Literal["changed", "removed", "inserted", "reordered", "block", "signature", "key", "cut", "erasure", "file"]
 
@@ -139,6 +145,14 @@ class Verifier:
         self._check_entries(block, header, entries)
         for entry in entries:
             self._look(entry, block.number)
+
+    def take(self, block: Block | None, entries: Sequence[Entry]) -> None:
+        """The next part as it is read: a block with its entries, or entries that are not sealed."""
+        if block is not None:
+            self.block(block, entries)
+            return
+        for entry in entries:
+            self.unsealed(entry)
 
     def unsealed(self, entry: Entry) -> None:
         """An entry after the last block."""
@@ -287,6 +301,34 @@ class Verifier:
             self.report.problems.append(Problem(kind, block, entry, text))
         else:
             self.report.more_problems += 1
+
+
+async def verify_stored(
+    database: Database,
+    settings: Settings,
+    tenant_id: UUID,
+    *,
+    trusted: Iterable[bytes] = (),
+    anchors: Iterable[tuple[str, Anchor]] = (),
+    advance: Callable[[int], object] = lambda entries: None,
+) -> Report:
+    """Verify a tenant's journal as the database has it, with this machine's key and what it remembers of the chain.
+
+    Reads with `Database.read`; hashing is done in a thread. `trusted` and `anchors` are others that are held, as for
+    `Verifier`; `advance` is told of entries that were looked at. Raises `ConfigurationError` when what this machine
+    keeps cannot be read.
+    """
+    ours = await asyncio.to_thread(public_key, settings)
+    remembered = await asyncio.to_thread(Remembered(settings, tenant_id).read)
+    verifier = Verifier(
+        trusted={*trusted, *([ours] if ours else [])},
+        anchors=[*anchors, *([("this machine", remembered)] if remembered else [])],
+        tenant_id=str(tenant_id),
+    )
+    async for block, entries in stored(database, tenant_id):
+        await asyncio.to_thread(verifier.take, block, entries)
+        advance(len(entries))
+    return await asyncio.to_thread(verifier.finish)
 
 
 def _at(entry: Entry, place: str) -> bytes:

@@ -19,7 +19,7 @@ from zora_core.errors import ConfigurationError, NotFound, ZoraError
 if TYPE_CHECKING:
     from zora_core.journal.canonical import Header
     from zora_core.journal.keys import Anchor
-    from zora_core.journal.verification import Report, Verifier
+    from zora_core.journal.verification import Report
 
 WAIT_SECONDS = 8.0  # for entries to be old enough to be sealed
 
@@ -89,25 +89,15 @@ def verify(
 
 
 async def _verify_stored(held: list[tuple[str, Anchor]], trusted: set[bytes]) -> Report:
-    from zora_core.journal.keys import Remembered, public_key
-    from zora_core.journal.reading import stored
-    from zora_core.journal.verification import Verifier
+    from zora_core.journal.verification import verify_stored
 
     async with session() as zora:
         tenant_id = zora.settings.tenant_id
-        remembered = Remembered(zora.settings, tenant_id).read()
-        ours = public_key(zora.settings)
-        verifier = Verifier(
-            trusted=trusted | ({ours} if ours else set()),
-            anchors=held + ([("this machine", remembered)] if remembered else []),
-            tenant_id=str(tenant_id),
-        )
         (counted,) = await zora.database.read("journal_counts", tenant_id, "00000000-0000-0000-0000-000000000000")
         with _progress(counted["entries"], "entries") as advance:
-            async for block, entries in stored(zora.database, tenant_id):
-                _take(verifier, block, entries)
-                advance(len(entries))
-        return verifier.finish()
+            return await verify_stored(
+                zora.database, zora.settings, tenant_id, trusted=trusted, anchors=held, advance=advance
+            )
 
 
 def _verify_export(file: Path, held: list[tuple[str, Anchor]], trusted: set[bytes]) -> Report:
@@ -120,16 +110,8 @@ def _verify_export(file: Path, held: list[tuple[str, Anchor]], trusted: set[byte
     verifier = Verifier(trusted=trusted | ({ours} if ours else set()), anchors=held)
     with _progress(file.stat().st_size, "bytes") as advance:
         for block, entries in exported(file, verifier.problem, advance):
-            _take(verifier, block, entries)
+            verifier.take(block, entries)
     return verifier.finish()
-
-
-def _take(verifier: Verifier, block: Any, entries: list[Any]) -> None:
-    if block is not None:
-        verifier.block(block, entries)
-        return
-    for entry in entries:
-        verifier.unsealed(entry)
 
 
 @contextmanager

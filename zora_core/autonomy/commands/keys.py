@@ -1,4 +1,4 @@
-"""API keys: creating, listing, revoking."""
+"""API keys: creating, listing, revoking; and links to sign in with."""
 
 from __future__ import annotations
 
@@ -108,6 +108,40 @@ def revoke(key: str, as_json: bool) -> None:
         print_json(row)
     else:
         click.echo(f"Revoked {row['prefix']}: within a second it works no longer.")
+
+
+@keys.command()
+@click.option("--user", metavar="EMAIL", help="Who signs in with it, made when new [the founder].")
+@click.option(
+    "--role", type=click.Choice(("founder", "brand_admin", "member", "viewer")), help="The role of a new user [member]."
+)
+@click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="Where `zora serve` is reached.")
+@click.option(
+    "--minutes", type=click.IntRange(1, 10_080), default=60, show_default=True, help="For how long the link works."
+)
+@json_option
+def link(user: str | None, role: str | None, url: str, minutes: int, as_json: bool) -> None:
+    """Make a link with which a user signs in to the admin pages, once."""
+    from zora_core.api.server import sign_in_link
+
+    if role and user is None:
+        raise click.UsageError("--role is a user's: name the user with --user (otherwise the link is the founder's)")
+    if not url.startswith(("http://", "https://")):
+        raise click.BadParameter("must begin with http:// or https://", param_hint="--url")
+
+    async def write() -> dict[str, Any]:
+        async with session() as zora:
+            rows = await (zora.call("ensure_user", email=user, role=role) if user else zora.call("ensure_founder"))
+            made = await sign_in_link(
+                zora.database, zora.settings.tenant_id, rows[0]["id"], url.rstrip("/"), minutes * 60
+            )
+            return {"link": made, "email": rows[0]["email"], "role": rows[0]["role"], "minutes": minutes}
+
+    row = run(write())
+    if as_json:
+        print_json(row)
+    else:
+        click.echo(f"{row['email']} ({row['role']}) signs in with it once, within {minutes} minutes:\n  {row['link']}")
 
 
 COMMANDS = (keys,)

@@ -1,4 +1,4 @@
-"""`zora serve`: the API over HTTP and WebSocket, with the runtime beside it."""
+"""`zora serve`: the admin pages and the API over HTTP and WebSocket, with the runtime beside them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 import click
 
 from zora_core.autonomy.commands.common import session
+
+LINK_SECONDS = 3600
 
 
 @click.command()
@@ -28,7 +30,7 @@ from zora_core.autonomy.commands.common import session
 def serve(
     host: str, port: int, no_worker: bool, concurrency: int, sleep_seconds: float, rate_limit: int, quiet: bool
 ) -> None:
-    """Serve the API, and run tasks as they come, until Ctrl-C."""
+    """Serve the admin pages and the API, and run tasks as they come, until Ctrl-C."""
     import asyncio
     import logging
 
@@ -48,10 +50,14 @@ def serve(
                 server.api_for(zora.database, zora.settings, requests_per_minute=rate_limit) as api,
             ):
                 url = server.url_of(listener)
-                click.echo(f"The API is at {url}, its description at {url}/docs; Ctrl-C to stop.", err=True)
+                click.echo(f"The admin pages are at {url}/admin, the API's description at {url}/docs.", err=True)
                 if zora.settings.embedded:
-                    link = await server.start_link(zora.database, api, zora.settings, url)
-                    click.echo(f"Open it as founder, while this runs:\n  {link}", err=True)
+                    (founder,) = await zora.call("ensure_founder")
+                    link = await server.sign_in_link(
+                        zora.database, zora.settings.tenant_id, founder["id"], url, LINK_SECONDS
+                    )
+                    click.echo(f"Sign in as {founder['email']}, once, within the next hour:\n  {link}", err=True)
+                click.echo("Ctrl-C to stop.", err=True)
                 with Progress(quiet=no_worker, lines=True) as progress:
                     runtime = None
                     if not no_worker:

@@ -1,0 +1,104 @@
+"""The application under `/admin`: all pages, our three static files, and errors as pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route, WebSocketRoute
+
+from zora_core.admin import live, sessions
+from zora_core.admin.rendering import asset, render
+from zora_core.admin.site import HOME, html_answer, plain_message
+from zora_core.api.errors import ANSWERS, RateLimited, logger
+from zora_core.errors import ZoraError
+
+if TYPE_CHECKING:
+    from zora_core.api.state import Api
+
+TITLES = {
+    400: "That cannot be",
+    403: "Not allowed",
+    404: "Nothing is here",
+    405: "Not in this way",
+    409: "Not any more",
+    413: "Too much",
+    415: "Not in this form",
+    429: "Too many requests",
+    500: "Something went wrong",
+    503: "The database cannot be reached",
+}
+
+
+async def home(request: Request) -> Response:
+    """What needs a decision comes first."""
+    return RedirectResponse(HOME)
+
+
+async def static(request: Request) -> Response:
+    """One of our files; its address changes with its content."""
+    found = asset(request.path_params["name"])
+    if found is None:
+        raise HTTPException(404)
+    plain, compressed, kind = found
+    headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(compressed, 200, {**headers, "Content-Encoding": "gzip"}, kind)
+    return Response(plain, 200, headers, kind)
+
+
+def _error_page(request: Request, status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    title = TITLES.get(status, TITLES[500])
+    answer = html_answer(render("error.html", title=title, message=message), request, status)
+    answer.headers.update(headers or {})
+    return answer
+
+
+async def _on_purpose(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ZoraError)
+    known = next((kind for kind in type(error).__mro__ if kind in ANSWERS), None)
+    if known is None:  # a fault of ours or of the installation, whose text is not for visitors
+        logger.error("%s: %s", type(error).__name__, error)
+        return _error_page(request, 500, "This server is not set up properly; its log says more.")
+    status = ANSWERS[known][0]
+    if status == 503:
+        logger.warning("%s", error)
+        return _error_page(request, 503, "Try again in a moment; nothing was changed.", {"Retry-After": "1"})
+    headers = {"Retry-After": str(max(1, round(error.seconds + 0.5)))} if isinstance(error, RateLimited) else None
+    return _error_page(request, status, plain_message(error), headers)
+
+
+async def _by_framework(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    said = {404: "There is no such page.", 405: "This page does not take that."}
+    return _error_page(
+        request, error.status_code, said.get(error.status_code, str(error.detail)), dict(error.headers or {})
+    )
+
+
+def admin_app(api: Api) -> Starlette:
+    """The pages over `api`, to be mounted at `/admin`."""
+    from zora_core.admin.pages import ROUTES
+
+    handlers: dict[type[Exception], Callable[[Request, Exception], object]] = {
+        ZoraError: _on_purpose,
+        HTTPException: _by_framework,
+    }
+    app = Starlette(
+        routes=[
+            Route("/", home),
+            Route("/agents/tasks/", home),
+            Route("/static/{name}", static),
+            WebSocketRoute("/live", live.watch),
+            *sessions.ROUTES,
+            *ROUTES,
+        ],
+        exception_handlers=handlers,  # type: ignore[arg-type]
+    )
+    app.state.api = api
+    app.state.boards = live.Boards(api)
+    return app
