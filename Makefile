@@ -1,7 +1,8 @@
 # make demo   twelve tasks, six agents, an embedded PostgreSQL: nothing to set up
-# make serve  the API on http://127.0.0.1:8000, with the agents beside it
+# make serve  the pages and the API on http://127.0.0.1:8000, with the agents beside them
 # make test   the tests, on real databases
 # make check  lint and types
+# make screenshots  the pictures of the admin pages for the docs; needs Chromium
 # The first call of each installs into .venv, from the pinned versions in constraints.txt.
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo serve test check clean
+.PHONY: demo serve test check screenshots clean
 
 demo: $(VENV)/runtime
 	@$(BIN)/zora demo
@@ -25,6 +26,9 @@ check: $(VENV)/development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+screenshots: $(VENV)/development
+	$(BIN)/python -m tests.browser.screenshots docs/screenshots
 
 clean:
 	rm -rf $(VENV)

@@ -89,7 +89,7 @@ async def test_a_long_memory_is_shortened_in_the_list_and_whole_on_its_page(zora
     made = await remember(zora, "word " * 1000 + "end")
     await founder.open("/admin/memory")
     assert "end" not in contents(founder)[0]
-    assert "All of it" in founder.texts(".card a")
+    assert any(text.startswith("All of it") for text in founder.texts(".card a"))
     await founder.open(f"/admin/memory/{made}")
     assert contents(founder) == [("word " * 1000 + "end")]
     await founder.open(f"/admin/memory/{UUID(int=9)}", status=404)

@@ -59,6 +59,7 @@ LEAST: dict[str, Role | None] = {
     "create_task": Role.MEMBER,
     "create_tasks": Role.MEMBER,
     "validate_task": Role.MEMBER,
+    "change_task": Role.BRAND_ADMIN,
     "cancel_task": Role.BRAND_ADMIN,
     "retry_task": Role.BRAND_ADMIN,
     "create_suggestion": Role.MEMBER,
@@ -102,6 +103,7 @@ BODIES = {
     "validate_task": task(),
     "create_suggestion": ADVICE,
     "create_command": {"text": "Check our climate page"},
+    "change_task": {"priority": 5},
     "decide_suggestion": {"decision": "reject", "reason": "no"},
     "set_policy": {"max_risk_level": "low"},
     "pause": {"agent_id": "AEGIS"},
@@ -354,6 +356,7 @@ async def test_another_tenants_things_are_not_there(zora: Zora, callers: Callers
     named = [
         "get_task",
         "explain_task",
+        "change_task",
         "cancel_task",
         "retry_task",
         "get_suggestion",

@@ -70,8 +70,8 @@ def served(database_url: str) -> Iterator[str]:
     assert server.stderr
     try:
         line = server.stderr.readline()
-        assert line.startswith("The API is at "), line
-        yield line.split()[4].rstrip(",")
+        assert line.startswith("The admin pages are at "), line
+        yield line.split()[5].removesuffix("/admin,")
     finally:
         server.terminate()
         server.communicate(timeout=30)

@@ -27,7 +27,10 @@ from zora_core.api.keys import new_key
 from zora_core.database.embedded import EmbeddedServer
 
 SERVE = [sys.executable, "-m", "zora_core.autonomy.cli", "serve"]
-LISTENING = "select query from pg_stat_activity where application_name = 'zora' and query like 'LISTEN%'"
+LISTENING = (
+    "select query from pg_stat_activity where datname = current_database() and application_name = 'zora' "
+    "and query like 'LISTEN%'"
+)
 
 
 def environment(**variables: str) -> dict[str, str]:

@@ -212,6 +212,7 @@ def test_an_unknown_page_fails_its_task_and_names_the_known_ones(zora: Zora) -> 
     assert "unknown page 'clmate' (known: climate, dashboard, home)" in run["error"]
     assert zora.json("tasks", "show", task_id)["attempt"] == 1
     zora("tasks", "retry", task_id)
+    assert zora("tasks", "priority", task_id, "7") == f"Task {task_id} has priority 7.\n"
     zora("tasks", "cancel", task_id, "--reason", "a typo")
     assert "a typo" in zora("tasks", "explain", task_id)
 

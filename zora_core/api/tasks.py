@@ -150,6 +150,12 @@ class CancelRequest(Body):
     )
 
 
+class TaskUpdate(Body):
+    """What may be different about a pending task."""
+
+    priority: Integer = Field(ge=-1_000_000, le=1_000_000, description="Higher runs first.", examples=[5])
+
+
 class Explanation(BaseModel):
     """Why a task is not running, or what became of it, in one sentence."""
 
@@ -308,6 +314,25 @@ async def task_stats(caller: Annotated[Caller, needs(Role.VIEWER)]) -> Response:
 async def get_task(caller: Annotated[Caller, needs(Role.VIEWER)], task_id: TaskId) -> Response:
     """One task with its result: findings, suggestions, and the sources that they rest on."""
     (row,) = await caller.call("get_agent_task", id=str(task_id))
+    return one(TaskRecord.shown(row))
+
+
+@router.patch(
+    "/{task_id:id}",
+    response_model=One[TaskRecord],
+    name="change_task",
+    summary="Change a task's priority",
+    responses={409: {"description": "INVALID_STATE: the task has begun or ended"}},
+)
+async def change_task(
+    caller: Annotated[Caller, needs(Role.BRAND_ADMIN)],
+    task_id: TaskId,
+    body: Annotated[TaskUpdate, json_body(TaskUpdate)],
+) -> Response:
+    """Let a pending task run earlier or later than others; one that has begun is INVALID_STATE."""
+    (row,) = await caller.call(
+        "set_agent_task_priority", id=task_id, priority=body.priority, user_id=caller.principal.user_id
+    )
     return one(TaskRecord.shown(row))
 
 

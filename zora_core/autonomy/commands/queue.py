@@ -255,6 +255,25 @@ def retry(task: str, as_json: bool) -> None:
 
 
 @tasks.command()
+@click.argument("task")
+@click.argument("number", metavar="PRIORITY", type=click.IntRange(-1_000_000, 1_000_000))
+@json_option
+def priority(task: str, number: int, as_json: bool) -> None:
+    """Let a pending task run earlier or later than others: higher runs first."""
+
+    async def write() -> dict[str, Any]:
+        async with session() as zora:
+            row = await zora.task(task)
+            return (await zora.call("set_agent_task_priority", id=row["id"], priority=number))[0]
+
+    row = run(write())
+    if as_json:
+        print_json(shown_task(row))
+    else:
+        click.echo(f"Task {row['id']} has priority {row['priority']}.")
+
+
+@tasks.command()
 @click.option("--older-than-days", type=click.FloatRange(0, min_open=True), required=True)
 @json_option
 def prune(older_than_days: float, as_json: bool) -> None:
