@@ -55,7 +55,7 @@ def _upper(value: Any) -> Any:
 class _Id(StringConvertor):
     """What may stand where a task's id does: not the names of our own paths, which refuse other methods as such."""
 
-    regex = "(?!bulk$|validate$)[^/]+"
+    regex = "(?!(?:bulk|events|stats|validate)$)[^/]+"
 
 
 register_url_convertor("id", _Id())
