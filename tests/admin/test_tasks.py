@@ -253,7 +253,7 @@ async def test_a_task_tells_its_story_with_its_findings_their_evidence_and_its_p
     assert "The greenest detergent on the market." in page.css_first(".evidence q").text()
     said = founder.texts("#task-timeline li")
     assert any(line.startswith("Created") for line in said)
-    assert "waited 3 min" in said
+    assert "waited for a worker 3 min" in said
     assert any(line.startswith("Run 1 began") for line in said)
     assert any(line.startswith("Completed") for line in said)
     assert "not sealed yet" in founder.text

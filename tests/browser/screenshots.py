@@ -77,7 +77,9 @@ def _take(browser: Browser, site: Site, state: Any, name: str, folder: Path, *, 
 
 def _sheet(page: Page, shots: list[bytes]) -> bytes:
     """The three looks beside each other, as WebP."""
-    images = "".join(f'<img height="{HEIGHT}" src="data:image/png;base64,{base64.b64encode(s).decode()}">' for s in shots)
+    images = "".join(
+        f'<img height="{HEIGHT}" src="data:image/png;base64,{base64.b64encode(s).decode()}">' for s in shots
+    )
     page.set_content(f'<body style="margin:0;display:inline-flex;gap:8px;background:#888">{images}</body>')
     width = page.evaluate("Math.ceil(document.body.getBoundingClientRect().width)")
     clip = {"x": 0, "y": 0, "width": width, "height": HEIGHT, "scale": 1}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("zora.api")
 
 TICK_SECONDS = 1.0
+SHARE = 1 / 60  # of a connection's time that looking may take: where a look takes longer, there are fewer
+MAX_TICK_SECONDS = 5.0
 QUIET_SECONDS = 5.0  # after which a page is told that nothing has changed, so that it knows the connection lives
 SLOW_SECONDS = 10.0  # in which a page must take what is sent
 MAX_WATCHED = 60  # tasks of a page
-COUNT_CAP = 1000  # how far the board counts
 
 _SIGNED_OUT = (4401, "signed out")
 _GOING_AWAY = (1012, "the server is shutting down")
@@ -125,14 +127,16 @@ class _Board:
 
     async def _run(self) -> None:
         while True:
+            started = time.monotonic()
             try:
                 await self._tell()
             except DatabaseUnavailable as error:
                 # Nothing is sent meanwhile, and pages say for how long they have heard nothing.
                 logger.warning("%s", error)
             self._look.clear()
+            took = time.monotonic() - started
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_SECONDS):
+                async with asyncio.timeout(min(max(TICK_SECONDS, took / SHARE), MAX_TICK_SECONDS)):
                     await self._look.wait()
 
     async def _tell(self) -> None:
@@ -163,7 +167,7 @@ def board_values(board: Mapping[str, Any]) -> dict[str, Any]:
 
 def board_counts(board: Mapping[str, Any]) -> dict[str, str]:
     """The counts of `agent_board`, as they are shown."""
-    return {name: count(board[name], COUNT_CAP) for name in ("needs", "running_total", "ready", "waiting", "failed")}
+    return {name: count(board[name]) for name in ("needs", "running_total", "ready", "waiting", "failed")}
 
 
 def lanes(board: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:

@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from zora_core.admin.prose import prose
 
+COUNT_CAP = 999  # how far agent_board() counts: what it calls 1,000 may be more
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -116,8 +117,8 @@ def number(value: float | None, digits: int = 0) -> str:
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
-def count(value: int, cap: int) -> str:
-    """A count that was broken off above `cap`."""
+def count(value: int, cap: int = COUNT_CAP) -> str:
+    """A count that was broken off at some number above `cap`."""
     return f"{value:,}" if value <= cap else f"{cap:,}+"
 
 

@@ -70,14 +70,16 @@ async def _form(
     command: str | None = None,
     status: int = 200,
 ) -> Response:
+    fields = fields_of(kind.schema)
     return await visit.page(
         "new_task.html",
         status=status,
         kind=kind,
-        fields=fields_of(kind.schema),
+        fields=fields,
         own=own,
         values=values,
         errors=errors or {},
+        labels={field.name: field.label for field in fields},
         command=command,
     )
 

@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from zora_core.admin.inbox import shown_suggestions
 from zora_core.admin.pages.tasks import read_priority
 from zora_core.admin.site import Notice, Pages, Visit
+from zora_core.effects import RUN_TASK
 from zora_core.models import Role, Severity, TaskRecord
 
 pages = Pages()
@@ -29,6 +30,15 @@ _EVENTS = {
     "agent_task_rescued": "Its worker disappeared",
     "agent_task_cancelled": "Cancelled",
     "agent_task_prioritized": "Priority changed",
+}
+
+
+# What a task waits for after an event, until it runs again.
+_WAITS = {
+    "retried": "waited to be tried again",
+    "snoozed": "waited for the time it was put off to",
+    "delegated": "waited for what it delegated",
+    "rescued": "waited to be taken up again",
 }
 
 
@@ -68,7 +78,7 @@ async def show(visit: Visit) -> Response:
         t=task,
         row=row,
         explanation=explanation,
-        timeline=timeline(task, entries[::-1]),
+        timeline=timeline(task, entries[::-1], _first_wait(task, suggestions, related)),
         findings=sorted(result.get("findings", []), key=lambda found: -Severity(found["severity"]).rank),
         sources=result.get("sources", []),
         suggestions=await shown_suggestions(visit, suggestions),
@@ -78,14 +88,25 @@ async def show(visit: Visit) -> Response:
     )
 
 
-def timeline(task: dict[str, Any], entries: list[dict[str, Any]]) -> list[Moment]:
+def _first_wait(task: dict[str, Any], suggestions: list[dict[str, Any]], related: list[dict[str, Any]]) -> str:
+    """What a task waited for before its first run."""
+    if any(suggestion["suggestion_type"] == RUN_TASK for suggestion in suggestions):
+        return "waited for a person to let it run"
+    if any(other["relation"] == "depends_on" for other in related):
+        return "waited for what it depends on"
+    if task["run_at"] is not None and task["attempt"] <= 1:
+        return "waited for its time"
+    return "waited for a worker"
+
+
+def timeline(task: dict[str, Any], entries: list[dict[str, Any]], first_wait: str) -> list[Moment]:
     """What happened to a task, in order: each journal entry, and the runs that ended with one.
 
+    `first_wait` says what it waited for before its first run; what it waited for later follows from what was before.
     The journal keeps the ends of runs with their duration, so that their beginnings are known from it; the beginning of
     a run that goes on is in the row.
     """
     moments: list[Moment] = []
-    waited_for = "waited for its time" if task["run_at"] and len(entries) <= 1 else "waited"
     for entry in entries:
         kind = entry["event_type"].removeprefix("agent_task_")
         ran = entry["details"].get("duration_ms")
@@ -112,8 +133,12 @@ def timeline(task: dict[str, Any], entries: list[dict[str, Any]]) -> list[Moment
             told.append(moment)
             continue
         gap = (moment.at - before.at).total_seconds()
-        running = before.kind == "in_progress"
-        meanwhile = "ran" if running else waited_for if moment.kind == "in_progress" else "then"
+        if before.kind == "in_progress":
+            meanwhile = "ran"
+        elif moment.kind == "in_progress":
+            meanwhile = _WAITS.get(before.kind, "waited for a worker") if before.kind != "created" else first_wait
+        else:
+            meanwhile = "then"
         told.append(replace(moment, gap=gap if gap >= 0.001 else None, meanwhile=meanwhile))
     return told
 

@@ -12,8 +12,8 @@ from pydantic import Field
 from starlette.responses import Response
 
 from zora_core.admin.inbox import shown_suggestions
-from zora_core.admin.live import COUNT_CAP, board_counts, lanes
-from zora_core.admin.rendering import count, short
+from zora_core.admin.live import board_counts, lanes
+from zora_core.admin.rendering import COUNT_CAP, count, short
 from zora_core.admin.site import Notice, Pages, Query, Visit
 from zora_core.errors import InvalidInput, ZoraError
 from zora_core.models import AgentId, Role
@@ -110,9 +110,9 @@ def _found(query: TasksQuery, rows: list[dict[str, Any]], total: dict[str, Any])
 
 async def _page(visit: Visit, query: TasksQuery, board: dict[str, Any], **values: Any) -> Response:
     tabs = {
-        "needs": ("needs", count(board["needs"], COUNT_CAP)),
-        "live": ("running_total", count(board["running_total"], COUNT_CAP)),
-        "failed": ("failed", count(board["failed"], COUNT_CAP)),
+        "needs": ("needs", count(board["needs"])),
+        "live": ("running_total", count(board["running_total"])),
+        "failed": ("failed", count(board["failed"])),
     }
     return await visit.page(
         "tasks.html", board=board, query=query, views=VIEWS, tab_counts=tabs, counts=board_counts(board), **values
