@@ -71,8 +71,8 @@ async def test_what_runs_is_ready_and_waits_is_told_by_agent(zora: Zora, visitor
     viewer = await visitors(Role.VIEWER)
     await viewer.open(SYSTEM)
     assert [[row[0], row[1], row[2], row[4]] for row in cells(viewer, "#queue")] == [
-        ["EIVOR", "1", "1", "2 approval"],
-        ["SAM", "0", "0", "1 run at"],
+        ["EIVOR", "1", "1", "2 for a person"],
+        ["SAM", "0", "0", "1 for its time"],
     ]
     assert viewer.page.css_first("#queue a[href$='waiting=approval']") is not None
     assert viewer.texts("#workers tbody th") == ["w-1"]

@@ -1,4 +1,4 @@
-"""Pictures of every page, light, dark and on a phone: `make screenshots`, or `python -m tests.browser.screenshots FOLDER`.
+"""Pictures of every page, light, dark and on a phone: `python -m tests.browser.screenshots FOLDER`.
 
 Each page becomes one small picture for the docs; with `--full`, three pictures of its whole length, to be looked at.
 """
@@ -22,6 +22,12 @@ LOOKS: dict[str, dict[str, Any]] = {
     "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 800}},
     "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 800}, "is_mobile": True, "has_touch": True},
 }
+ROOT = Path(__file__).resolve().parents[2]
+# The demo reads files of this very folder, and says where they are: a picture is not to tell whose machine made it.
+PLACES = """([here, there]) => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) walker.currentNode.data = walker.currentNode.data.replaceAll(here, there);
+}"""
 HEIGHT = 480  # of a picture, in pixels; a desk is 768 wide then, a phone 234
 
 
@@ -64,6 +70,7 @@ def _take(browser: Browser, site: Site, state: Any, name: str, folder: Path, *, 
         context = browser.new_context(**options, storage_state=None if name == "sign-in" else state)
         page = context.new_page()
         page.goto(site.url + ("/admin/sign-in" if name == "sign-in" else site.path(name)), wait_until="networkidle")
+        page.evaluate(PLACES, [str(ROOT), "/srv/shop"])
         if full:
             page.screenshot(path=folder / f"{name}-{look}.png", full_page=True)
         else:

@@ -18,6 +18,15 @@ from starlette.responses import Response
 
 from zora_core.admin.prose import prose
 
+# What a pending task waits for, in words.
+WAITS = {
+    "run_at": "its time",
+    "retry": "the next try",
+    "dependencies": "other tasks",
+    "approval": "a person",
+    "children": "what it delegated",
+    "budget": "a budget",
+}
 COUNT_CAP = 999  # how far agent_board() counts: what it calls 1,000 may be more
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -58,7 +67,7 @@ def _environment() -> Environment:
     environment.filters.update(
         ago=ago, duration=duration, moment=moment, short=short, number=number, pretty=pretty, prose=prose, count=count
     )
-    environment.globals.update(named=named, static=static_url, now=lambda: datetime.now(UTC), with_query=with_query)
+    environment.globals.update(WAITS=WAITS, named=named, static=static_url, now=lambda: datetime.now(UTC), with_query=with_query)
     return environment
 
 

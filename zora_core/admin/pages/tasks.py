@@ -24,7 +24,6 @@ PAGE = 50
 INBOX = 20
 LOOKED_THROUGH = 20_000  # as find_agent_tasks() does for what no index knows
 VIEWS = {"needs": "Needs you", "live": "Live", "failed": "Failed", "all": "All"}
-WAITS = ("run_at", "retry", "dependencies", "approval", "children", "budget")
 _WITHIN = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
 
 
@@ -91,7 +90,6 @@ async def _list(visit: Visit, query: TasksQuery) -> Response:
         filtered=bool(query.model_dump(exclude={"view", "before"}, exclude_none=True)),
         agents=list(AgentId),
         task_types=sorted({kind.name for kind in visit.caller.api.registry}),
-        waits=WAITS,
     )
 
 
