@@ -67,7 +67,7 @@ def _environment() -> Environment:
     environment.filters.update(
         ago=ago, duration=duration, moment=moment, short=short, number=number, pretty=pretty, prose=prose, count=count
     )
-    environment.globals.update(WAITS=WAITS, named=named, static=static_url, now=lambda: datetime.now(UTC), with_query=with_query)
+    environment.globals.update(WAITS=WAITS, named=named, static=static_url, with_query=with_query)
     return environment
 
 

@@ -27,11 +27,13 @@ from starlette.routing import Route
 from zora_core.admin.rendering import render
 from zora_core.api.access import Caller, caller
 from zora_core.api.errors import ANSWERS, Forbidden, RateLimited, Unauthorized
-from zora_core.errors import DatabaseUnavailable, DataRejected, ZoraError
+from zora_core.errors import DatabaseUnavailable, DataRejected, UnknownTaskType, ZoraError
 from zora_core.models import Role
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from zora_core.agents.agent import TaskType
 
 logger = logging.getLogger("zora.api")
 
@@ -119,6 +121,13 @@ class Visit:
     def may_decide(self) -> bool:
         """Whether the visitor may decide suggestions."""
         return self.may(Role.BRAND_ADMIN, person=True)
+
+    def task_type(self, agent_id: str | None, name: str | None) -> TaskType | None:
+        """The task type that a form or an address names; None when there is none."""
+        try:
+            return self.caller.api.registry.find(agent_id or "", name or "")
+        except UnknownTaskType:
+            return None
 
     @property
     def here(self) -> str:
@@ -258,7 +267,9 @@ def check_origin(connection: HTTPConnection) -> None:
     """Raise `Forbidden` unless the browser says that our own page asked. Every browser says so of a post."""
     origin = urlsplit(connection.headers.get("origin", ""))
     if not origin.netloc or origin.netloc != connection.headers.get("host"):
-        raise Forbidden("this was asked for by a page of another origin")
+        raise Forbidden(
+            "a page of another origin asked for this; if a proxy stands in front, have it pass on the Host header"
+        )
 
 
 def csrf_token(token: str) -> str:

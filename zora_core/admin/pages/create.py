@@ -16,7 +16,7 @@ from zora_core.admin.site import Notice, Pages, Query, Visit
 from zora_core.agents.agent import TaskType
 from zora_core.api.errors import ValidationFailed, field_errors
 from zora_core.api.tasks import TaskCreate
-from zora_core.errors import InvalidPayload, UnknownTaskType
+from zora_core.errors import InvalidPayload
 from zora_core.models import AgentId, Role
 
 pages = Pages()
@@ -41,7 +41,7 @@ async def new(visit: Visit) -> Response:
     if query.copy_of:
         (original,) = await visit.call("get_agent_task", id=str(query.copy_of))
         query.agent, query.type = AgentId(original["agent_id"]), original["task_type"]
-    kind = _kind(visit, query.agent, query.type)
+    kind = visit.task_type(query.agent, query.type)
     if kind is None:
         kinds = {agent: [kind for kind in visit.caller.api.registry if kind.agent_id == agent] for agent in AgentId}
         return await visit.page("new.html", kinds=kinds)
@@ -49,15 +49,6 @@ async def new(visit: Visit) -> Response:
     own = {"title": original["title"], "priority": str(original["priority"])} if original else {}
     own.setdefault("priority", "0")
     return await _form(visit, kind, own, values_of(fields, original["payload"] if original else {}))
-
-
-def _kind(visit: Visit, agent: str | None, name: str | None) -> TaskType | None:
-    if agent is None or name is None:
-        return None
-    try:
-        return visit.caller.api.registry.find(agent, name)
-    except UnknownTaskType:
-        return None
 
 
 async def _form(
@@ -88,7 +79,7 @@ async def _form(
 async def create(visit: Visit) -> Response:
     """Check the form; with `action` create, create the task as well. What is wrong is said at its field."""
     form = visit.form
-    kind = _kind(visit, form.get("agent"), form.get("type"))
+    kind = visit.task_type(form.get("agent"), form.get("type"))
     if kind is None:
         return visit.back(Notice("There is no such task type.", "problem"), to="/admin/agents/tasks/new")
     fields = fields_of(kind.schema)

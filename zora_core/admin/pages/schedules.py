@@ -21,7 +21,7 @@ from zora_core.api.errors import field_errors
 from zora_core.api.schedules import ScheduleChange, ScheduleCreate
 from zora_core.autonomy.schedules import LATE, plan_schedules
 from zora_core.cron import zones
-from zora_core.errors import DuplicateKey, InvalidPayload, UnknownTaskType
+from zora_core.errors import DuplicateKey, InvalidPayload
 from zora_core.models import AgentId, Role
 
 pages = Pages()
@@ -74,7 +74,7 @@ async def index(visit: Visit) -> Response:
 async def new(visit: Visit) -> Response:
     """The choice of a task type, or the form of a schedule of the one that was chosen."""
     query: NewQuery = visit.query(NewQuery)
-    kind = _kind(visit, query.agent, query.type)
+    kind = visit.task_type(query.agent, query.type)
     if kind is None:
         kinds = {agent: [kind for kind in visit.caller.api.registry if kind.agent_id == agent] for agent in AgentId}
         return await visit.page("schedule_kinds.html", kinds=kinds)
@@ -115,20 +115,11 @@ def _form(
     }
 
 
-def _kind(visit: Visit, agent: str | None, name: str | None) -> TaskType | None:
-    if agent is None or name is None:
-        return None
-    try:
-        return visit.caller.api.registry.find(agent, name)
-    except UnknownTaskType:
-        return None
-
-
 @pages.post("/schedules/new", Role.BRAND_ADMIN, person=True)
 async def create(visit: Visit) -> Response:
     """Create a schedule and plan its fire times; what is wrong is said at its field."""
     form = visit.form
-    kind = _kind(visit, form.get("agent"), form.get("type"))
+    kind = visit.task_type(form.get("agent"), form.get("type"))
     if kind is None:
         return visit.back(Notice("There is no such task type.", "problem"), to="/admin/schedules/new")
     payload, errors = _payload(kind, form)
@@ -155,7 +146,7 @@ async def show(visit: Visit) -> Response:
     (row,) = await visit.call("get_schedule", id=given)
     if str(row["id"]) != given:
         return RedirectResponse(f"/admin/schedules/{row['id']}", 303)
-    kind = _kind(visit, row["agent_id"], row["task_type"])
+    kind = visit.task_type(row["agent_id"], row["task_type"])
     own = {name: "" if row[name] is None else str(row[name]) for name in _OWN}
     return await _show(visit, row, own, values_of(fields_of(kind.schema), row["payload"]) if kind else {})
 
@@ -173,7 +164,7 @@ async def _show(
     shown = _shown(row, await _paused(visit), now)
     zone = _zone(row)
     times = _upcoming(row)
-    kind = _kind(visit, row["agent_id"], row["task_type"])
+    kind = visit.task_type(row["agent_id"], row["task_type"])
     return await visit.page(
         "schedule.html",
         status=status,
@@ -191,7 +182,7 @@ async def update(visit: Visit) -> Response:
     """Change a schedule and plan its fire times anew; what is wrong is said at its field."""
     form = visit.form
     (row,) = await visit.call("get_schedule", id=str(visit.request.path_params["id"]))
-    kind = _kind(visit, row["agent_id"], row["task_type"])
+    kind = visit.task_type(row["agent_id"], row["task_type"])
     given: dict[str, Any] = {"title": None, **_own(form)}
     errors: dict[str, str] = {}
     if kind is not None:
