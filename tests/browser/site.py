@@ -29,6 +29,7 @@ OPTIONS = [
     "--no-sandbox", "--no-proxy-server", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+OPEN_ALL = "for (const details of document.querySelectorAll('main details')) details.open = true"
 WORKFLOW = "weekly-climate-review"
 PAGES = {
     "needs": "/admin/agents/tasks",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import Open
-from tests.browser.site import PAGES, Site
+from tests.browser.site import OPEN_ALL, PAGES, Site
 from zora_core.autonomy.commands.demo import DEMO_TENANT_ID
 from zora_core.database.postgres import connect
 
@@ -95,8 +95,7 @@ def test_hostile_text_is_shown_as_text_on_every_page(site: Site, visit: Open) ->
         answer = page.goto(site.url + path)
         assert answer is not None
         assert answer.status == 200, path
-        for details in page.locator("main details").all():
-            details.evaluate("one => { one.open = true }")
+        page.evaluate(OPEN_ALL)
         assert page.evaluate("typeof hacked") == "undefined", path
         strange = "main script, main iframe, main img, main [onerror], main [onload], main [onmouseover], main style"
         assert page.locator(strange).count() == 0, path
