@@ -61,6 +61,21 @@ async def test_what_needs_a_decision_comes_by_urgency_and_says_exactly_what_it_d
 async def test_without_anything_to_decide_the_page_says_so(founder: Visitor) -> None:
     await founder.open("/admin/agents/tasks")
     assert "Nothing needs you. 0 running, 0 ready, 0 waiting." in founder.text
+    await founder.open(ALL)
+    assert "No tasks yet. Create the first one" in founder.text
+
+
+async def test_all_that_needs_a_decision_is_reached_page_by_page(zora: Zora, founder: Visitor) -> None:
+    made = {f"s-{await propose(zora, f'number {n}')}" for n in range(45)}
+    await founder.open("/admin/agents/tasks")
+    seen: list[str] = []
+    for _ in range(3):
+        seen += [card.attributes["id"] for card in founder.page.css(".card")]
+        further = founder.page.css_first(".pages a[rel=next]")
+        if further is not None:
+            await founder.open(f"/admin/agents/tasks{further.attributes['href']}")
+    assert len(seen) == 45
+    assert set(seen) == made
 
 
 async def test_a_suggestion_is_approved_and_taken_back(zora: Zora, founder: Visitor) -> None:

@@ -38,6 +38,8 @@ class TasksQuery(Query):
     waiting: Literal["run_at", "retry", "dependencies", "approval", "children", "budget"] | None = None
     within: Literal["hour", "day", "week", "month"] | None = None
     before: UUID | None = None
+    skip: int = Field(default=0, ge=0, le=10_000)
+    """Of what needs a decision: more urgent ones that are passed over."""
 
     @property
     def filters(self) -> dict[str, Any]:
@@ -66,7 +68,8 @@ async def index(visit: Visit) -> Response:
 
 async def _needs(visit: Visit, query: TasksQuery) -> Response:
     board, rows = await asyncio.gather(
-        visit.value("agent_board", watched=[]), visit.call("list_open_suggestions", limit=INBOX + 1)
+        visit.value("agent_board", watched=[]),
+        visit.call("list_open_suggestions", limit=INBOX + 1, offset=query.skip),
     )
     return await _page(visit, query, board, open=await shown_suggestions(visit, rows[:INBOX]), more=len(rows) > INBOX)
 
@@ -87,7 +90,7 @@ async def _list(visit: Visit, query: TasksQuery) -> Response:
         tasks=shown,
         cursor=shown[-1]["id"] if len(rows) > PAGE else None,
         found=_found(query, rows, total),
-        filtered=bool(query.model_dump(exclude={"view", "before"}, exclude_none=True)),
+        filtered=bool(query.model_dump(exclude={"view", "before", "skip"}, exclude_none=True)),
         agents=list(AgentId),
         task_types=sorted({kind.name for kind in visit.caller.api.registry}),
     )
