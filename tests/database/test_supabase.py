@@ -26,6 +26,7 @@ from zora_core.autonomy.commands.database import print_schema
 from zora_core.database import schema
 from zora_core.database.embedded import EmbeddedServer
 from zora_core.database.postgres import connect
+from zora_core.errors import SchemaError
 from zora_core.settings import Settings
 
 ROLES = (Path(__file__).parent / "supabase_roles.sql").read_text()
@@ -353,6 +354,23 @@ async def test_an_owner_who_makes_zora_api_has_a_working_api_and_one_who_may_not
             "alter role postgres_owner createrole", "drop role if exists zora_api",
             f"alter role {hidden} rename to zora_api",
         )  # fmt: skip
+
+
+async def test_migrating_keeps_a_database_of_supabase_closed(empty: Supabase) -> None:
+    async with empty.connected("postgres_owner") as owner:
+        assert await schema.migrate(owner) is True
+        assert await empty.wrong() == {}
+        assert await schema.migrate(owner) is False
+        # As by a release with a function that was not there.
+        await owner.execute("drop function has_tenant(uuid); update zora_functions set digest = 'older'")
+        with pytest.raises(SchemaError):
+            await schema.check(owner)
+        assert await schema.migrate(owner) is True
+        assert await empty.wrong() == {}
+        # Whoever ran the script without --supabase.
+        await owner.execute("drop function zora_claimed_tenant() cascade; grant all on agent_tasks to anon")
+        assert await schema.migrate(owner) is True
+    assert await empty.wrong() == {}
 
 
 # What is done to the database, which checks then fail, and what they say.

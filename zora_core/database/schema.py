@@ -46,6 +46,12 @@ _CREATED = re.compile(
 # As the catalogue words the condition of supabase.sql's policies.
 _CONDITION = "(tenant_id = ( SELECT zora_claimed_tenant() AS zora_claimed_tenant))"
 
+# Supabase's API knows these roles, and its databases have this schema; a server's other databases have not.
+_ON_SUPABASE = (
+    "select to_regnamespace('extensions') is not null "
+    "and (select count(*) = 3 from pg_roles where rolname in ('anon', 'authenticated', 'service_role'))"
+)
+
 
 @dataclass(frozen=True)
 class Migration:
@@ -186,6 +192,7 @@ async def check(connection: asyncpg.Connection) -> None:
 async def migrate(connection: asyncpg.Connection) -> bool:
     """Bring the database to this program's schema; returns whether anything changed.
 
+    One of Supabase gets Supabase's part, too: what is made there would else be open to everybody with the public key.
     Raises `SchemaError` when the database is newer than the program.
     """
     version, digest = await installed(connection)
@@ -193,7 +200,9 @@ async def migrate(connection: asyncpg.Connection) -> bool:
         raise SchemaError(
             f"the database has schema version {version}, this zora knows {latest_version()}: upgrade zora"
         )
-    if (version, digest) == (latest_version(), functions_digest()):
+    supabase = await connection.fetchval(_ON_SUPABASE)
+    closed = not supabase or await connection.fetchval("select to_regproc('zora_claimed_tenant') is not null")
+    if closed and (version, digest) == (latest_version(), functions_digest()):
         return False
-    await connection.execute(render_script())
+    await connection.execute(render_script(supabase=supabase))
     return True
