@@ -1,7 +1,8 @@
 """The schema as one script, and whether a database has it.
 
 The script is safe to run twice: a migration that has been applied is passed over, functions are replaced. `zora
-migrate` runs it in one transaction under an advisory lock; `zora schema` prints it.
+migrate` runs it in one transaction under an advisory lock; `zora schema` prints it. For Supabase the script also says
+who may do what (`sql/supabase.sql`), and ends with a check of that (`sql/supabase_check.sql`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,34 @@ if TYPE_CHECKING:
 
 # Any constant will do, as long as it is the same for everyone who migrates.
 _LOCK = "select pg_advisory_xact_lock(7206017351921)"
+
+# Whoever is signed in to Supabase reads these, rows of one tenant: no credentials, no users, nothing of the machinery.
+READABLE = (
+    "agent_tasks",
+    "agent_task_dependencies",
+    "agent_suggestions",
+    "autonomy_schedules",
+    "climate_missions",
+    "climate_profiles",
+    "journal_blocks",
+    "journal_entries",
+    "memory_events",
+    "workflow_runs",
+    "workflows",
+)
+
+_CREATED = re.compile(
+    r"^ *create (?:or replace )?(?:unlogged )?(table|function) (?:if not exists )?(\w+)", re.MULTILINE
+)
+
+# As the catalogue words the condition of supabase.sql's policies.
+_CONDITION = "(tenant_id = ( SELECT zora_claimed_tenant() AS zora_claimed_tenant))"
+
+# Supabase's API knows these roles, and its databases have this schema; a server's other databases have not.
+_ON_SUPABASE = (
+    "select to_regnamespace('extensions') is not null "
+    "and (select count(*) = 3 from pg_roles where rolname in ('anon', 'authenticated', 'service_role'))"
+)
 
 
 @dataclass(frozen=True)
@@ -63,8 +92,9 @@ def query(name: str) -> str:
 
 @cache
 def functions_digest() -> str:
-    """Tells whether a database's functions are ours (SHA-256, hexadecimal)."""
-    return hashlib.sha256(functions().encode()).hexdigest()
+    """Tells whether a database's functions, and on Supabase the rights, are ours (SHA-256, hexadecimal)."""
+    rights = (_sql() / "supabase.sql").read_text(encoding="utf-8")
+    return hashlib.sha256("\n".join([functions(), rights, *READABLE]).encode()).hexdigest()
 
 
 def latest_version() -> int:
@@ -72,8 +102,39 @@ def latest_version() -> int:
     return migrations()[-1].version
 
 
-def render_script(upto: int | None = None) -> str:
-    """The whole schema as one idempotent script; `upto` stops after that migration, for tests of upgrades."""
+@cache
+def created(kind: str) -> tuple[str, ...]:
+    """The names of all that the script creates of a kind: `table` or `function`, Supabase's part included."""
+    bootstrap, supabase = ((_sql() / name).read_text(encoding="utf-8") for name in ("bootstrap.sql", "supabase.sql"))
+    script = "\n".join([bootstrap, *(migration.sql for migration in migrations()), functions(), supabase])
+    return tuple(sorted({name for found, name in _CREATED.findall(script) if found == kind}))
+
+
+def _for_supabase(file: str) -> str:
+    """A part that looks at everything of ours, with the names filled in."""
+    values = {
+        ":tables": ",".join(created("table")),
+        ":functions": ",".join(created("function")),
+        ":readable": ",".join(READABLE),
+        ":condition": _CONDITION,
+        ":version": str(latest_version()),
+        ":digest": functions_digest(),
+    }
+    text = (_sql() / file).read_text(encoding="utf-8")
+    return re.sub("|".join(values), lambda name: values[name[0]], text)
+
+
+def supabase_check() -> str:
+    """The query that ends the script for Supabase: a row per check, with what to do when it fails."""
+    return _for_supabase("supabase_check.sql")
+
+
+def render_script(upto: int | None = None, *, supabase: bool = False) -> str:
+    """The whole schema as one idempotent script.
+
+    `upto` stops after that migration, for tests of upgrades. `supabase` adds what the roles of Supabase's API may do,
+    and a check of it at the end, which the SQL editor shows.
+    """
     parts = [
         f"-- The schema of ZORA's Agent Runtime, version {latest_version()}. Safe to run more than once.",
         "begin;",
@@ -95,7 +156,9 @@ def render_script(upto: int | None = None) -> str:
         functions(),
         "insert into zora_functions (digest) values "
         f"('{functions_digest()}') on conflict (only_row) do update set digest = excluded.digest, applied_at = now();",
+        *([_for_supabase("supabase.sql")] if supabase else []),
         "commit;",
+        *([supabase_check()] if supabase else []),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -129,6 +192,7 @@ async def check(connection: asyncpg.Connection) -> None:
 async def migrate(connection: asyncpg.Connection) -> bool:
     """Bring the database to this program's schema; returns whether anything changed.
 
+    One of Supabase gets Supabase's part, too: what is made there would else be open to everybody with the public key.
     Raises `SchemaError` when the database is newer than the program.
     """
     version, digest = await installed(connection)
@@ -136,7 +200,9 @@ async def migrate(connection: asyncpg.Connection) -> bool:
         raise SchemaError(
             f"the database has schema version {version}, this zora knows {latest_version()}: upgrade zora"
         )
-    if (version, digest) == (latest_version(), functions_digest()):
+    supabase = await connection.fetchval(_ON_SUPABASE)
+    closed = not supabase or await connection.fetchval("select to_regproc('zora_claimed_tenant') is not null")
+    if closed and (version, digest) == (latest_version(), functions_digest()):
         return False
-    await connection.execute(render_script())
+    await connection.execute(render_script(supabase=supabase))
     return True

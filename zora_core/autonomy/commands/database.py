@@ -36,11 +36,12 @@ def migrate(as_json: bool) -> None:
 
 
 @click.command("schema")
-def print_schema() -> None:
+@click.option("--supabase", is_flag=True, help="With the rights of Supabase's roles, and a check of them at the end.")
+def print_schema(supabase: bool) -> None:
     """Print the whole schema as one script, safe to run twice, for psql or Supabase's SQL editor."""
     from zora_core.database.schema import render_script
 
-    click.echo(render_script(), nl=False)
+    click.echo(render_script(supabase=supabase), nl=False)
 
 
 @click.command()

@@ -1,0 +1,79 @@
+-- Who may do what on Supabase, where everything in the schema public is an HTTP API for three roles. Supabase gives
+-- them whatever is made there, and PostgreSQL lets everybody execute a function: both are taken back here and given
+-- anew, each time, so that it holds for what this script has added or replaced. Nothing is touched that is not ours.
+
+-- The tenant that the request's token names, by a claim of its own or in app_metadata, which users cannot write; null
+-- when none is named, and then no row is visible. It is the setting that auth.jwt() reads.
+create or replace function zora_claimed_tenant() returns uuid
+language sql stable set search_path = pg_catalog, pg_temp as $$
+    select case
+        when t.claim ~ '^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$'
+        then t.claim::uuid
+    end
+    from (select nullif(current_setting('request.jwt.claims', true), '')::jsonb) as j (claims)
+    cross join lateral (
+        select coalesce(j.claims ->> 'tenant_id', j.claims -> 'app_metadata' ->> 'tenant_id')
+    ) as t (claim)
+$$;
+
+do $supabase$
+declare
+    v_missing constant text := (
+        select string_agg(r.name, ', ')
+        from unnest('{anon,authenticated,service_role}'::text []) as r (name)
+        where not exists (select from pg_roles as p where p.rolname = r.name)
+    );
+    v_api constant text := (select ', zora_api' from pg_roles as r where r.rolname = 'zora_api');
+    v_table text;
+    v_function regprocedure;
+begin
+    if v_missing is not null then
+        raise exception 'this is no database of Supabase, which has the role %', v_missing
+            using hint = 'Run the output of `zora schema` without --supabase. Nothing was changed.';
+    end if;
+    grant usage on schema public to authenticated, service_role;
+
+    foreach v_table in array '{:tables}'::text [] loop
+        execute format('revoke all on table public.%I from public, anon, authenticated, service_role', v_table);
+        execute format('grant select on table public.%I to service_role', v_table);
+        -- What was applied to this database is written by its owner, who migrates it.
+        if v_table not in ('zora_migrations', 'zora_functions') then
+            execute format('grant insert, update, delete on table public.%I to service_role', v_table);
+        end if;
+        if not (select c.relrowsecurity from pg_class as c where c.oid = format('public.%I', v_table)::regclass) then
+            execute format('alter table public.%I enable row level security', v_table);
+        end if;
+    end loop;
+
+    for v_function in
+        select p.oid from pg_proc as p
+        where p.pronamespace = 'public'::regnamespace and p.proname = any ('{:functions}'::text [])
+    loop
+        execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
+        -- The API's own role could execute them as everybody could.
+        execute format('grant execute on function %s to service_role%s', v_function, v_api);
+    end loop;
+
+    -- In a policy, a function is called with the rights of whoever reads.
+    grant execute on function zora_claimed_tenant() to authenticated;
+    foreach v_table in array '{:readable}'::text [] loop
+        execute format('grant select on table public.%I to authenticated', v_table);
+        -- Not made anew when it is as it should be, because that waits for everybody who uses the table.
+        if not exists (
+            select from pg_policies as p
+            where p.schemaname = 'public' and p.tablename = v_table and p.policyname = 'zora_authenticated_tenant'
+                and p.permissive = 'PERMISSIVE' and p.cmd = 'SELECT' and p.roles = '{authenticated}'
+                and replace(p.qual, 'public.', '') = ':condition'
+        ) then
+            execute format('drop policy if exists zora_authenticated_tenant on public.%I', v_table);
+            execute format(
+                'create policy zora_authenticated_tenant on public.%I for select to authenticated '
+                'using (tenant_id = (select zora_claimed_tenant()))', v_table
+            );
+        end if;
+    end loop;
+end
+$supabase$;
+
+-- PostgREST keeps a copy of the catalogue.
+notify pgrst, 'reload schema';
