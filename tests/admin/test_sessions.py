@@ -12,7 +12,7 @@ import pytest
 from tests.admin.conftest import ORIGIN, Visitor, Visitors
 from tests.api.conftest import OTHER_TENANT_ID, Callers
 from tests.conftest import Zora
-from zora_core.admin.app import admin_app
+from zora_core.admin.app import ROUTES
 from zora_core.api.app import create_app
 from zora_core.api.keys import new_key
 from zora_core.api.server import sign_in_link
@@ -125,10 +125,10 @@ async def test_a_revoked_key_ends_the_sessions_that_began_with_it(zora: Zora, vi
 # --- every route ---
 
 
-def routes(api: Api) -> list[tuple[str, str, Any]]:
+def routes() -> list[tuple[str, str, Any]]:
     """Method, path with made-up ids, and the handler of every page behind a sign-in."""
     found = []
-    for route in admin_app(api).routes:
+    for route in ROUTES:
         serve = getattr(route, "endpoint", None)
         if getattr(serve, "role", None) is not None:
             path = re.sub(r"\{[^}]*\}", str(uuid4()), route.path)
@@ -139,7 +139,7 @@ def routes(api: Api) -> list[tuple[str, str, Any]]:
 
 async def test_every_page_asks_to_sign_in(api: Api, visitors: Visitors) -> None:
     client = visitors.anybody().client
-    for method, path, _ in routes(api):
+    for method, path, _ in routes():
         answer = await client.request(method, path, data={} if method == "POST" else None, headers={"Origin": ORIGIN})
         assert answer.status_code == 303, path
         assert answer.headers["location"].startswith("/admin/sign-in"), path
@@ -148,7 +148,7 @@ async def test_every_page_asks_to_sign_in(api: Api, visitors: Visitors) -> None:
 async def test_every_page_refuses_who_may_not(api: Api, visitors: Visitors) -> None:
     known = {role: await visitors(role) for role in Role}
     agent = await visitors(Role.FOUNDER, agent_id="SAM")
-    for method, path, serve in routes(api):
+    for method, path, serve in routes():
         lower = [role for role in Role if role.rank < serve.role.rank]
         for visitor in [known[role] for role in lower] + ([agent] if serve.person else []):
             data = {"csrf": visitor.csrf} if method == "POST" else None
@@ -158,7 +158,7 @@ async def test_every_page_refuses_who_may_not(api: Api, visitors: Visitors) -> N
 
 async def test_every_action_refuses_what_our_own_page_did_not_send(api: Api, visitors: Visitors) -> None:
     victim, other = await visitors(Role.FOUNDER), await visitors(Role.FOUNDER)
-    for method, path, _ in routes(api):
+    for method, path, _ in routes():
         if method != "POST":
             continue
         attempts: list[tuple[dict[str, str], dict[str, str]]] = [
@@ -177,7 +177,7 @@ async def test_every_action_refuses_what_our_own_page_did_not_send(api: Api, vis
 
 
 async def test_no_page_can_be_framed_run_a_foreign_script_or_be_kept(api: Api, founder: Visitor) -> None:
-    for method, path, _ in routes(api):
+    for method, path, _ in routes():
         if method != "GET":
             continue
         answer = await founder.client.get(path)
@@ -235,3 +235,16 @@ async def test_requests_are_counted_by_session_and_failed_sign_ins_by_address(zo
 async def test_the_short_addresses_lead_to_what_needs_a_decision(founder: Visitor, path: str) -> None:
     await founder.open(path)
     assert founder.here == HOME
+
+
+async def test_an_error_that_nobody_expected_is_a_page_without_its_text(
+    founder: Visitor, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(function: str, /, **arguments: Any) -> Any:
+        raise RuntimeError("a secret of ours")
+
+    monkeypatch.setattr(api.database, "value", broken)
+    await founder.open(HOME, status=500)
+    assert "Something went wrong" in founder.text
+    assert "secret" not in founder.answer.text
+    assert founder.answer.headers["content-type"].startswith("text/html")

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Route, Router, WebSocketRoute
 
 from zora_core.admin import live, sessions
+from zora_core.admin.pages import ROUTES as PAGES
 from zora_core.admin.rendering import asset, render
 from zora_core.admin.site import HOME, html_answer, plain_message
 from zora_core.api.errors import ANSWERS, RateLimited, logger
 from zora_core.errors import ZoraError
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
     from zora_core.api.state import Api
 
 TITLES = {
@@ -80,25 +83,21 @@ async def _by_framework(request: Request, error: Exception) -> Response:
     )
 
 
-def admin_app(api: Api) -> Starlette:
-    """The pages over `api`, to be mounted at `/admin`."""
-    from zora_core.admin.pages import ROUTES
+ROUTES = [
+    Route("/", home),
+    Route("/agents/tasks/", home),
+    Route("/static/{name}", static),
+    WebSocketRoute("/live", live.watch),
+    *sessions.ROUTES,
+    *PAGES,
+]
 
-    handlers: dict[type[Exception], Callable[[Request, Exception], object]] = {
+
+def install(app: Starlette, api: Api) -> None:
+    """Serve the pages over `api` under `/admin` of `app`, which answers to what nobody expected."""
+    app.state.boards = live.Boards(api)
+    handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
         ZoraError: _on_purpose,
         HTTPException: _by_framework,
     }
-    app = Starlette(
-        routes=[
-            Route("/", home),
-            Route("/agents/tasks/", home),
-            Route("/static/{name}", static),
-            WebSocketRoute("/live", live.watch),
-            *sessions.ROUTES,
-            *ROUTES,
-        ],
-        exception_handlers=handlers,  # type: ignore[arg-type]
-    )
-    app.state.api = api
-    app.state.boards = live.Boards(api)
-    return app
+    app.mount("/admin", ExceptionMiddleware(Router(ROUTES), handlers))

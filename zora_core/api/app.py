@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from zora_core.admin.app import admin_app
+from zora_core.admin import app as admin
+from zora_core.admin.rendering import internal_error_page
 from zora_core.api import (
     agents,
     commands,
@@ -45,8 +46,8 @@ def create_app(api: Api) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     app.include_router(docs.router)
-    app.mount("/admin", admin_app(api))
+    admin.install(app, api)
     errors.install(app)
     openapi.install(app, routes(), api.registry)
-    app.add_middleware(RequestMiddleware, metrics=app.state.metrics)
+    app.add_middleware(RequestMiddleware, metrics=app.state.metrics, error_page=internal_error_page)
     return app

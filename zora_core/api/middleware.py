@@ -10,11 +10,13 @@ from uuid import uuid4
 
 from starlette.requests import ClientDisconnect
 
-from zora_core.admin.rendering import internal_error_page
 from zora_core.api.errors import internal_error
 from zora_core.logs import request_id
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from zora_core.api.access import Principal
@@ -41,10 +43,11 @@ _PLAIN = re.compile(rf"{_UUID} (?:/(?:[a-z-]{{0,20}}|{_UUID}))+")
 class RequestMiddleware:
     """The outermost layer that is ours. A WebSocket gets its id and its log line, too."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        """Wrap `app`, counting into `metrics`."""
+    def __init__(self, app: ASGIApp, metrics: Metrics, error_page: Callable[[], Response]) -> None:
+        """Wrap `app`, counting into `metrics`; under `/admin` `error_page` answers to what nobody expected."""
         self._app = app
         self._metrics = metrics
+        self._error_page = error_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -84,7 +87,7 @@ class RequestMiddleware:
             logger.exception("%s %s failed", scope.get("method", "WS"), scope["path"])
             if scope["type"] == "http" and status is None:
                 is_page = scope["path"].startswith("/admin")
-                await (internal_error_page if is_page else internal_error)()(scope, receive, send_with_headers)
+                await (self._error_page if is_page else internal_error)()(scope, receive, send_with_headers)
             elif scope["type"] == "http":
                 raise  # half an answer is out: the connection must break, or the client takes it for a whole one
         finally:
