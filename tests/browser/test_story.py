@@ -113,6 +113,18 @@ def test_several_tasks_are_selected_by_keyboard_and_each_ones_outcome_is_told(si
     expect(page.locator(".row .state.failed")).to_have_count(2)
 
 
+def test_signing_out_ends_the_pages_that_are_open_elsewhere(site: Site, visit: Open) -> None:
+    page = visit(signed_in=False)
+    page.goto(site.link("bea@example.org", "viewer"))
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator("#live")).to_have_text("● live")
+    other = page.context.new_page()
+    other.goto(site.url + "/admin/journal")
+    other.get_by_role("button", name="Sign out").click()
+    expect(other.get_by_role("heading", level=1)).to_have_text("Sign in")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in", timeout=15_000)
+
+
 def test_keys_do_nothing_while_somebody_types_and_can_be_turned_off(visit: Open) -> None:
     page = visit("/admin/agents/tasks?view=all")
     page.get_by_label("Text or id").focus()

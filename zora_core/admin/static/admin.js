@@ -121,7 +121,8 @@ function connect() {
   mine.onclose = (event) => {
     if (mine !== socket) return;
     socket = null;
-    if (event.code === 4401) { location.reload(); return; }
+    // Signed out: to the form for that, unless something is being written that would be lost.
+    if (event.code === 4401 && !document.activeElement?.matches("textarea, input, select")) { location.reload(); return; }
     tellLive();
     retry = setTimeout(connect, Math.min(30000, 500 * 2 ** tries++) * (0.75 + Math.random() / 2));
   };
