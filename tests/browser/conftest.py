@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Open = Callable[..., "Page"]
 
+# Without a browser test_browser.py says so, once.
+collect_ignore = [] if chromium() else ["test_hostile.py", "test_pages.py", "test_story.py"]
+
 
 @pytest.fixture(scope="session")
 def program() -> str:
