@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 from uuid import uuid4
@@ -248,3 +249,15 @@ async def test_an_error_that_nobody_expected_is_a_page_without_its_text(
     assert "Something went wrong" in founder.text
     assert "secret" not in founder.answer.text
     assert founder.answer.headers["content-type"].startswith("text/html")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "x", "null", "1", "[]", '["a", "done", 1, null]', '["a", "done", [1], null]', '["a", "done", [], "../x"]',
+     '["a", "done", [], 1]', '["a", "odd", [], null]', '[1, "done", [], null]', "[" * 5000],
+)  # fmt: skip
+async def test_a_notice_that_is_none_of_ours_is_passed_over(founder: Visitor, value: str) -> None:
+    for cookie in (base64.urlsafe_b64encode(value.encode()).decode(), value[:20].strip('"[]{} ,')):
+        founder.client.cookies.set("zora_notice", cookie, domain="zora.local", path="/admin")
+        await founder.open(HOME)
+        assert founder.page.css_first(".notice") is None

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlsplit
+from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
@@ -31,8 +32,6 @@ from zora_core.errors import DatabaseUnavailable, DataRejected, UnknownTaskType,
 from zora_core.models import Role
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from zora_core.agents.agent import TaskType
 
 logger = logging.getLogger("zora.api")
@@ -320,7 +319,8 @@ def _read_notice(cookie: str | None) -> Notice | None:
         return None
     try:
         text, kind, lines, undo = from_json(base64.urlsafe_b64decode(cookie))
-    except (ValueError, TypeError):
+        plain = all(isinstance(part, str) for part in [text, kind, *lines])
+        suggestion = str(UUID(undo)) if undo is not None else None
+    except (ValueError, TypeError, AttributeError):
         return None
-    plain = all(isinstance(part, str) for part in [text, kind, *lines]) and isinstance(undo, str | None)
-    return Notice(text, kind, lines, undo) if plain and kind in ("done", "problem") else None
+    return Notice(text, kind, lines, suggestion) if plain and kind in ("done", "problem") else None
