@@ -1,4 +1,4 @@
-"""Running a slow function beside the event loop."""
+"""Running a slow function beside the event loop, and what threads may not do at once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+# Held while `ast.parse` runs: until 3.12, Python counts the depth of all threads' trees together and then reports
+# "AST constructor recursion depth mismatch" for sound source (cpython issue 106905).
+PARSING = threading.Lock()
 
 
 async def in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:

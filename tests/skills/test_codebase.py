@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
+import sys
+import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zora_core.models import FileLine, Severity
+from zora_core.skills import codebase
 from zora_core.skills.codebase import Analysis, Commit, GitFailed, analyze, export_head, find_repository, read_history
 from zora_core.skills.codebase.complexity import measure
 from zora_core.skills.codebase.duplicates import find_duplicates
@@ -396,3 +400,40 @@ def test_few_tests_for_much_code_are_a_finding(tmp_path: Path) -> None:
     found: dict[str, Any] = analyze(tmp_path).result
     assert found["test_ratio"]["ratio"] == 0.5
     assert "code.few-tests" not in found["totals"]["by_rule"]
+
+
+def test_files_are_read_on_several_threads_at_once() -> None:
+    class Switch:
+        """Lets another thread on when it is collected, which can be while a tree is made."""
+
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            for _ in range(3000):
+                pass
+
+    files = take_inventory(Path(codebase.__file__).parents[1]).files
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for file in files:
+                Switch()
+                read_modules([file])
+        except BaseException as error:  # noqa: BLE001 - told below, on the test's thread
+            failures.append(error)
+
+    threshold, interval = gc.get_threshold(), sys.getswitchinterval()
+    gc.set_threshold(50, 5, 5)
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        gc.set_threshold(*threshold)
+        sys.setswitchinterval(interval)
+    assert failures == []

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from zora_core.errors import ConfigurationError
+from zora_core.threads import PARSING
 
 _OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
@@ -51,7 +52,8 @@ class Impact:
 @cache
 def parse(formula: str) -> ast.expr:
     """The formula's tree: sums, differences, products and quotients of names and numbers, and nothing else."""
-    tree = ast.parse(formula, mode="eval").body
+    with PARSING:
+        tree = ast.parse(formula, mode="eval").body
     for node in ast.walk(tree):
         plain = isinstance(node, ast.Name | ast.Load | ast.operator)
         number = isinstance(node, ast.Constant) and isinstance(node.value, int | float)

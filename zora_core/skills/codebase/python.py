@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import cast
 
 from zora_core.skills.codebase.inventory import SourceFile
+from zora_core.threads import PARSING
 
 _BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp, ast.comprehension)
 _DECIDING = {*_BRANCHES, ast.BoolOp, ast.match_case}
@@ -73,7 +74,8 @@ def read_modules(files: Iterable[SourceFile]) -> tuple[list[Module], list[str]]:
         warnings.simplefilter("ignore")
         for file in files:
             try:
-                tree = ast.parse(file.text)
+                with PARSING:
+                    tree = ast.parse(file.text)
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 broken.append(file.path)
                 continue
