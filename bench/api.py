@@ -52,8 +52,9 @@ from serving import Contenders, Server, database_for, founder_key, in_turns, loa
 
 from zora_core.api.answers import write_cursor
 from zora_core.api.server import bind
+from zora_core.database.database import Database
 from zora_core.database.embedded import EmbeddedServer
-from zora_core.database.postgres import Database, connect
+from zora_core.database.postgres import connect
 from zora_core.models import AgentId
 from zora_core.settings import DEFAULT_TENANT_ID
 

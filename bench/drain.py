@@ -26,8 +26,9 @@ import uvloop
 from zora_core.agents import Agent, AgentId, Payload, Registry, Task, TaskContext, TaskResult, handler
 from zora_core.autonomy.worker import Worker
 from zora_core.database import schema
+from zora_core.database.database import Database
 from zora_core.database.embedded import EmbeddedServer
-from zora_core.database.postgres import Database, connect
+from zora_core.database.postgres import connect
 from zora_core.settings import DEFAULT_TENANT_ID, Settings
 
 BATCH, LANES = 200, 2

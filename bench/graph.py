@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from zora_core.database.connect import open_database
-from zora_core.database.postgres import Database
+from zora_core.database.database import Database
 from zora_core.settings import DEFAULT_TENANT_ID, Settings
 
 BATCH = 200

@@ -24,8 +24,9 @@ import uvloop
 from drain import checkpoint, drain_functions, drain_runtime, enqueue
 
 from zora_core.database import schema
+from zora_core.database.database import Database
 from zora_core.database.embedded import EmbeddedServer
-from zora_core.database.postgres import Database, connect
+from zora_core.database.postgres import connect
 from zora_core.journal import sealing
 from zora_core.journal.keys import Remembered, public_key
 from zora_core.journal.reading import stored

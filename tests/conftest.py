@@ -24,8 +24,9 @@ from zora_core.agents.agent import Agent, Registry
 from zora_core.agents.builtin import registry
 from zora_core.autonomy.worker import TaskRun, Worker
 from zora_core.database import schema
+from zora_core.database.database import Database
 from zora_core.database.embedded import EmbeddedServer
-from zora_core.database.postgres import Database, connect
+from zora_core.database.postgres import connect
 from zora_core.models import TaskRecord
 from zora_core.settings import DEFAULT_TENANT_ID, Settings
 

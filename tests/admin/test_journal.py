@@ -305,16 +305,20 @@ async def test_reading_for_verification_is_held_to_the_tenant_by_the_database_it
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await chain.sealed(blocks=1)
-    assert len(await api.database.read("journal_blocks", DEFAULT_TENANT_ID, 0, 10)) == 1
-    assert len(await api.database.read("journal_blocks", OTHER_TENANT_ID, 0, 10)) == 0
+    assert len(await api.database.read("journal_block_rows", DEFAULT_TENANT_ID, number=0, limit=10)) == 1
+    assert len(await api.database.read("journal_block_rows", OTHER_TENANT_ID, number=0, limit=10)) == 0
     # A query that names no tenant sees the rows of the transaction's all the same, and no others.
-    text = schema.query("journal_blocks").replace("b.tenant_id = $1", "$1::uuid is not null")
-    monkeypatch.setattr(schema, "query", lambda name: text)
+    text = schema.query("journal_block_rows", ("tenant_id", "number", "limit")).replace(
+        "b.tenant_id = $1", "$1::uuid is not null"
+    )
+    monkeypatch.setattr(schema, "query", lambda name, parameters: text)
     for pooled in (False, True):
         monkeypatch.setattr(api.database, "pooled", pooled)
-        assert await api.database.read("journal_blocks", OTHER_TENANT_ID, 0, 10) == []
-        assert len(await api.database.read("journal_blocks", DEFAULT_TENANT_ID, 0, 10)) == 1
-    assert len(await chain.zora.database.read("journal_blocks", OTHER_TENANT_ID, 0, 10)) == 1, "as the owner reads it"
+        assert await api.database.read("journal_block_rows", OTHER_TENANT_ID, number=0, limit=10) == []
+        assert len(await api.database.read("journal_block_rows", DEFAULT_TENANT_ID, number=0, limit=10)) == 1
+    assert len(await chain.zora.database.read("journal_block_rows", OTHER_TENANT_ID, number=0, limit=10)) == 1, (
+        "as the owner reads it"
+    )
 
 
 async def test_hostile_text_is_text(zora: Zora, founder: Visitor) -> None:

@@ -36,7 +36,7 @@ from zora_core.agents import (
 from zora_core.agents import ledger as ledger_module
 from zora_core.agents.builtin import registry
 from zora_core.agents.evidence import chain, select
-from zora_core.database.postgres import Database
+from zora_core.database.database import Database
 from zora_core.errors import FalseEvidence
 from zora_core.settings import Settings
 

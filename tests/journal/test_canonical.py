@@ -87,7 +87,7 @@ def test_python_and_the_sealing_function_hash_what_jsonb_prints(
     connection: tuple[asyncio.Runner, asyncpg.Connection],
 ) -> None:
     runner, database = connection
-    query = schema.query("journal_entries")
+    query = schema.query("journal_entry_texts", ("tenant_id", "after", "upto", "limit"))
     least = "00000000-0000-0000-0000-000000000000"
 
     async def hashed(entry: dict[str, Any]) -> None:
@@ -133,8 +133,8 @@ async def test_it_is_the_same_whatever_the_session_is_set_to(server: Server) -> 
         )
         assert await connection.fetchval(call, DEFAULT_TENANT_ID, bytes(32)) == plain
         (row,) = await connection.fetch(
-            schema.query("journal_entries"), DEFAULT_TENANT_ID, "00000000-0000-0000-0000-000000000000",
-            "ffffffff-ffff-ffff-ffff-ffffffffffff", 10,
+            schema.query("journal_entry_texts", ("tenant_id", "after", "upto", "limit")), DEFAULT_TENANT_ID,
+            "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", 10,
         )  # fmt: skip
         assert entry_of(row).digest == plain
         assert '"created_at": "2026-07-01T12:00:00.123456Z"' in entry_of(row).text

@@ -124,8 +124,8 @@ async def rewrite_a_blocks_list(journal: Journal) -> tuple[str, int, None]:
 
 async def rewrite_list(journal: Journal, number: int) -> None:
     entries = [entry_of(row) for row in await journal.zora.database.read(
-        "journal_entries", DEFAULT_TENANT_ID, str(journal.ids[5 * number - 1] if number else UUID(int=0)),
-        str(journal.ids[5 * number + 4]), 100,
+        "journal_entry_texts", DEFAULT_TENANT_ID, after=str(journal.ids[5 * number - 1] if number else UUID(int=0)),
+        upto=str(journal.ids[5 * number + 4]), limit=100,
     )]  # fmt: skip
     await journal.tamper(
         "update journal_blocks set entry_digests = $1, entry_ids = $2 where number = $3",

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zora_core.agents.agent import Registry
-    from zora_core.database.postgres import Database
+    from zora_core.database.database import Database
     from zora_core.fetch import Fetched
     from zora_core.skills.page import Page
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from zora_core.api.state import Api
-    from zora_core.database.postgres import Database
+    from zora_core.database.database import Database
 
 TRUSTED_SECONDS = 0.5  # for how long a credential that was good is not looked at again; revoking takes so long at most
 MAX_REMEMBERED = 10_000

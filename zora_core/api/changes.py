@@ -29,7 +29,7 @@ from zora_core.errors import DatabaseUnavailable, DataRejected
 
 if TYPE_CHECKING:
     from zora_core.api.access import Credentials, Principal
-    from zora_core.database.postgres import Database
+    from zora_core.database.database import Database
 
 logger = logging.getLogger("zora.api")
 
@@ -281,7 +281,7 @@ class Changes:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 group.create_task(self._guarded(self._check_credentials()))
-                if not self._owner.pooled:
+                if self._owner.notifies:
                     group.create_task(self._guarded(self._listen()))
         finally:
             self.close()
@@ -430,7 +430,7 @@ class _Reader:
         self.ready.set()
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS if self._owner.pooled else SWEEP_SECONDS):
+                async with asyncio.timeout(SWEEP_SECONDS if self._owner.notifies else POLL_SECONDS):
                     await self.wake.wait()
             self.wake.clear()
             await self._watch()

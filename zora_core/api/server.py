@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zora_core.autonomy.runtime import AgentRuntime
-    from zora_core.database.postgres import Database
+    from zora_core.database.database import Database
     from zora_core.settings import Settings
 
 GRACE_SECONDS = 5  # for requests that are being answered when the server stops

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from zora_core.api.access import Credentials
     from zora_core.api.changes import Changes
     from zora_core.api.limits import RateLimiter
-    from zora_core.database.postgres import Database
+    from zora_core.database.database import Database
     from zora_core.settings import Settings
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from zora_core.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
-    from zora_core.database.postgres import Database
+    from zora_core.database.database import Database
 
 logger = logging.getLogger("zora.runtime")
 T = TypeVar("T")

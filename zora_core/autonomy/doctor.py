@@ -13,7 +13,7 @@ from zora_core import __version__
 from zora_core.autonomy.schedules import examine_schedules
 from zora_core.database import schema
 from zora_core.database.connect import open_database
-from zora_core.database.postgres import Database
+from zora_core.database.database import Database
 from zora_core.errors import ZoraError
 from zora_core.journal.sealing import examine as examine_journal
 from zora_core.settings import Settings, load_settings
@@ -69,7 +69,9 @@ async def examine() -> list[Check]:
 def _where(settings: Settings, database: Database) -> str:
     if settings.embedded:
         return f"embedded PostgreSQL in {settings.home}"
-    if database.pooled:
+    if settings.supabase_url:
+        return "SUPABASE_URL, over HTTP: no notifications, tasks are found by polling"
+    if not database.notifies:
         return "DATABASE_URL, through a pooler: no notifications, tasks are found by polling"
     return "DATABASE_URL, directly"
 

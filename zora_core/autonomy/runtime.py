@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zora_core.autonomy.execute import Run
-    from zora_core.database.postgres import Database
+    from zora_core.database.database import Database
 
 __all__ = ["AgentRuntime", "TaskRun", "is_runtime_configured"]
 

@@ -13,7 +13,7 @@ from zora_core.cron import Cron
 from zora_core.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from zora_core.database.postgres import Database
+    from zora_core.database.database import Database, Row
 
 logger = logging.getLogger("zora.schedules")
 
@@ -26,12 +26,14 @@ BATCH = 100
 LOCKED_SECONDS = 1.0
 
 
-async def attend_schedules(database: Database) -> float | None:
+async def attend_schedules(database: Database, state: Row | None = None) -> float | None:
     """What any worker does for all tenants: compute fire times where they run out, carry out what is due.
 
-    Returns in how many seconds the next fire time comes; None when there is none.
+    `state` is what `schedules_to_attend` has just said, if it was asked already. Returns in how many seconds the next
+    fire time comes; None when there is none.
     """
-    (state,) = await database.call("schedules_to_attend")
+    if state is None:
+        (state,) = await database.call("schedules_to_attend")
     if state["some_to_plan"]:
         await plan_schedules(database)
         (state,) = await database.call("schedules_to_attend")

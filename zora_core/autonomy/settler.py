@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zora_core.autonomy.backoff import retrying
@@ -11,7 +12,7 @@ from zora_core.autonomy.execute import Settlement
 from zora_core.errors import DataRejected
 
 if TYPE_CHECKING:
-    from zora_core.database.postgres import Database
+    from zora_core.database.database import Database
 
 logger = logging.getLogger("zora.runtime")
 
@@ -24,9 +25,10 @@ Settled = dict[str, Any] | None
 class Settler:
     """Settles runs; `run()` must be running as a task."""
 
-    def __init__(self, database: Database) -> None:
-        """Settle over this database."""
+    def __init__(self, database: Database, *, more: Callable[[], bool] = lambda: False) -> None:
+        """Settle over this database. Where calls are dear, a batch is waited for while `more` outcomes are to come."""
         self._database = database
+        self._more = more if database.pace.linger_seconds else lambda: False
         self._waiting: asyncio.Queue[tuple[Settlement, asyncio.Future[Settled]]] = asyncio.Queue()
 
     async def settle(self, settlement: Settlement) -> Settled:
@@ -39,8 +41,18 @@ class Settler:
         """Flush for ever: at once when idle, in batches when busy; a lost database is waited for."""
         while True:
             batch = [await self._waiting.get()]
-            while len(batch) < MAX_BATCH and not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
+            until = asyncio.get_running_loop().time() + self._database.pace.linger_seconds
+            while len(batch) < MAX_BATCH:
+                if self._waiting.empty():
+                    if not self._more():
+                        break
+                    try:
+                        async with asyncio.timeout_at(until):
+                            batch.append(await self._waiting.get())
+                    except TimeoutError:
+                        break
+                else:
+                    batch.append(self._waiting.get_nowait())
             rows = {row["id"]: row for row in await self._flush([settlement for settlement, _ in batch])}
             for settlement, settled in batch:
                 if not settled.done():

@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,13 +29,14 @@ from zora_core.models import Task
 
 if TYPE_CHECKING:
     from zora_core.agents.agent import Registry
-    from zora_core.database.postgres import Database
+    from zora_core.database.database import Call, Database
     from zora_core.settings import Settings
 
 logger = logging.getLogger("zora.runtime")
 
-PROGRESS_SECONDS = 0.5  # at most so often is progress stored between two regular heartbeats
 UPKEEP_SECONDS = 5.0
+POLL_SECONDS = 1.0  # between the first looks after work, where nothing notifies; each pause is four times the last
+AHEAD_SECONDS = 10.0  # what was claimed and has not begun after this time is handed back
 EXPIRED_AT_ONCE = 1000  # tasks past their deadline that one upkeep lets fail
 MAX_LOST_LEASES = 3
 RECORD_SECONDS = 5.0  # for recording what was cancelled, when the database may be gone
@@ -85,8 +87,19 @@ class Worker:
         self._lease_seconds = lease_seconds
         self._grace_seconds = grace_seconds
         self._observe = observe
-        self._settler = Settler(database)
+        self._settler = Settler(database, more=lambda: self._handling > 0)
+        self._claimed: deque[Run] = deque()
+        """Not begun yet; see `Pace.ahead`."""
+        self._taken = 0
+        self._runs: list[TaskRun] | None = None
+        self._group: asyncio.TaskGroup
+        self._handling = 0
+        self._handled = 0
+        self._asked = (0, time.monotonic())
+        """What `_handled` was at the last claim, and when that was."""
         self._wake = asyncio.Event()
+        self._ran_dry = asyncio.Event()
+        self._seal_due = asyncio.Event()
         self._reported = asyncio.Event()
         self._slot_freed = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -104,51 +117,52 @@ class Worker:
     async def run(self, *, limit: int | None = None, poll_seconds: float | None = None) -> list[TaskRun]:
         """Work: with `limit`, until that many tasks ran or none is claimable; else until stopped.
 
-        Without notifications the queue is looked at every `poll_seconds`. Returns the runs of a limited call.
+        Without notifications the queue is looked at every `poll_seconds`, and more often after work. Returns the runs
+        of a limited call.
         """
-        runs: list[TaskRun] = []
+        self._runs = None if limit is None else []
         async with asyncio.TaskGroup() as group:
+            self._group = group
             background = [group.create_task(self._settler.run()), group.create_task(self._heartbeat())]
             if limit is None:
-                background.append(group.create_task(self._upkeep()))
-                background.append(group.create_task(Sealer(self._database, self._settings).run()))
-                if not self._database.pooled:
-                    background.append(group.create_task(self._listen()))
+                sealer = Sealer(self._database, self._settings)
+                if self._database.notifies:
+                    work = [self._upkeep(), sealer.run(), self._listen()]
+                else:
+                    work = [self._poll(poll_seconds or UPKEEP_SECONDS), sealer.run(self._seal_due)]
+                background += [group.create_task(coroutine) for coroutine in work]
             else:
                 await self._upkeep_once()
             try:
                 with contextlib.suppress(_Stopped):
-                    await self._claim(group, runs, limit, poll_seconds)
+                    await self._claim(limit, poll_seconds if self._database.notifies else None)
                 await self._finish()
-                if limit is not None and runs:
+                if self._runs:
                     await self._attend()  # to what these runs suggested; a loop does so anyway
             finally:
                 for task in background:
                     task.cancel()
-        return runs
+        return self._runs or []
 
-    async def _claim(
-        self, group: asyncio.TaskGroup, runs: list[TaskRun], limit: int | None, poll_seconds: float | None
-    ) -> None:
-        claimed = 0
+    async def _claim(self, limit: int | None, poll_seconds: float | None) -> None:
+        handled = 0
         while not self._stopping.is_set():
-            free = self._concurrency - len(self.running)
+            room = self._room()
             if limit is not None:
-                free = min(free, limit - claimed)
-                if claimed >= limit:
+                if self._taken >= limit:
                     return
-            if free <= 0:
+                room = min(room, limit - self._taken)
+            if room <= 0:
                 self._slot_freed.clear()
                 await self._slot_freed.wait()
                 continue
             self._wake.clear()
-            rows = await self._claim_ready(free)
-            for row in rows:
-                claimed += 1
-                run = Run(row)
-                self.running[run.task.id] = run
-                run.work = group.create_task(self._work(run, runs if limit is not None else None))
-            if len(rows) == free:
+            rows = await self._claim_ready(room)
+            self._taken += len(rows)
+            self._claimed.extend(Run(row) for row in rows)
+            self.running.update((run.task.id, run) for run in self._claimed)
+            self._begin_claimed()
+            if len(rows) == room:
                 continue
             if limit is not None:
                 if not rows and not self.running:
@@ -157,9 +171,52 @@ class Worker:
                     self._slot_freed.clear()
                     await self._slot_freed.wait()
                 continue
+            if rows or self._handled > handled:
+                handled = self._handled
+                self._ran_dry.set()
             await self._sleep(poll_seconds)
 
+    def _room(self) -> int:
+        """How many tasks to claim now: what can begin at once, and what is as good as begun.
+
+        Ahead of that as many as would be done within a second at the rate since the last claim, as far as the database
+        finds that worth while; asked for when three quarters of it have begun, so that calls are few. It grows
+        eightfold at most, because a short task says little of the next ones.
+        """
+        most = self._database.pace.ahead
+        if not most:
+            return self._concurrency - len(self.running)
+        if len(self.running) > 4 * (self._concurrency + most):  # outcomes are not recorded as fast as they come
+            return 0
+        handled, asked = self._handled - self._asked[0], time.monotonic() - self._asked[1]
+        ahead = min(most, 8 * handled, int(handled / max(asked, 0.001)))
+        if len(self._claimed) > ahead // 4:
+            return 0
+        return self._concurrency + ahead - self._handling - len(self._claimed)
+
+    def _begin_claimed(self) -> None:
+        """Begin what was claimed, as far as there is room; when stopping, hand all of it back."""
+        while self._claimed and (self._handling < self._concurrency or self._stopping.is_set()):
+            self._begin(self._claimed.popleft())
+
+    def _begin(self, run: Run) -> None:
+        if self._stopping.is_set():
+            run.stop("shutdown")
+        run.started = time.monotonic()
+        self._handling += 1
+        run.work = self._group.create_task(self._work(run))
+
+    def _hand_back_waiting(self) -> None:
+        """What was claimed ahead and has not begun for long, because what runs takes long: others may have it."""
+        since = time.monotonic() - AHEAD_SECONDS
+        while self._claimed and self._claimed[0].started < since:
+            run = self._claimed.popleft()
+            run.stop("shutdown")
+            self._taken -= 1
+            self._begin(run)
+
     async def _claim_ready(self, limit: int) -> list[dict[str, Any]]:
+        self._asked = (self._handled, time.monotonic())
         try:
             return await retrying(
                 self._database,
@@ -181,17 +238,30 @@ class Worker:
             async with asyncio.timeout(poll_seconds):
                 await self._wake.wait()
 
-    async def _work(self, run: Run, runs: list[TaskRun] | None) -> None:
-        """One task from claim to settlement; `execute` turns whatever happens to the handler into an outcome."""
-        self._observe(run.task)
+    async def _work(self, run: Run) -> None:
+        """One task from its begin to settlement; `execute` turns whatever happens to the handler into an outcome."""
+        begun = run.stop_reason is None
+        if begun:
+            self._observe(run.task)
         try:
-            run.handling = True
-            settlement = await execute(run, self._registry, self._context)
-            run.handling = False
+            try:
+                run.handling = True
+                settlement = await execute(run, self._registry, self._context)
+            finally:
+                run.handling = False
+                self._handling -= 1
+                self._handled += 1
+                self._begin_claimed()
+                if self._database.pace.ahead:
+                    self._slot_freed.set()
             row = await self._settler.settle(settlement) if settlement is not None else None
         finally:
             del self.running[run.task.id]
             self._slot_freed.set()
+            if not self.running and not self._database.notifies:
+                self._wake.set()  # these runs may have made others claimable
+        if not begun:
+            return
         ended = TaskRun(
             task=run.task,
             status=row["status"] if row else "lost",
@@ -202,8 +272,8 @@ class Worker:
         )
         if row is None:
             logger.warning("lost the lease of task %s: nothing was recorded", run.task.id)
-        if runs is not None:
-            runs.append(ended)
+        if self._runs is not None:
+            self._runs.append(ended)
         self._observe(ended)
 
     def _context(self, run: Run) -> TaskContext:
@@ -227,6 +297,7 @@ class Worker:
     async def _finish(self) -> None:
         """Let running tasks end; when stopping, only within the grace period, then hand them back."""
         if self._stopping.is_set() and self.running:
+            self._begin_claimed()
             await self._ended(self._grace_seconds)
             for run in self.running.values():
                 run.stop("shutdown")
@@ -246,7 +317,7 @@ class Worker:
             await asyncio.wait(works, timeout=seconds)
 
     async def _heartbeat(self) -> None:
-        """Six beats to a lease for all runs; in between, at most every `PROGRESS_SECONDS`, one for those with news."""
+        """Six beats to a lease for all runs; in between, now and then (see `Pace`), one for those with news."""
         clock = asyncio.get_running_loop().time
         interval = self._lease_seconds / 6
         due = clock() + interval
@@ -255,11 +326,12 @@ class Worker:
                 async with asyncio.timeout_at(due):
                     await self._reported.wait()
             self._reported.clear()
+            self._hand_back_waiting()
             early = clock() < due
             await retrying(self._database, lambda early=early: self._beat(only_news=early))  # type: ignore[misc]
             if not early:
                 due = clock() + interval
-            await asyncio.sleep(min(PROGRESS_SECONDS, due - clock()))
+            await asyncio.sleep(min(self._database.pace.progress_seconds, due - clock()))
 
     async def _beat(self, *, only_news: bool) -> None:
         """Prolong leases in one call, hand in progress that is new, learn of cancellations.
@@ -287,9 +359,31 @@ class Worker:
                 held.stop(row["state"])
 
     async def _upkeep(self) -> None:
+        """Every few seconds; what waits for a moment is seen to at that moment."""
         while True:
             next_due = await self._upkeep_once()
             await asyncio.sleep(min(UPKEEP_SECONDS, max(next_due, 0.05)))
+
+    async def _poll(self, longest: float) -> None:
+        """Upkeep where nothing notifies, which is also how new tasks are found: one call each time.
+
+        Every `longest` seconds, as long as nothing happens. Work makes more work likely: when the queue has run dry,
+        the next look is a second later, and then each pause is four times the last.
+        """
+        clock = asyncio.get_running_loop().time
+        shortest = min(POLL_SECONDS, longest)
+        pause = longest
+        while True:
+            next_due = await self._upkeep_once()
+            due = clock() + min(pause, max(next_due, shortest))
+            while due > clock():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self._ran_dry.wait()
+                        self._ran_dry.clear()
+                        pause = shortest
+                        due = min(due, clock() + pause)
+            pause = min(4 * pause, longest)
 
     async def _upkeep_once(self) -> float:
         """What any worker does for all; returns in how many seconds the next task or schedule falls due.
@@ -297,21 +391,31 @@ class Worker:
         Schedules are carried out; due tasks are made claimable; expired leases are taken back; tasks past their
         deadline fail; tasks that nobody waits for any more are cancelled; suggestions are attended to.
         """
-        next_fire_time = await retrying(self._database, lambda: attend_schedules(self._database))
-        (promotion,) = await retrying(self._database, lambda: self._database.call("promote_agent_tasks"))
-        rescued = await retrying(
-            self._database, lambda: self._database.call("rescue_agent_tasks", max_lost=MAX_LOST_LEASES)
-        )
-        expired = await retrying(
-            self._database, lambda: self._database.value("expire_agent_tasks", limit=EXPIRED_AT_ONCE)
-        )
-        await retrying(self._database, lambda: self._database.call("cancel_orphaned_agent_tasks"))
-        await self._attend()
+        tenant_id = self._settings.tenant_id
+        calls: list[Call] = [
+            ("schedules_to_attend", {}),
+            ("promote_agent_tasks", {}),
+            ("rescue_agent_tasks", {"max_lost": MAX_LOST_LEASES}),
+            ("expire_agent_tasks", {"limit": EXPIRED_AT_ONCE}),
+            ("cancel_orphaned_agent_tasks", {}),
+            ("attend_agent_suggestions", {}),
+        ]
+        if not self._database.notifies:
+            calls += [("work_to_do", {"tenant_id": tenant_id})]
+        answers = await retrying(self._database, lambda: self._database.batch(calls))
+        (schedules,), (promotion,), rescued, (expired,) = answers[:4]
+        next_fire_time = await retrying(self._database, lambda: attend_schedules(self._database, schedules))
         for row in rescued:
             logger.warning("took task %s back from a worker that vanished; it is %s now", row["id"], row["status"])
         if promotion["promoted"] or rescued:
             self._wake.set()
-        if expired == EXPIRED_AT_ONCE:
+        if not self._database.notifies:
+            (found,) = answers[-1]
+            if found["tasks"]:
+                self._wake.set()
+            if found["entries"]:
+                self._seal_due.set()
+        if expired["expire_agent_tasks"] == EXPIRED_AT_ONCE:
             return 0.0
         due = [seconds for seconds in (promotion["next_due_seconds"], next_fire_time) if seconds is not None]
         return min(due, default=UPKEEP_SECONDS)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from zora_core.errors import ConfigurationError
 from zora_core.settings import DEFAULT_TENANT_ID, Settings, examples
 
 if TYPE_CHECKING:
-    from zora_core.database.postgres import Database
+    from zora_core.database.database import Database
 
 EXAMPLE_PAGES = ("home", "climate", "dashboard")
 
@@ -21,24 +20,30 @@ async def open_database(settings: Settings, *, check: bool = True) -> Database:
     Any other must have the schema already: raises `SchemaError` when it has not (unless `check` is false),
     `DatabaseUnavailable` when it cannot be reached.
     """
-    from zora_core.database.postgres import connect
-
+    if settings.embedded:
+        return await _open_embedded(settings)
+    database: Database
     if settings.supabase_url:
-        raise ConfigurationError(
-            "Supabase over HTTP is not available yet: unset SUPABASE_URL and SUPABASE_SERVICE_KEY, and set "
-            "DATABASE_URL to the connection string of your project (Supabase: Connect, Transaction pooler)"
-        )
-    if settings.database_url:
-        database = await connect(settings.database_url)
-        if check:
-            try:
-                await database.check_schema()
-            except BaseException:
-                await database.close()
-                raise
-        return database
+        from zora_core.database import postgrest
 
+        database = await postgrest.connect(settings)
+    else:
+        from zora_core.database import postgres
+
+        assert settings.database_url is not None
+        database = await postgres.connect(settings.database_url)
+    if check:
+        try:
+            await database.check_schema()
+        except BaseException:
+            await database.close()
+            raise
+    return database
+
+
+async def _open_embedded(settings: Settings) -> Database:
     from zora_core.database.embedded import EmbeddedServer
+    from zora_core.database.postgres import connect
 
     server = EmbeddedServer.at(settings.home)
     database = await connect(await asyncio.to_thread(server.start), server=server)

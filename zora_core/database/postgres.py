@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -13,35 +13,15 @@ import asyncpg
 from pydantic_core import from_json, to_json
 
 from zora_core.database import schema
-from zora_core.errors import (
-    ConfigurationError,
-    DatabaseUnavailable,
-    DataRejected,
-    DuplicateKey,
-    InvalidInput,
-    InvalidState,
-    NotAllowed,
-    NotFound,
-    ZoraError,
-)
+from zora_core.database.database import API_ROLE, OUR_ERRORS, Call, Database, Row
+from zora_core.errors import ConfigurationError, DatabaseUnavailable, DataRejected, DuplicateKey
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from zora_core.database.embedded import EmbeddedServer
 
-# SQLSTATEs that our functions raise, after PostgREST's convention PT + HTTP status.
-_OUR_ERRORS: dict[str, type[ZoraError]] = {
-    "PT400": InvalidInput,
-    "PT403": NotAllowed,
-    "PT404": NotFound,
-    "PT409": InvalidState,
-}
-
 _NAMED = {"application_name": "zora"}
-
-# Owns nothing and may do what functions/access.sql says.
-API_ROLE = "zora_api"
 
 _LOST: tuple[type[BaseException], ...] = (
     OSError,
@@ -54,8 +34,8 @@ _LOST: tuple[type[BaseException], ...] = (
 )
 
 
-class Database:
-    """A connection pool and the one way through it: `call` a function by name with named arguments.
+class PostgresDatabase(Database):
+    """A connection pool: a call is `select * from function(name => value)`.
 
     `pooled` tells that a pooler stands between us and the server: then every call is a transaction of its own, no
     statement is prepared across calls, and there is no LISTEN.
@@ -77,12 +57,13 @@ class Database:
         self._restricted = restricted
         self.pooled = pooled
 
-    async def call(self, function: str, /, **arguments: Any) -> list[dict[str, Any]]:
-        """Call a SQL function and return its rows; jsonb goes in and comes out as Python values.
+    @property
+    def notifies(self) -> bool:
+        """Not through a pooler."""
+        return not self.pooled
 
-        Raises `NotFound`, `InvalidState` or `InvalidInput` as the function says, `DatabaseUnavailable` when the
-        connection is lost or refused. After a lost connection it is unknown whether the call took effect.
-        """
+    async def call(self, function: str, /, **arguments: Any) -> list[Row]:
+        """See `Database.call`; nothing is tried twice."""
         query = _query(function, tuple(arguments))
         values = list(arguments.values())
         if self._restricted and "tenant_id" in arguments:
@@ -104,19 +85,19 @@ class Database:
                     raise
         return [dict(row) for row in rows]
 
-    async def value(self, function: str, /, **arguments: Any) -> Any:
-        """Call a SQL function that returns a single value."""
-        (row,) = await self.call(function, **arguments)
-        return next(iter(row.values()))
+    async def batch(self, calls: Sequence[Call]) -> list[list[Row]]:
+        """See `Database.batch`: one after the other, each in a transaction of its own."""
+        return [await self.call(function, **arguments) for function, arguments in calls]
 
-    async def read(self, query: str, tenant_id: UUID, /, *values: Any) -> list[asyncpg.Record]:
-        """A tenant's rows by a file in `sql/queries`, run as it stands, with nothing from outside the catalogue.
+    async def read(self, query: str, tenant_id: UUID, /, **arguments: Any) -> list[asyncpg.Record]:
+        """The body of a function in `read_journal.sql` as it stands here, with nothing from outside the catalogue.
 
         For what is to be verified, and only for that: `call` gives what a function of the database says, which its
-        owner can replace by another one of the same name. Even operators come from `pg_catalog` here. The tenant is the
-        query's `$1`. Through restricted connections it is also the only one whose rows are visible; the policy that
-        sees to that is the database's own, and can hide rows but not change them.
+        owner can replace by another one of the same name. Even operators come from `pg_catalog` here. Through
+        restricted connections the tenant is also the only one whose rows are visible; the policy that sees to that is
+        the database's own, and can hide rows but not change them.
         """
+        text = schema.query(query, ("tenant_id", *arguments))
         with _translated():
             async with self._pool.acquire() as connection, connection.transaction(readonly=True):
                 if self._restricted:
@@ -124,15 +105,10 @@ class Database:
                         await connection.execute(f"set local role {API_ROLE}")
                     await connection.execute("select set_config('zora.tenant_id', $1, true)", str(tenant_id))
                 await connection.execute("set local search_path = pg_catalog, pg_temp")
-                return await connection.fetch(schema.query(query), tenant_id, *values)  # type: ignore[no-any-return]
+                return await connection.fetch(text, tenant_id, *arguments.values())  # type: ignore[no-any-return]
 
-    async def restricted(self, *, max_connections: int = 8) -> Database:
-        """The same database through connections that act as the role `zora_api`, one tenant per transaction.
-
-        That role owns no table, so that row-level security holds for it: a call sees and changes rows of the tenant
-        that its argument `tenant_id` names, and no others, whatever the function does. Raises `ConfigurationError` when
-        the role is missing or ours may not act as it.
-        """
+    async def restricted(self, *, max_connections: int = 8) -> PostgresDatabase:
+        """See `Database.restricted`; a transaction per call."""
         with _translated():
             async with self._pool.acquire() as connection, connection.transaction():
                 user = await connection.fetchval("select current_user")
@@ -146,11 +122,11 @@ class Database:
                         f"run `create role {API_ROLE}; grant {API_ROLE} to {user}`, then the output of `zora schema`"
                     )
             pool = await _open_pool(self._url, self.pooled, max_connections, role=API_ROLE)
-        return Database(pool, self._url, pooled=self.pooled, restricted=True)
+        return PostgresDatabase(pool, self._url, pooled=self.pooled, restricted=True)
 
     @asynccontextmanager
     async def listening(self, channel: str, callback: Callable[[str], None]) -> AsyncIterator[asyncio.Event]:
-        """Call back with the payload of every notification; gives an event that is set when the connection is lost."""
+        """See `Database.listening`; on a connection of its own."""
         lost = asyncio.Event()
         with _translated():
             connection = await asyncpg.connect(self._url, timeout=10, server_settings=_NAMED)
@@ -162,18 +138,18 @@ class Database:
                 connection.terminate()
 
     async def recover(self) -> None:
-        """After a `DatabaseUnavailable`: start the embedded server again if it is gone."""
+        """Start the embedded server again if it is gone."""
         if self._server is not None:
             await asyncio.to_thread(self._server.recover)
 
     async def migrate(self) -> bool:
-        """Bring the schema up to date; returns whether anything changed."""
+        """See `Database.migrate`."""
         with _translated():
             async with self._pool.acquire() as connection:
                 return await schema.migrate(connection)
 
     async def check_schema(self) -> None:
-        """Raise `SchemaError` unless the schema is the one this program works with."""
+        """See `Database.check_schema`."""
         with _translated():
             async with self._pool.acquire() as connection, connection.transaction():
                 await schema.check(connection)
@@ -189,13 +165,13 @@ class Database:
                 await asyncio.to_thread(self._server.release)
 
 
-async def connect(url: str, *, server: EmbeddedServer | None = None, max_connections: int = 8) -> Database:
+async def connect(url: str, *, server: EmbeddedServer | None = None, max_connections: int = 8) -> PostgresDatabase:
     """Open a pool on a PostgreSQL URL. Raises `DatabaseUnavailable` when the server cannot be reached."""
     url = _without_hints(url)
     pooled = server is None and await _is_pooled(url)
     with _translated():
         pool = await _open_pool(url, pooled, max_connections)
-    return Database(pool, url, pooled=pooled, server=server)
+    return PostgresDatabase(pool, url, pooled=pooled, server=server)
 
 
 async def _open_pool(url: str, pooled: bool, max_connections: int, *, role: str | None = None) -> asyncpg.Pool:
@@ -285,8 +261,8 @@ class _translated:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         """Raise the error that a caller can act on. The server's DETAIL stays out of it: it quotes whole rows."""
         said = str(error.args[0] if isinstance(error, asyncpg.PostgresError) else error) or type(error).__name__
-        if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _OUR_ERRORS:
-            raise _OUR_ERRORS[error.sqlstate](said) from error
+        if isinstance(error, asyncpg.PostgresError) and error.sqlstate in OUR_ERRORS:
+            raise OUR_ERRORS[error.sqlstate](said) from error
         if isinstance(error, asyncpg.DeadlockDetectedError):
             raise DatabaseUnavailable(
                 "the database ended this call, which waited for one that waited for it"

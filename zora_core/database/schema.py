@@ -85,9 +85,14 @@ def functions() -> str:
 
 
 @cache
-def query(name: str) -> str:
-    """A query that is run as it stands in `sql/queries`, not through a function; see `Database.read`."""
-    return (_sql() / "queries" / f"{name}.sql").read_text(encoding="utf-8")
+def query(function: str, parameters: tuple[str, ...]) -> str:
+    """The body of a function in `read_journal.sql` as a query of its own; see `Database.read`.
+
+    `parameters` are the names of its parameters, without `p_`, in the order of the values.
+    """
+    text = (_sql() / "functions" / "read_journal.sql").read_text(encoding="utf-8")
+    body = text.partition(f"create or replace function {function}(")[2].split("$$")[1]
+    return re.sub(r"\bp_(\w+)", lambda name: f"${parameters.index(name[1]) + 1}", body)
 
 
 @cache
@@ -176,17 +181,19 @@ async def installed(connection: asyncpg.Connection) -> tuple[int, str]:
 
 async def check(connection: asyncpg.Connection) -> None:
     """Raise `SchemaError`, naming the remedy, unless the database's schema is the one this program works with."""
-    version, digest = await installed(connection)
+    compare(*await installed(connection), remedy="run `zora migrate`")
+
+
+def compare(version: int, digest: str, *, remedy: str) -> None:
+    """Raise `SchemaError` unless these are the version and the digest that this program works with."""
     if version > latest_version():
         raise SchemaError(
             f"the database has schema version {version}, this zora knows {latest_version()}: upgrade zora"
         )
     if version < latest_version():
-        raise SchemaError(
-            f"the database has schema version {version}, this zora needs {latest_version()}: run `zora migrate`"
-        )
+        raise SchemaError(f"the database has schema version {version}, this zora needs {latest_version()}: {remedy}")
     if digest != functions_digest():
-        raise SchemaError("the database's functions are not those of this zora: run `zora migrate`")
+        raise SchemaError(f"the database's functions are not those of this zora: {remedy}")
 
 
 async def migrate(connection: asyncpg.Connection) -> bool:

@@ -86,7 +86,7 @@ def read_header(text: str) -> Header:
 
 
 def entry_of(row: Mapping[str, Any]) -> Entry:
-    """An entry from a row of `sql/queries/journal_entries.sql`.
+    """An entry from a row of `journal_entry_texts` in `read_journal.sql`.
 
     A row that says it was erased and still has a text is not believed: the text would stand there unproven.
     """

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from uuid import UUID
 from zora_core.journal.canonical import Block, Entry, digest, entry_of, read_header
 
 if TYPE_CHECKING:
-    from zora_core.database.postgres import Database
+    from zora_core.database.database import Database
 
 BLOCKS, ENTRIES = 10, 10_000  # read at a time
 LEAST, GREATEST = str(UUID(int=0)), str(UUID(int=2**128 - 1))
@@ -31,8 +31,8 @@ async def stored(database: Database, tenant_id: UUID) -> AsyncIterator[Part]:
     sealed does not change meanwhile.
     """
     after, number = LEAST, 0
-    while rows := await database.read("journal_blocks", tenant_id, number, BLOCKS):
-        blocks = [Block(*row) for row in rows]
+    while rows := await database.read("journal_block_rows", tenant_id, number=number, limit=BLOCKS):
+        blocks = [Block(**row) for row in rows]
         number = blocks[-1].number + 1
         ends = [_end(block, after) for block in blocks]
         entries = [entry async for page in _pages(database, tenant_id, after, max(ends)) for entry in page]
@@ -50,10 +50,12 @@ async def stored(database: Database, tenant_id: UUID) -> AsyncIterator[Part]:
 async def _pages(database: Database, tenant_id: UUID, after: str, upto: str) -> AsyncIterator[list[Entry]]:
     """Entries in the order of their ids. The next page is on its way while one is hashed."""
 
-    def read(after: str) -> asyncio.Task[list[Any]]:
-        return asyncio.create_task(database.read("journal_entries", tenant_id, after, upto, ENTRIES))
+    def read(after: str) -> asyncio.Task[Sequence[Mapping[str, Any]]]:
+        return asyncio.create_task(
+            database.read("journal_entry_texts", tenant_id, after=after, upto=upto, limit=ENTRIES)
+        )
 
-    reading: asyncio.Task[list[Any]] | None = read(after)
+    reading: asyncio.Task[Sequence[Mapping[str, Any]]] | None = read(after)
     try:
         while reading is not None:
             rows = await reading

@@ -19,7 +19,7 @@ from zora_core.journal.canonical import NO_BLOCK, Header, read_header
 from zora_core.journal.keys import Anchor, Remembered, SigningKey, public_key, signed_by, signing_key
 
 if TYPE_CHECKING:
-    from zora_core.database.postgres import Database
+    from zora_core.database.database import Database
     from zora_core.settings import Settings
 
 logger = logging.getLogger("zora.journal")
@@ -43,16 +43,24 @@ class Sealer:
         self._key: SigningKey | None = None
         self._head: Anchor | None = None
 
-    async def run(self) -> None:
-        """Seal what is due until cancelled. What must not be signed is said once, and looked at again every minute."""
+    async def run(self, due: asyncio.Event | None = None) -> None:
+        """Seal what is due until cancelled. What must not be signed is said once, and looked at again every minute.
+
+        With an event, somebody else sees whether a block is due, and sets it then.
+        """
         said: str | None = None
         clock = asyncio.get_running_loop().time
         while True:
+            if due is not None:
+                await due.wait()
+                due.clear()
             started = clock()
             try:
                 sealed = await retrying(self._database, self.seal)
                 full = sealed is not None and sealed.entries >= BLOCK_ENTRIES
                 said, pause = None, (clock() - started) * (1 / BUSY_SHARE - 1) if full else LOOK_SECONDS
+                if full and due is not None:
+                    due.set()  # there may be more
             except (JournalNotSealed, ConfigurationError) as error:
                 if str(error) != said:
                     logger.error("the journal is not sealed: %s", error)
@@ -124,7 +132,9 @@ class Sealer:
         # Seen for the first time, the chain is believed from its last block; `zora journal verify` looks at it all.
         number = header.number - 1 if head is None else head.number
         while number < header.number:
-            rows = await self._database.read("journal_headers", self._settings.tenant_id, number, HEADERS)
+            rows = await self._database.read(
+                "journal_header_rows", self._settings.tenant_id, number=number, limit=HEADERS
+            )
             rows = [row for row in rows if row["number"] < header.number]
             if not rows:
                 break
@@ -195,8 +205,8 @@ def another_key(head: Anchor, ours: bytes) -> str:
 
 
 async def last_header(database: Database, settings: Settings) -> tuple[str, bytes] | None:
-    """The last block's header and signature, read without the database's functions; None when nothing is sealed."""
-    rows = await database.read("journal_head", settings.tenant_id)
+    """The last block's header and signature, read as for verification; None when nothing is sealed."""
+    rows = await database.read("journal_head_row", settings.tenant_id)
     return (rows[0]["header"], rows[0]["signature"]) if rows else None
 
 
@@ -204,7 +214,7 @@ async def unsealed(database: Database, settings: Settings) -> int:
     """How many entries stand after the last block."""
     last = await last_header(database, settings)
     after = read_header(last[0]).last_id if last else str(UUID(int=0))
-    (counted,) = await database.read("journal_counts", settings.tenant_id, after)
+    (counted,) = await database.read("journal_entries_after", settings.tenant_id, after=after)
     return int(counted["entries"])
 
 

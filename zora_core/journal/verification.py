@@ -20,7 +20,7 @@ from zora_core.journal.keys import Anchor, Remembered, public_key, signed_by
 from zora_core.journal.reading import stored
 
 if TYPE_CHECKING:
-    from zora_core.database.postgres import Database
+    from zora_core.database.database import Database
     from zora_core.settings import Settings
 
 Kind = Literal["changed", "removed", "inserted", "reordered", "block", "signature", "key", "cut", "erasure", "file"]

@@ -15,7 +15,7 @@ import click
 from zora_core.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from zora_core.database.postgres import Database
+    from zora_core.database.database import Database
 
 T = TypeVar("T")
 

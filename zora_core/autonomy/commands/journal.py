@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import click
 
@@ -93,7 +94,7 @@ async def _verify_stored(held: list[tuple[str, Anchor]], trusted: set[bytes]) ->
 
     async with session() as zora:
         tenant_id = zora.settings.tenant_id
-        (counted,) = await zora.database.read("journal_counts", tenant_id, "00000000-0000-0000-0000-000000000000")
+        (counted,) = await zora.database.read("journal_entries_after", tenant_id, after=UUID(int=0))
         with _progress(counted["entries"], "entries") as advance:
             return await verify_stored(
                 zora.database, zora.settings, tenant_id, trusted=trusted, anchors=held, advance=advance
@@ -159,9 +160,7 @@ def export(file: Path | None) -> None:
 
     async def read() -> dict[str, int]:
         async with session() as zora:
-            (counted,) = await zora.database.read(
-                "journal_counts", zora.settings.tenant_id, "00000000-0000-0000-0000-000000000000"
-            )
+            (counted,) = await zora.database.read("journal_entries_after", zora.settings.tenant_id, after=UUID(int=0))
             with (
                 file.open("w", encoding="utf-8") if file else nullcontext(sys.stdout) as output,
                 _progress(counted["entries"], "entries") as advance,

@@ -54,6 +54,17 @@ begin
         execute format('grant execute on function %s to service_role%s', v_function, v_api);
     end loop;
 
+    -- PostgREST's own role takes on zora_api when call_functions() is asked to; with nothing of it otherwise.
+    if v_api is not null and exists (select from pg_roles as r where r.rolname = 'authenticator') then
+        begin
+            grant zora_api to authenticator;
+        exception
+            when insufficient_privilege then
+                raise warning 'authenticator may not act as the role zora_api, which only zora serve over HTTP needs: '
+                    'have an administrator run "grant zora_api to authenticator"';
+        end;
+    end if;
+
     -- In a policy, a function is called with the rights of whoever reads.
     grant execute on function zora_claimed_tenant() to authenticated;
     foreach v_table in array '{:readable}'::text [] loop

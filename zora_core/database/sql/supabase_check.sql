@@ -121,6 +121,15 @@ problems as (
         values (8, 'anon', false), (9, 'authenticated', false), (10, 'service_role', true)
     ) as c (number, role, sees_all)
     inner join api_roles as r on r.name = c.role and r.sees_all <> c.sees_all
+    union all
+    select 11, 'authenticator may not act as it'
+    where not exists (
+        select from pg_roles as a
+        cross join pg_roles as z
+        where a.rolname = 'authenticator' and z.rolname = 'zora_api' and pg_has_role(
+            a.oid, z.oid, case when current_setting('server_version_num')::integer < 160000 then 'member' else 'set' end
+        )
+    )
 )
 
 select c.name as "check", count(p.problem) = 0 as ok,
@@ -141,7 +150,8 @@ from (
     (7, 'policies', 'Run this script again, and drop policies that are not of it.'),
     (8, 'anon may do nothing', 'Run this script again; if it stays, find out which role anon has it from.'),
     (9, 'authenticated may read', 'Run this script again; if it stays, find out which role authenticated has it from.'),
-    (10, 'service_role may do all', 'Run this script again.')
+    (10, 'service_role may do all', 'Run this script again.'),
+    (11, 'zora_api for zora serve', 'Have an administrator run: create role zora_api; grant zora_api to authenticator.')
 ) as c (number, name, remedy)
 left join problems as p on p.number = c.number
 group by c.number, c.name, c.remedy

@@ -1,0 +1,106 @@
+"""What the rest of the program knows of a database: functions are called by name, over whatever leads there."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from zora_core.errors import InvalidInput, InvalidState, NotAllowed, NotFound, ZoraError
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+Row = dict[str, Any]
+Call = tuple[str, dict[str, Any]]
+"""A function and its arguments, for `Database.batch`."""
+
+# SQLSTATEs that our functions raise, after PostgREST's convention PT + HTTP status.
+OUR_ERRORS: Mapping[str, type[ZoraError]] = {
+    "PT400": InvalidInput,
+    "PT403": NotAllowed,
+    "PT404": NotFound,
+    "PT409": InvalidState,
+}
+
+# Owns nothing and may do what functions/access.sql says.
+API_ROLE = "zora_api"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """What suits a way to the database, whose calls cost more or less.
+
+    A worker takes up to `ahead` tasks more than it runs, as many as it would get through in a second; waits up to
+    `linger_seconds` for outcomes to be recorded together; and stores progress every `progress_seconds` at most.
+    """
+
+    ahead: int = 0
+    linger_seconds: float = 0.0
+    progress_seconds: float = 0.5
+
+
+class Database(ABC):
+    """A way to a database. `call` is the way through it; over which transport, callers need not know."""
+
+    pace: Pace = Pace()
+
+    @property
+    @abstractmethod
+    def notifies(self) -> bool:
+        """Whether `listening` hears notifications; where not, one has to look now and then."""
+
+    @abstractmethod
+    async def call(self, function: str, /, **arguments: Any) -> list[Row]:
+        """Call a SQL function and return its rows; jsonb goes in and comes out as Python values.
+
+        Raises `NotFound`, `InvalidState` or `InvalidInput` as the function says, `DatabaseUnavailable` when the
+        connection is lost or refused. After a lost connection it is unknown whether the call took effect.
+        """
+
+    async def value(self, function: str, /, **arguments: Any) -> Any:
+        """Call a SQL function that returns a single value."""
+        (row,) = await self.call(function, **arguments)
+        return next(iter(row.values()))
+
+    @abstractmethod
+    async def batch(self, calls: Sequence[Call]) -> list[list[Row]]:
+        """The rows of several calls that do not depend on one another, with as little ado as the transport allows.
+
+        They are carried out in this order, each in a transaction of its own or all in one.
+        """
+
+    @abstractmethod
+    async def read(self, query: str, tenant_id: UUID, /, **arguments: Any) -> Sequence[Mapping[str, Any]]:
+        """A tenant's rows of the journal for verification: the body of a function in `read_journal.sql`."""
+
+    @abstractmethod
+    async def restricted(self, *, max_connections: int = 8) -> Database:
+        """The same database, acting as the role `zora_api`, one tenant at a time.
+
+        That role owns no table, so that row-level security holds for it: a call sees and changes rows of the tenant
+        that its argument `tenant_id` names, and no others, whatever the function does. Raises `ConfigurationError` when
+        the role is missing or ours may not act as it.
+        """
+
+    @abstractmethod
+    def listening(self, channel: str, callback: Callable[[str], None]) -> AbstractAsyncContextManager[asyncio.Event]:
+        """Call back with the payload of every notification; gives an event that is set when the connection is lost."""
+
+    async def recover(self) -> None:  # noqa: B027 - a connection comes back by itself
+        """After a `DatabaseUnavailable`: do what can be done from here to get it back."""
+
+    @abstractmethod
+    async def migrate(self) -> bool:
+        """Bring the schema up to date; returns whether anything changed."""
+
+    @abstractmethod
+    async def check_schema(self) -> None:
+        """Raise `SchemaError` unless the schema is the one this program works with."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of every connection."""

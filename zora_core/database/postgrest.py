@@ -1,0 +1,394 @@
+"""Calling the database's functions over HTTP: a Supabase project, or any server that speaks PostgREST's `rpc`.
+
+Every request is `POST /rest/v1/rpc/call_functions`, which calls the functions that its body names; why they are not
+called under their own addresses is told in docs/supabase.md. A request that may have been lost is sent again with the
+same id, under which the database carries it out once.
+
+httpx carries the requests and not the `postgrest` client: its errors keep neither an answer's status nor its headers
+when the body is JSON, so that 429 and what gateways say could not be told from what the database says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ipaddress
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import httpx
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from zora_core import __version__
+from zora_core.database import schema
+from zora_core.database.database import API_ROLE, OUR_ERRORS, Call, Database, Pace, Row
+from zora_core.errors import (
+    ConfigurationError,
+    DatabaseUnavailable,
+    DataRejected,
+    DuplicateKey,
+    SchemaError,
+    ZoraError,
+)
+
+if TYPE_CHECKING:
+    from zora_core.settings import Settings
+
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 30.0  # Supabase ends a statement of service_role after 8
+ATTEMPTS = 6
+FIRST_SECONDS, MAX_SECONDS = 0.2, 5.0  # between attempts; doubled, with jitter
+KEEP_ALIVE_SECONDS = 60.0
+
+RUN_SCRIPT = "run the output of `zora schema --supabase` in the project's SQL editor (docs/supabase.md)"
+
+# Statuses of gateways and proxies that say nothing about the request: it may work a moment later. 521 to 530 are
+# Cloudflare's, in front of Supabase.
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 530, 544})
+
+# Of the database, by the beginning of the SQLSTATE or of PostgREST's own code: lost or refused connections, too many of
+# them, a server that stops or starts, a deadlock, a transaction to be repeated.
+_PASSING_CODES = ("08", "53", "57P", "40001", "40P01", "PGRST000", "PGRST001", "PGRST002", "PGRST003")
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """An answer that is no success: the HTTP status, and what the body says in PostgREST's form."""
+
+    status: int
+    code: str
+    message: str
+    details: str | None
+    retry_after: float | None
+
+    @property
+    def passing(self) -> bool:
+        if self.code:
+            return self.status == 429 or self.code.startswith(_PASSING_CODES)
+        return self.status in _PASSING
+
+
+class PostgrestDatabase(Database):
+    """A project's functions over HTTP. A request that is lost, or refused for the moment, is sent again."""
+
+    # A round trip to Supabase takes some 30 to 200 ms, and calls are counted.
+    pace = Pace(ahead=250, linger_seconds=0.1, progress_seconds=2.0)
+
+    def __init__(self, client: httpx.AsyncClient, *, restricted: bool = False, shared: bool = False) -> None:
+        """Use an open client; `connect` makes one. One that is `shared` is closed by somebody else."""
+        self._client = client
+        self._restricted = restricted
+        self._shared = shared
+
+    @property
+    def notifies(self) -> bool:
+        """HTTP has no notifications."""
+        return False
+
+    async def call(self, function: str, /, **arguments: Any) -> list[Row]:
+        """See `Database.call`; tried again for some seconds, and carried out once."""
+        (rows,) = await self.batch([(function, arguments)])
+        return rows
+
+    async def batch(self, calls: Sequence[Call]) -> list[list[Row]]:
+        """See `Database.batch`: one request, one transaction."""
+        body = _body(calls, self._restricted)
+        answer = await self._post("call_functions", body)
+        try:
+            return [
+                [{name: _decode(type_, row[name]) for name, type_ in result["columns"]} for row in result["rows"]]
+                for result in answer
+            ]
+        except (TypeError, KeyError, ValueError) as error:
+            raise ConfigurationError(f"{self._where} answers, but not as the function call_functions does") from error
+
+    async def read(self, query: str, tenant_id: UUID, /, **arguments: Any) -> list[Row]:
+        """See `Database.read`. Over HTTP there is nothing but the database's functions to ask."""
+        return await self.call(query, tenant_id=tenant_id, **arguments)
+
+    async def restricted(self, *, max_connections: int = 8) -> PostgrestDatabase:
+        """See `Database.restricted`; the role is taken on by the function that makes the calls."""
+        database = PostgrestDatabase(self._client, restricted=True, shared=True)
+        try:
+            await database.call("zora_now")
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"the database role {API_ROLE} is missing, or authenticator may not act as it: {RUN_SCRIPT}, and look "
+                f"at its warnings ({error})"
+            ) from error
+        return database
+
+    def listening(self, channel: str, callback: Callable[[str], None]) -> AbstractAsyncContextManager[asyncio.Event]:
+        """There is none: see `notifies`."""
+        raise NotImplementedError("over HTTP there are no notifications")
+
+    async def migrate(self) -> bool:
+        """Raises `ConfigurationError`, unless there is nothing to do: over HTTP only functions can be called."""
+        try:
+            await self.check_schema()
+        except SchemaError as error:
+            raise ConfigurationError(f"over HTTP no tables can be made: {RUN_SCRIPT}") from error
+        return False
+
+    async def check_schema(self) -> None:
+        """See `Database.check_schema`."""
+        (installed,) = await self.call("installed_schema")
+        schema.compare(installed["version"], installed["digest"], remedy=RUN_SCRIPT)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if not self._shared:
+            await self._client.aclose()
+
+    @property
+    def _where(self) -> str:
+        return f"SUPABASE_URL ({self._client.base_url.host})"
+
+    async def _post(self, function: str, body: bytes) -> Any:
+        """The answer's JSON. What may pass is tried again; everything else, and the last failure, is raised."""
+        delay = FIRST_SECONDS
+        for attempt in range(1, ATTEMPTS + 1):
+            pause: float | None = None
+            try:
+                response = await self._client.post(f"rpc/{function}", content=body)
+            except httpx.TransportError as error:
+                unavailable = DatabaseUnavailable(f"{self._where} cannot be reached: {_said(error)}")
+                unavailable.__cause__ = error
+            else:
+                if response.is_success:
+                    return self._json(response)
+                failure = _failure(response)
+                if not failure.passing:
+                    raise self._error(failure)
+                unavailable = DatabaseUnavailable(
+                    f"{self._where} cannot serve this at the moment: {failure.message} (status {failure.status}"
+                    f"{', ' + failure.code if failure.code else ''})"
+                )
+                pause = failure.retry_after
+            if attempt == ATTEMPTS:
+                raise unavailable
+            await asyncio.sleep(min(max(pause or 0.0, delay * random.uniform(0.5, 1.0)), 2 * MAX_SECONDS))
+            delay = min(delay * 2, MAX_SECONDS)
+        raise AssertionError("unreachable")
+
+    def _json(self, response: httpx.Response) -> Any:
+        try:
+            return from_json(response.content)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"what answers at {self._where} is no PostgREST: it sent {response.headers.get('content-type')!r} "
+                "where JSON was due; SUPABASE_URL is the project's URL, https://REF.supabase.co"
+            ) from error
+
+    def _error(self, failure: _Failure) -> ZoraError:
+        """Ours for theirs, with the remedy. DETAIL stays out of it: it quotes whole rows."""
+        said, code = failure.message, failure.code
+        if code in OUR_ERRORS:
+            return OUR_ERRORS[code](said)
+        if code == "57014":
+            return DatabaseUnavailable(f"the database ended a statement that took too long: {said}")
+        if code == "23505":
+            # Raised by one of our functions, it says what is taken; a constraint's own words are not for callers.
+            return DuplicateKey(said if failure.details is None else "something with this key exists already")
+        if code in ("PGRST202", "PGRST203", "42883", "42P01", "42703"):
+            return SchemaError(
+                f"the project has not the functions that this zora calls ({said}): {RUN_SCRIPT}. If you have just done "
+                "so, wait a moment, or run `notify pgrst, 'reload schema'` there"
+            )
+        if code == "PGRST106":
+            return ConfigurationError(
+                "the project's API does not show the schema public: add it to “Exposed schemas” in its settings (Data "
+                "API)"
+            )
+        if code.startswith("PGRST3") or failure.status == 401:
+            return ConfigurationError(
+                f"the project refuses the key in SUPABASE_SERVICE_KEY: {said}. Copy the secret key (sb_secret_…) or "
+                "the service_role key of this very project (Project Settings, API Keys)"
+            )
+        if code == "42501":
+            return ConfigurationError(
+                f"{said}: the key in SUPABASE_SERVICE_KEY may not do this. It must be the secret or service_role key, "
+                f"not the public one; if it is, {RUN_SCRIPT}, and look at its verdict"
+            )
+        if code[:2] in ("22", "23", "54") or code == "PGRST102":
+            return DataRejected(f"the database refuses a value: {said}")
+        if failure.status == 540:
+            return ConfigurationError("the project is paused: restore it in Supabase's dashboard")
+        if failure.status in (403, 404, 405) or not code:
+            return ConfigurationError(
+                f"{self._where} answers with status {failure.status} ({said}): is SUPABASE_URL the project's URL, "
+                "https://REF.supabase.co, and does nothing stand in between?"
+            )
+        return ZoraError(f"the database reports {said} ({code}, status {failure.status})")
+
+
+async def connect(settings: Settings, *, max_connections: int = 8) -> PostgrestDatabase:
+    """A way to the project that the settings name; nothing is sent yet.
+
+    Raises `ConfigurationError` for a URL or a key that cannot be right.
+    """
+    url, key = settings.supabase_url, settings.supabase_service_key
+    if url is None or key is None:
+        raise ConfigurationError("SUPABASE_URL and SUPABASE_SERVICE_KEY are needed")
+    client = httpx.AsyncClient(
+        base_url=_base_url(url),
+        headers={"content-type": "application/json", "user-agent": f"zora/{__version__}", **_credentials(key)},
+        timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None),
+        limits=httpx.Limits(
+            max_connections=max_connections,
+            max_keepalive_connections=max_connections,
+            keepalive_expiry=KEEP_ALIVE_SECONDS,
+        ),
+        follow_redirects=False,  # the key goes nowhere else
+    )
+    return PostgrestDatabase(client)
+
+
+def _base_url(url: str) -> str:
+    """Where `rpc/` is. Raises `ConfigurationError` for what is no address, or would carry the key unencrypted."""
+    parts = urlsplit(url)
+    try:
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ConfigurationError(
+            "SUPABASE_URL must be an address such as https://REF.supabase.co, with nothing after it: Project Settings, "
+            "Data API"
+        )
+    if parts.scheme == "http" and not _is_near(host):
+        raise ConfigurationError(
+            f"SUPABASE_URL begins with http://, so that the service key would travel to {host} unencrypted: use https://"
+        )
+    path = parts.path.rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path if path.endswith('/rest/v1') else path + '/rest/v1'}/"
+
+
+def _is_near(host: str) -> bool:
+    """Whether a host is this machine, a private address or a name without a domain, such as a container's."""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.endswith((".localhost", ".local", ".internal"))
+
+
+def _credentials(key: str) -> Mapping[str, str]:
+    """The headers of a secret key (`sb_secret_…`), which is no JWT, or of a legacy one, which is also the token.
+
+    Raises `ConfigurationError` for a key that may do nothing.
+    """
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigurationError("SUPABASE_SERVICE_KEY holds a character that no key has: copy it again")
+    if key.startswith("sb_"):
+        if key.startswith("sb_publishable_"):
+            raise ConfigurationError(
+                "SUPABASE_SERVICE_KEY is the public key (sb_publishable_…), which may do nothing here: use the secret "
+                "one (sb_secret_…)"
+            )
+        return {"apikey": key}
+    if _role(key) == "anon":
+        raise ConfigurationError(
+            "SUPABASE_SERVICE_KEY is the public key (anon), which may do nothing here: use the service_role key"
+        )
+    return {"apikey": key, "authorization": f"Bearer {key}"}
+
+
+def _role(token: str) -> str | None:
+    """The role that a JWT claims, unverified; None when it is no JWT."""
+    try:
+        payload = token.split(".")[1]
+        claims = from_json(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (IndexError, ValueError):
+        return None
+    return claims.get("role") if isinstance(claims, dict) else None
+
+
+def _body(calls: Sequence[Call], restricted: bool) -> bytes:
+    """A request's JSON. Raises `DataRejected` for what JSON cannot say; what is no number the database refuses."""
+    try:
+        return to_json(
+            {
+                "p_calls": [
+                    {"function": function, "arguments": {name: _encode(value) for name, value in arguments.items()}}
+                    for function, arguments in calls
+                ],
+                "p_request_id": uuid4(),
+                "p_restricted": restricted,
+            },
+            inf_nan_mode="constants",
+        )
+    except PydanticSerializationError as error:
+        raise DataRejected(f"the database refuses a value: {error}") from error
+
+
+def _encode(value: Any) -> Any:
+    """An argument whose JSON PostgreSQL reads as its parameter's type."""
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    if isinstance(value, list) and any(isinstance(item, bytes) for item in value):
+        return [_encode(item) for item in value]
+    return value
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+_DECODERS: Mapping[str, Callable[[Any], Any]] = {
+    "uuid": UUID,
+    "timestamp with time zone": _moment,
+    "date": date.fromisoformat,
+    "bytea": lambda text: bytes.fromhex(text[2:]),
+    "numeric": Decimal,
+    "double precision": float,
+    "real": float,
+    '"char"': str.encode,
+}
+
+
+def _decode(type_: str, value: Any) -> Any:
+    """A column's value as the direct connection gives it."""
+    if value is None:
+        return None
+    if type_.endswith("[]"):
+        decoder = _DECODERS.get(type_[:-2])
+        return value if decoder is None else [None if item is None else decoder(item) for item in value]
+    decoder = _DECODERS.get(type_)
+    return value if decoder is None else decoder(value)
+
+
+def _failure(response: httpx.Response) -> _Failure:
+    try:
+        said = from_json(response.content)
+    except ValueError:
+        said = None
+    said = said if isinstance(said, dict) else {}
+
+    def text(name: str) -> str | None:
+        value = said.get(name)
+        return value if isinstance(value, str) else None
+
+    return _Failure(
+        status=response.status_code,
+        code=text("code") or "",
+        message=text("message") or text("error") or response.reason_phrase or "no reason given",
+        details=text("details"),
+        retry_after=_seconds(response.headers.get("retry-after")),
+    )
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Seconds of a `Retry-After` in seconds; its form as a date is not used by Supabase."""
+    return float(retry_after) if retry_after and retry_after.isdecimal() else None
+
+
+def _said(error: httpx.TransportError) -> str:
+    """httpx leaves the text of many errors empty."""
+    return str(error) or type(error).__name__

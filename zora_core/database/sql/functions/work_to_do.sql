@@ -1,0 +1,33 @@
+-- Whether a worker that is not notified should look closer: `tasks`, whether one of the tenant's can be claimed;
+-- `entries`, whether a block of its journal is due (as next_journal_block() sees it, but for open transactions).
+create or replace function work_to_do(
+    p_tenant_id uuid, p_min_age_seconds double precision default 10, p_limit integer default 1000,
+    out tasks boolean, out entries boolean
+) language sql stable as $$
+    select
+        exists (
+            select from agent_tasks as n
+            where n.tenant_id = p_tenant_id and n.status = 'pending' and n.waiting_for is null
+                and not is_paused(p_tenant_id, n.agent_id)
+                and (n.deadline_at is null or n.deadline_at > zora_now())
+        ),
+        exists (
+            select from journal_entries as j
+            where j.tenant_id = p_tenant_id and j.id > last.id
+                and j.id < least_uuidv7(clock_timestamp() - make_interval(secs => p_min_age_seconds))
+        ) or exists (
+            select from journal_entries as j
+            where j.tenant_id = p_tenant_id and j.id > last.id
+            order by j.id
+            offset p_limit - 1
+        )
+    from (
+        select coalesce((
+            select (b.header::jsonb ->> 'last_id')::uuid
+            from journal_blocks as b
+            where b.tenant_id = p_tenant_id
+            order by b.number desc
+            limit 1
+        ), '00000000-0000-0000-0000-000000000000') as id
+    ) as last
+$$;
