@@ -6,6 +6,8 @@ import asyncio
 import itertools
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -19,11 +21,12 @@ import asyncpg
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from tests.postgrest import Config, prepare
 from tests.servers import SystemServer, system_binaries
 from zora_core.agents.agent import Agent, Registry
 from zora_core.agents.builtin import registry
 from zora_core.autonomy.worker import TaskRun, Worker
-from zora_core.database import schema
+from zora_core.database import postgrest, schema
 from zora_core.database.database import Database
 from zora_core.database.embedded import EmbeddedServer
 from zora_core.database.postgres import connect
@@ -33,9 +36,17 @@ from zora_core.settings import DEFAULT_TENANT_ID, Settings
 hypothesis_settings.register_profile("zora", deadline=None)
 hypothesis_settings.load_profile("zora")
 
+ROOT = Path(__file__).parents[1]
 CLOCK = (Path(__file__).parent / "clock.sql").read_text()
 EMPTY = (Path(__file__).parent / "empty.sql").read_text()
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+SECRET = "a secret of the tests, of more than 32 characters"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The conformance suite: modules marked `both_transports` run over a direct connection and over HTTP."""
+    if "transport" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_transports"):
+        metafunc.parametrize("transport", ["direct", "http"])
 
 
 class Server:
@@ -45,6 +56,8 @@ class Server:
         self.url = url
         self.home = home
         self._names = (f"test_{number}" for number in itertools.count())
+        self._stand_in: subprocess.Popen[str] | None = None
+        self._project: Settings | None = None
 
     def database_url(self, name: str) -> str:
         parts = urlsplit(self.url)
@@ -61,17 +74,51 @@ class Server:
     async def prepare(self) -> None:
         """Make the database that tests share in turn: creating one takes a hundred times as long as emptying it."""
         # These data need not survive a power cut.
-        await self.admin("alter system set fsync = off", "select pg_reload_conf()", "create database shared")
-        connection = await asyncpg.connect(self.database_url("shared"))
+        await self.admin("alter system set fsync = off", "select pg_reload_conf()")
+        await self._make("shared")
+
+    async def _make(self, name: str, *, supabase: bool = False) -> str:
+        await self.admin(f"create database {name}")
+        url = self.database_url(name)
+        authenticator = await prepare(url) if supabase else ""
+        connection = await asyncpg.connect(url)
         try:
             await schema.migrate(connection)
             await connection.execute(CLOCK)
+            if supabase:
+                await connection.execute("grant select on test_clock to service_role")
         finally:
             await connection.close()
+        return authenticator
 
-    async def emptied(self) -> str:
-        """The URL of the shared database, with nothing in it but a tenant and the clock at its start."""
-        url = self.database_url("shared")
+    async def project(self) -> Settings:
+        """The settings of a project of Supabase on this server, its database `project`; made when first asked for."""
+        if self._project is None:
+            url = await self._make("project", supabase=True)
+            self._project = Settings(
+                home=self.home,
+                supabase_url=self._stand_in_for(url),
+                supabase_service_key=Config(database_url=url, jwt_secret=SECRET).secret_key,
+            )
+        return self._project
+
+    def _stand_in_for(self, authenticator_url: str) -> str:
+        """The address of a stand-in for PostgREST, in a process of its own."""
+        command = [sys.executable, "-m", "tests.postgrest", f"--database-url={authenticator_url}"]
+        self._stand_in = subprocess.Popen(
+            [*command, f"--jwt-secret={SECRET}"], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        assert self._stand_in.stdout
+        return self._stand_in.stdout.readline().strip()
+
+    def close(self) -> None:
+        if self._stand_in is not None:
+            self._stand_in.terminate()
+            self._stand_in.communicate(timeout=30)
+
+    async def emptied(self, database: str = "shared") -> str:
+        """The URL of a shared database, with nothing in it but a tenant and the clock at its start."""
+        url = self.database_url(database)
         connection = await asyncpg.connect(url)
         try:
             await connection.execute(EMPTY)
@@ -104,6 +151,7 @@ def _running(kind: type[EmbeddedServer], home: Path) -> Iterator[Server]:
     server = Server(embedded.start(), home)
     asyncio.run(server.prepare())
     yield server
+    server.close()
     embedded.release()
 
 
@@ -126,8 +174,17 @@ def server(embedded: Server) -> Server:
 
 
 @pytest.fixture
-async def database_url(server: Server) -> str:
-    return await server.emptied()
+def transport() -> str:
+    """How `zora` gets to its database; both in modules marked `both_transports`."""
+    return "direct"
+
+
+@pytest.fixture
+async def database_url(server: Server, transport: str) -> str:
+    if transport == "direct":
+        return await server.emptied()
+    await server.project()
+    return await server.emptied("project")
 
 
 class Zora:
@@ -201,8 +258,9 @@ class Zora:
 
 
 @pytest.fixture
-async def zora(database_url: str, tmp_path: Path) -> AsyncIterator[Zora]:
-    database = await connect(database_url)
+async def zora(server: Server, transport: str, database_url: str, tmp_path: Path) -> AsyncIterator[Zora]:
+    http = transport == "http"
+    database = await (postgrest.connect(await server.project()) if http else connect(database_url))
     settings = Settings(home=tmp_path, file_roots=(tmp_path,), allow_private_addresses=True)
     yield Zora(database, database_url, settings)
     await database.close()

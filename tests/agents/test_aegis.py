@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import Zora
 
+pytestmark = pytest.mark.both_transports
+
 EXAMPLES = Path(__file__).parents[2] / "examples" / "claims"
 
 

@@ -18,6 +18,8 @@ from tests.https import https_server, make_certificate, trust
 from zora_core.settings import examples
 from zora_core.skills.health import settings
 
+pytestmark = pytest.mark.both_transports
+
 
 class Service(BaseHTTPRequestHandler):
     """Answers 503 below /broken, and 200 elsewhere."""

@@ -12,6 +12,8 @@ from zora_core.agents import Registry
 from zora_core.agents.context import TaskContext
 from zora_core.errors import InvalidInput
 
+pytestmark = pytest.mark.both_transports
+
 
 def context(zora: Zora) -> TaskContext:
     return TaskContext(zora.database, zora.settings, zora.tenant_id, zora.now, Registry([]))

@@ -5,7 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from tests.conftest import Zora
+
+pytestmark = pytest.mark.both_transports
 
 
 async def remember(zora: Zora, content: str, *, age: float = 1, kind: str = "research", **columns: Any) -> str:

@@ -9,6 +9,8 @@ import pytest
 from tests.conftest import Zora
 from zora_core.settings import examples
 
+pytestmark = pytest.mark.both_transports
+
 
 async def add_page(zora: Zora, page: str) -> None:
     await zora.seed("frontend_configs", page=page, config={"path": str(examples() / "site" / f"{page}.html")})

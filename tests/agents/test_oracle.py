@@ -6,7 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.conftest import Zora
+
+pytestmark = pytest.mark.both_transports
 
 
 async def household(zora: Zora, **columns: Any) -> str:

@@ -14,6 +14,8 @@ from tests.conftest import Zora
 from zora_core.settings import examples
 from zora_core.skills.page import Page
 
+pytestmark = pytest.mark.both_transports
+
 SITE = examples() / "site"
 
 

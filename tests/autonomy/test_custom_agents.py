@@ -18,6 +18,8 @@ from zora_core.agents.builtin import registry
 from zora_core.autonomy.runtime import AgentRuntime
 from zora_core.errors import ConfigurationError
 
+pytestmark = pytest.mark.both_transports
+
 README = Path(__file__).parents[2] / "README.md"
 EXAMPLE, FINDING_EXAMPLE = (
     block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if "@handler" in block

@@ -27,6 +27,8 @@ from zora_core.agents import (
 )
 from zora_core.models import TaskRecord
 
+pytestmark = pytest.mark.both_transports
+
 
 class Words(Payload):
     text: str = ""

@@ -26,6 +26,8 @@ from zora_core.autonomy.execute import Run
 from zora_core.autonomy.runtime import AgentRuntime
 from zora_core.errors import DatabaseUnavailable
 
+pytestmark = pytest.mark.both_transports
+
 NO_BEAT_DUE = 3600.0  # seconds of a lease whose first regular heartbeat comes long after a test has ended
 
 

@@ -21,6 +21,8 @@ from zora_core.autonomy.runtime import AgentRuntime
 from zora_core.autonomy.worker import TaskRun, Worker
 from zora_core.errors import ConfigurationError
 
+pytestmark = pytest.mark.both_transports
+
 
 @asynccontextmanager
 async def working(worker: Worker) -> AsyncIterator[Worker]:

@@ -22,6 +22,8 @@ from zora_core.database.postgres import connect
 from zora_core.effects import effect_of
 from zora_core.models import Suggestion
 
+pytestmark = pytest.mark.both_transports
+
 
 async def create(zora: Zora, cron: str, timezone: str = "UTC", **fields: Any) -> UUID:
     schedule = {

@@ -17,6 +17,8 @@ from zora_core.autonomy.commands.demo import demo_seed
 from zora_core.errors import InvalidInput, InvalidState, NotFound
 from zora_core.workflows import Workflow, choose, load, shipped
 
+pytestmark = pytest.mark.both_transports
+
 Row = dict[str, Any]
 
 

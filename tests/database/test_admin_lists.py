@@ -20,6 +20,8 @@ from zora_core.database import schema
 from zora_core.errors import InvalidInput, InvalidState, NotFound
 from zora_core.settings import DEFAULT_TENANT_ID
 
+pytestmark = pytest.mark.both_transports
+
 Row = dict[str, Any]
 
 

@@ -21,6 +21,8 @@ from zora_core.database import schema
 from zora_core.database.postgres import API_ROLE
 from zora_core.settings import DEFAULT_TENANT_ID
 
+pytestmark = pytest.mark.both_transports
+
 CHANNEL = "agent_task_changes"
 WATCHER = UUID(int=1)
 OTHER_TENANT_ID = UUID(int=2)

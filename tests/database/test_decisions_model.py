@@ -24,6 +24,8 @@ from zora_core.effects import edited_effect
 from zora_core.errors import InvalidInput, InvalidState
 from zora_core.settings import Settings
 
+pytestmark = pytest.mark.both_transports
+
 # Breaks the transaction at its n-th write to any of these tables, as a crash between two statements would.
 FAULTS = """
 create sequence test_writes;

@@ -16,6 +16,8 @@ from tests.database.test_queue import claim, journal, settle
 from zora_core.autonomy.backoff import retrying
 from zora_core.errors import DatabaseUnavailable, InvalidState
 
+pytestmark = pytest.mark.both_transports
+
 Row = dict[str, Any]
 
 

@@ -18,6 +18,8 @@ from zora_core.database.postgres import connect
 from zora_core.errors import InvalidInput
 from zora_core.settings import Settings
 
+pytestmark = pytest.mark.both_transports
+
 Row = dict[str, Any]
 
 

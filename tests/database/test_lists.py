@@ -20,6 +20,8 @@ from tests.conftest import START
 from zora_core.database.postgres import API_ROLE
 from zora_core.settings import DEFAULT_TENANT_ID
 
+pytestmark = pytest.mark.both_transports
+
 STRANGER = UUID(int=7)
 LEAST, GREATEST = -(2**31), 2**31 - 1
 MICROSECOND = timedelta(microseconds=1)

@@ -13,6 +13,8 @@ import pytest
 from tests.conftest import START, Zora
 from zora_core.errors import DataRejected, InvalidInput, InvalidState, NotFound
 
+pytestmark = pytest.mark.both_transports
+
 Row = dict[str, Any]
 
 

@@ -16,6 +16,8 @@ from zora_core.autonomy.schedules import attend_schedules, plan_schedules
 from zora_core.database.postgres import connect
 from zora_core.errors import DuplicateKey, InvalidInput, InvalidState, NotFound
 
+pytestmark = pytest.mark.both_transports
+
 OTHER_TENANT_ID = UUID("00000000-0000-0000-0000-0000000000b0")
 
 

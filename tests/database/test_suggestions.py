@@ -15,6 +15,8 @@ from zora_core.effects import edited_effect, effect_of
 from zora_core.errors import InvalidInput, InvalidState, NotAllowed, NotFound
 from zora_core.models import Quote, Suggestion
 
+pytestmark = pytest.mark.both_transports
+
 Row = dict[str, Any]
 _numbers = itertools.count()
 

@@ -22,6 +22,7 @@ from click.testing import CliRunner
 from tests.conftest import Server, Zora
 from tests.database.test_schema import RELEASED, catalogue, the_api_works
 from tests.database.test_tenants import Tenant, fill, rows_of, tables
+from tests.postgrest.supabase import ROLES as API_ROLES
 from zora_core.autonomy.commands.database import print_schema
 from zora_core.database import schema
 from zora_core.database.embedded import EmbeddedServer
@@ -29,7 +30,7 @@ from zora_core.database.postgres import connect
 from zora_core.errors import SchemaError
 from zora_core.settings import Settings
 
-ROLES = (Path(__file__).parent / "supabase_roles.sql").read_text()
+ROLES = API_ROLES + (Path(__file__).parent / "supabase_owner.sql").read_text()
 
 # Everything of ours, as the catalogue has it; nothing else is in the test's database.
 FUNCTIONS = """
@@ -126,7 +127,7 @@ async def test_the_script_may_be_run_twice_by_an_owner_who_is_no_superuser(empty
         (check, True, "nothing")
         for check in (
             "server version", "schema version", "tables", "row-level security", "functions", "extensions", "policies",
-            "anon may do nothing", "authenticated may read", "service_role may do all",
+            "anon may do nothing", "authenticated may read", "service_role may do all", "zora_api for zora serve",
         )
     ]  # fmt: skip
 
@@ -136,7 +137,7 @@ async def test_what_the_script_shows_at_its_end_is_the_verdict(empty: Supabase) 
     script = schema.render_script(supabase=True)
     ran = await asyncio.to_thread(subprocess.run, psql, input=script, text=True, check=True, capture_output=True)
     _lock, *shown = ran.stdout.splitlines()
-    assert len(shown) == 10
+    assert len(shown) == 11
     assert all(row.endswith("|t|nothing") for row in shown)
 
 
@@ -343,9 +344,12 @@ async def test_an_owner_who_makes_zora_api_has_a_working_api_and_one_who_may_not
             await supabase.execute(ROLES, f"alter role postgres_owner {attribute}", role="postgres")
             await supabase.run_script()
             await supabase.run_script()
-            assert await supabase.wrong() == {}
+            wrong = await supabase.wrong()
+            assert list(wrong) == ([] if attribute == "createrole" else ["zora_api for zora serve"])
             if attribute == "nocreaterole":
-                await supabase.execute("create role zora_api; grant zora_api to postgres_owner", role="postgres")
+                await supabase.execute(
+                    "create role zora_api; grant zora_api to postgres_owner, authenticator", role="postgres"
+                )
                 await supabase.run_script()
             await the_api_works(supabase.as_role("postgres_owner"))
             assert await supabase.wrong() == {}

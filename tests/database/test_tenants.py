@@ -41,7 +41,7 @@ DELETABLE = {
     "agent_task_watchers", "agent_pauses", "agent_task_policies", "climate_missions", "frontend_configs",
     "autonomy_schedules", "agent_task_steps", "workflows",
 }  # fmt: skip
-UNREADABLE = {"zora_functions", "zora_migrations"}
+UNREADABLE = {"zora_functions", "zora_migrations", "zora_requests"}
 
 UUID_TEXT = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -416,6 +416,14 @@ def values(tenant: Tenant, function: str, parameter: str, kind: str) -> list[Any
         "name": ["stranger"],
         "email": [f"{tenant.mark}@example.org"],
         "role": [None],
+        "number": [0],
+        "after": [UUID(int=0)],
+        "upto": [UUID(int=2**128 - 1)],
+        "function": ["list_agent_tasks"],
+        "arguments": [json.dumps({"tenant_id": str(tenant.id)})],
+        "calls": [json.dumps([{"function": "list_agent_tasks", "arguments": {"tenant_id": str(tenant.id)}}])],
+        "request_id": [None],
+        "restricted": [True],
         "key": [tenant.mark],
         "prefix": [tenant.mark],
         "prefixes": [[tenant.mark]],

@@ -15,6 +15,8 @@ from tests.conftest import START, Zora
 from zora_core.api.keys import NewKey, new_key
 from zora_core.errors import InvalidInput, InvalidState, NotFound
 
+pytestmark = pytest.mark.both_transports
+
 Row = dict[str, Any]
 
 

@@ -35,6 +35,8 @@ from zora_core.journal.sealing import Sealer
 from zora_core.journal.verification import Verifier
 from zora_core.settings import DEFAULT_TENANT_ID, Settings, load_settings
 
+pytestmark = pytest.mark.both_transports
+
 KEY = SigningKey.of(bytes(range(32)))
 
 

@@ -22,6 +22,8 @@ from zora_core.journal.sealing import Sealer, anchor_of
 from zora_core.journal.verification import Report
 from zora_core.settings import DEFAULT_TENANT_ID
 
+pytestmark = pytest.mark.both_transports
+
 OTHER_KEY = SigningKey.of(bytes(range(32)))
 
 

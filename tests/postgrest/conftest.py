@@ -11,12 +11,12 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.conftest import CLOCK, Server
+from tests.conftest import CLOCK, SECRET, Server
 from tests.postgrest import Config, prepare, serving, token
 from zora_core.database import schema
 
 FUNCTIONS = (Path(__file__).parent / "functions.sql").read_text(encoding="utf-8")
-SECRET = "a secret of the tests, of more than 32 characters"
+
 
 # What a project has to grant for ZORA: Supabase grants new tables to nobody.
 GRANTS = """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import socket
 import time
@@ -418,7 +419,7 @@ class Worker:
         if expired["expire_agent_tasks"] == EXPIRED_AT_ONCE:
             return 0.0
         due = [seconds for seconds in (promotion["next_due_seconds"], next_fire_time) if seconds is not None]
-        return min(due, default=UPKEEP_SECONDS)
+        return min(due, default=math.inf)
 
     async def _attend(self) -> None:
         """Apply what a policy approved, or people during a pause; let pass what nobody decided in time."""

@@ -23,7 +23,7 @@ declare
         from unnest('{anon,authenticated,service_role}'::text []) as r (name)
         where not exists (select from pg_roles as p where p.rolname = r.name)
     );
-    v_api constant text := (select ', zora_api' from pg_roles as r where r.rolname = 'zora_api');
+    v_api constant text := (select r.rolname from pg_roles as r where r.rolname = 'zora_api');
     v_table text;
     v_function regprocedure;
 begin
@@ -50,8 +50,11 @@ begin
         where p.pronamespace = 'public'::regnamespace and p.proname = any ('{:functions}'::text [])
     loop
         execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-        -- The API's own role could execute them as everybody could.
-        execute format('grant execute on function %s to service_role%s', v_function, v_api);
+        -- The API's own role could execute them as everybody could, but for the one that chooses a tenant.
+        execute format('grant execute on function %s to service_role', v_function);
+        if v_api is not null and v_function <> 'call_functions(jsonb, uuid, boolean)'::regprocedure then
+            execute format('grant execute on function %s to zora_api', v_function);
+        end if;
     end loop;
 
     -- PostgREST's own role takes on zora_api when call_functions() is asked to; with nothing of it otherwise.
