@@ -45,7 +45,8 @@ SECRET = "a secret of the tests, of more than 32 characters"
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """The conformance suite: modules marked `both_transports` run over a direct connection and over HTTP."""
-    if "transport" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_transports"):
+    marked = metafunc.definition.get_closest_marker
+    if "transport" in metafunc.fixturenames and marked("both_transports") and not marked("direct_connection"):
         metafunc.parametrize("transport", ["direct", "http"])
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,6 @@ from tests.autonomy.agents import Probe, result
 from tests.conftest import Zora
 from zora_core.agents import Payload, TaskContext, TaskResult, handler
 from zora_core.agents.agent import Task
-from zora_core.autonomy import worker
 from zora_core.autonomy.commands import progress as display
 from zora_core.autonomy.commands.progress import Progress
 from zora_core.autonomy.commands.render import print_task
@@ -145,7 +145,7 @@ async def test_many_reports_make_few_statements(zora: Zora, monkeypatch: pytest.
     began = time.monotonic()
     async with working(zora, agent):
         await until(lambda: beats.messages().count("reading page 1999") == 3)
-        assert len(beats.sent) <= (time.monotonic() - began) / worker.PROGRESS_SECONDS + 1
+        assert len(beats.sent) <= (time.monotonic() - began) / zora.database.pace.progress_seconds + 1
         assert len(beats.sent) < 100, "of 6000 reports"
 
 
@@ -180,7 +180,7 @@ async def test_a_regular_heartbeat_prolongs_every_lease(zora: Zora, monkeypatch:
     agent, beats = Reporter(), Beats(zora, monkeypatch)
     quiet = await zora.create("SAM", "slow", timeout_seconds=60)
     reporting = await zora.create("SAM", "report")
-    monkeypatch.setattr(worker, "PROGRESS_SECONDS", 0.02)
+    monkeypatch.setattr(zora.database, "pace", replace(zora.database.pace, progress_seconds=0.02))
     async with working(zora, agent, lease_seconds=1.2), asyncio.timeout(20):
         await agent.started.wait()
         for page in itertools.count():  # news all the time must not put the regular beat off

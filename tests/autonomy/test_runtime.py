@@ -293,6 +293,7 @@ async def test_losing_every_connection_loses_nothing(zora: Zora) -> None:
     assert row["count"] == 4
 
 
+@pytest.mark.direct_connection
 async def test_a_stop_is_heard_while_the_database_is_gone(zora: Zora, monkeypatch: pytest.MonkeyPatch) -> None:
     probe = Probe()
     await zora.create("SAM", "wait")

@@ -438,6 +438,7 @@ async def test_many_children_ending_at_once_resume_their_parent_once(zora: Zora)
     assert claimed["id"] == task_id
 
 
+@pytest.mark.direct_connection
 async def test_a_settlement_that_a_deadlock_ended_can_be_repeated(zora: Zora) -> None:
     """Locks are taken in one order, children first; somebody else may take them in another."""
     task_id, ids = await parent(zora, child("a"))

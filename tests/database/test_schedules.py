@@ -107,6 +107,7 @@ async def test_the_oldest_first_and_no_more_than_asked_for(zora: Zora) -> None:
     assert [r["name"] for r in await zora.call("run_due_schedules", limit=2)] == ["late"]
 
 
+@pytest.mark.direct_connection
 async def test_through_a_pooler(zora: Zora, pooled_url: str) -> None:  # noqa: F811
     database = await connect(pooled_url)
     try:

@@ -437,6 +437,7 @@ async def test_the_size_of_what_is_read_at_a_time_makes_no_difference(
     assert expected.unsealed == 4
 
 
+@pytest.mark.direct_connection
 async def test_behind_a_pooler_sealing_and_verifying_are_the_same(
     journal: Journal,
     pooled_url: str,  # noqa: F811

@@ -102,6 +102,7 @@ class Worker:
         self._ran_dry = asyncio.Event()
         self._seal_due = asyncio.Event()
         self._reported = asyncio.Event()
+        self._recorded = asyncio.Event()
         self._slot_freed = asyncio.Event()
         self._stopping = asyncio.Event()
 
@@ -113,6 +114,7 @@ class Worker:
                 run.stop("shutdown")
         self._stopping.set()
         self._wake.set()
+        self._recorded.set()
         self._slot_freed.set()
 
     async def run(self, *, limit: int | None = None, poll_seconds: float | None = None) -> list[TaskRun]:
@@ -158,6 +160,8 @@ class Worker:
                 await self._slot_freed.wait()
                 continue
             self._wake.clear()
+            alone = not self.running
+            self._recorded.clear()
             rows = await self._claim_ready(room)
             self._taken += len(rows)
             self._claimed.extend(Run(row) for row in rows)
@@ -166,11 +170,10 @@ class Worker:
             if len(rows) == room:
                 continue
             if limit is not None:
-                if not rows and not self.running:
+                if not rows and alone:
                     return
-                if not rows:  # what runs may yet put something claimable into the queue
-                    self._slot_freed.clear()
-                    await self._slot_freed.wait()
+                if not rows:  # what ran meanwhile may have put something claimable into the queue, or may yet
+                    await self._recorded.wait()
                 continue
             if rows or self._handled > handled:
                 handled = self._handled
@@ -258,10 +261,11 @@ class Worker:
             row = await self._settler.settle(settlement) if settlement is not None else None
         finally:
             del self.running[run.task.id]
+            self._recorded.set()
             self._slot_freed.set()
             if not self.running and not self._database.notifies:
                 self._wake.set()  # these runs may have made others claimable
-        if not begun:
+        if not begun and run.stop_reason == "shutdown":  # as if it had not been claimed
             return
         ended = TaskRun(
             task=run.task,
