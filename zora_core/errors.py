@@ -17,6 +17,13 @@ class DatabaseUnavailable(ZoraError):
     """The database cannot be reached; trying again later may help."""
 
 
+class TooMuchAtOnce(DatabaseUnavailable):
+    """The database was not done in the time that it gives a statement, or a gateway lets no request so large pass.
+
+    Less at once may work.
+    """
+
+
 class SchemaError(ZoraError):
     """The database's schema does not fit this version of the program."""
 

@@ -19,7 +19,7 @@ from zora_core.agents import Agent, AgentId, Payload, Quote, Suggestion, Task, T
 from zora_core.autonomy import worker as worker_module
 from zora_core.autonomy.runtime import AgentRuntime
 from zora_core.autonomy.worker import TaskRun, Worker
-from zora_core.errors import ConfigurationError
+from zora_core.errors import ConfigurationError, TooMuchAtOnce
 
 pytestmark = pytest.mark.both_transports
 
@@ -128,6 +128,26 @@ async def test_a_result_that_cannot_be_stored_fails_alone_in_its_batch(zora: Zor
     assert Counter(run.status for run in runs) == {"completed": 3, "failed": 1}
     (failed,) = await zora.sql("select error_message from agent_tasks where status = 'failed'")
     assert "PostgreSQL cannot store" in failed["error_message"]
+
+
+async def test_outcomes_that_are_too_many_at_once_are_recorded_in_smaller_parts(
+    zora: Zora, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(30):
+        await zora.create("SAM", "count")
+    call, sizes = zora.database.call, []
+
+    async def short_of_time(function: str, /, **arguments: Any) -> list[dict[str, Any]]:
+        if function == "settle_agent_tasks":
+            sizes.append(len(arguments["ids"]))
+            if len(arguments["ids"]) > 3:
+                raise TooMuchAtOnce("canceling statement due to statement timeout")
+        return await call(function, **arguments)
+
+    monkeypatch.setattr(zora.database, "call", short_of_time)
+    runs = await zora.worker(Probe(), concurrency=10).run(limit=30)
+    assert [run.status for run in runs] == ["completed"] * 30
+    assert max(sizes) > 3, "nothing was tried"
 
 
 async def test_run_once_stops_at_its_limit(zora: Zora) -> None:

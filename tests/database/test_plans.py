@@ -169,6 +169,30 @@ async def test_in_a_crowd_a_call_reads_hardly_more_than_the_pages_of_its_own_tas
         await connection.close()
 
 
+@pytest.mark.parametrize("tenant_id", [DEFAULT_TENANT_ID, SMALL_TENANT_ID])
+async def test_a_look_for_work_costs_little_whether_there_is_any_or_not(crowded: str, tenant_id: UUID) -> None:
+    connection = await asyncpg.connect(crowded)
+    try:
+        assert await buffers_read(connection, tenant_id, "work_to_do") < 150
+    finally:
+        await connection.close()
+
+
+async def test_a_call_by_name_reads_no_more_than_the_call_itself(crowded: str) -> None:
+    """As over HTTP, where arguments come as JSON."""
+    call = {"function": "claim_agent_tasks", "arguments": {"tenant_id": str(DEFAULT_TENANT_ID), "worker_id": "w"}}
+    connection = await asyncpg.connect(crowded)
+    try:
+        await connection.execute("select call_functions($1)", json.dumps([call]))  # reads the catalogue
+        (plan,) = await connection.fetchrow(
+            "explain (analyze, buffers, format json) select call_functions($1)", json.dumps([call])
+        )
+        top = json.loads(plan)[0]["Plan"]
+        assert 10 < top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 1000
+    finally:
+        await connection.close()
+
+
 FILTERS = {
     "everything": {},
     "an agent": {"agent_id": "SAM"},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zora_core.autonomy.backoff import retrying
 from zora_core.autonomy.execute import Settlement
-from zora_core.errors import DataRejected
+from zora_core.errors import DataRejected, TooMuchAtOnce
 
 if TYPE_CHECKING:
     from zora_core.database.database import Database
@@ -70,6 +70,16 @@ class Settler:
             return await self._flush([_unstorable(batch[0])])
 
     async def _write(self, batch: list[Settlement]) -> list[dict[str, Any]]:
+        """Record outcomes in one call, or in two of half the size when the database cannot take so many at once."""
+        try:
+            return await self._settle(batch)
+        except TooMuchAtOnce:
+            if len(batch) == 1:
+                raise
+            half = len(batch) // 2
+            return [*await self._write(batch[:half]), *await self._write(batch[half:])]
+
+    async def _settle(self, batch: list[Settlement]) -> list[dict[str, Any]]:
         return await self._database.call(
             "settle_agent_tasks",
             ids=[s.id for s in batch],

@@ -14,7 +14,7 @@ from pydantic_core import from_json, to_json
 
 from zora_core.database import schema
 from zora_core.database.database import API_ROLE, OUR_ERRORS, Call, Database, Row
-from zora_core.errors import ConfigurationError, DatabaseUnavailable, DataRejected, DuplicateKey
+from zora_core.errors import ConfigurationError, DatabaseUnavailable, DataRejected, DuplicateKey, TooMuchAtOnce
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -267,6 +267,8 @@ class _translated:
             raise DatabaseUnavailable(
                 "the database ended this call, which waited for one that waited for it"
             ) from error
+        if isinstance(error, asyncpg.QueryCanceledError):
+            raise TooMuchAtOnce(f"the database was not done with a call in the time that it allows: {said}") from error
         if isinstance(error, asyncpg.UniqueViolationError):
             # Raised by one of our functions, it says what is taken; a constraint's own words are not for callers.
             taken = said if error.constraint_name is None else "something with this key exists already"

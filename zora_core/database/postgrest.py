@@ -35,6 +35,7 @@ from zora_core.errors import (
     DataRejected,
     DuplicateKey,
     SchemaError,
+    TooMuchAtOnce,
     ZoraError,
 )
 
@@ -192,8 +193,8 @@ class PostgrestDatabase(Database):
         said, code = failure.message, failure.code
         if code in OUR_ERRORS:
             return OUR_ERRORS[code](said)
-        if code == "57014":
-            return DatabaseUnavailable(f"the database ended a statement that took too long: {said}")
+        if code == "57014" or failure.status == 413:
+            return TooMuchAtOnce(f"{self._where} is not done with a call of this size: {said}")
         if code == "23505":
             # Raised by one of our functions, it says what is taken; a constraint's own words are not for callers.
             return DuplicateKey(said if failure.details is None else "something with this key exists already")

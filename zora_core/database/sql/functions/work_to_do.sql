@@ -4,6 +4,7 @@ create or replace function work_to_do(
     p_tenant_id uuid, p_min_age_seconds double precision default 10, p_limit integer default 1000,
     out tasks boolean, out entries boolean
 ) language sql stable as $$
+    -- now(), not clock_timestamp(), which is volatile, so that no index could be searched by it.
     select
         exists (
             select from agent_tasks as n
@@ -14,7 +15,7 @@ create or replace function work_to_do(
         exists (
             select from journal_entries as j
             where j.tenant_id = p_tenant_id and j.id > last.id
-                and j.id < least_uuidv7(clock_timestamp() - make_interval(secs => p_min_age_seconds))
+                and j.id < least_uuidv7(now() - make_interval(secs => p_min_age_seconds))
         ) or exists (
             select from journal_entries as j
             where j.tenant_id = p_tenant_id and j.id > last.id
