@@ -43,10 +43,15 @@ START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 SECRET = "a secret of the tests, of more than 32 characters"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--http", action="store_true", help="run every test that has the fixture zora over HTTP as well")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """The conformance suite: modules marked `both_transports` run over a direct connection and over HTTP."""
     marked = metafunc.definition.get_closest_marker
-    if "transport" in metafunc.fixturenames and marked("both_transports") and not marked("direct_connection"):
+    wanted = marked("both_transports") or metafunc.config.getoption("--http")
+    if "transport" in metafunc.fixturenames and wanted and not marked("direct_connection"):
         metafunc.parametrize("transport", ["direct", "http"])
 
 

@@ -299,6 +299,7 @@ async def test_tenants_see_verify_and_export_only_their_own_journal(
     assert str(OTHER_TENANT_ID) in exported
 
 
+@pytest.mark.direct_connection
 async def test_reading_for_verification_is_held_to_the_tenant_by_the_database_itself(
     chain: Journal,
     api: Api,

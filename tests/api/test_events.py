@@ -918,6 +918,7 @@ async def test_a_tenant_that_is_deleted_takes_only_its_own_connections_with_it(
 LISTENING = "select pid from pg_stat_activity where application_name = 'zora' and query like 'LISTEN%'"
 
 
+@pytest.mark.direct_connection
 async def test_one_connection_listens_however_many_watch(live: Live, zora: Zora, callers: Callers) -> None:
     theirs = await callers.key(Role.VIEWER, OTHER_TENANT_ID)
     async with live.watch(), live.watch(), live.watch(), live.watch(theirs), live.stream() as stream:
@@ -931,6 +932,7 @@ async def listening(zora: Zora, count: int) -> bool:
     return len(await zora.sql(LISTENING)) == count
 
 
+@pytest.mark.direct_connection
 async def test_losing_the_listening_connection_loses_nothing(
     live: Live, zora: Zora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -968,6 +970,7 @@ async def test_a_database_that_cannot_be_read_is_said_to_newcomers(live: Live, m
     await live.nobody()
 
 
+@pytest.mark.direct_connection
 async def test_nothing_is_announced_when_nobody_watches(
     live: Live, zora: Zora, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

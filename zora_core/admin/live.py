@@ -140,9 +140,11 @@ class _Board:
                     await self._look.wait()
 
     async def _tell(self) -> None:
-        good = await self._api.credentials.still_good({page.principal for page in self.pages})
-        for page in [page for page in self.pages if page.principal not in good]:
-            page.end(*_SIGNED_OUT)
+        asked = set(self.pages)  # others may come meanwhile
+        good = await self._api.credentials.still_good({page.principal for page in asked})
+        for page in asked:
+            if page.principal not in good:
+                page.end(*_SIGNED_OUT)
         watched = {task for page in self.pages for task in page.watched}
         board = await self._api.database.value("agent_board", tenant_id=self.tenant_id, watched=sorted(watched))
         news = board_values(board)
