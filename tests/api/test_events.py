@@ -398,6 +398,7 @@ async def test_states_are_told_although_nobody_could_have_seen_them(live: Live, 
         assert (running["started_at"], running["attempt"], running["completed_at"]) == (final["started_at"], 1, None)
 
 
+@pytest.mark.direct_connection  # its worker is notified of the task
 async def test_progress_of_a_handler_is_told_while_it_runs(live: Live, zora: Zora) -> None:
     probe = Probe()
     async with live.watch() as client, working(zora.worker(probe)):
