@@ -135,7 +135,7 @@ class PostgrestDatabase(Database):
         try:
             await self.check_schema()
         except SchemaError as error:
-            raise ConfigurationError(f"over HTTP no tables can be made: {RUN_SCRIPT}") from error
+            raise ConfigurationError(f"over HTTP functions can be called, but no tables made; {error}") from error
         return False
 
     async def check_schema(self) -> None:
