@@ -91,7 +91,13 @@ class Reader:
         self.ids: dict[str, str] = {}
 
     def type(self, command: str, expected: str) -> None:
-        command = command.replace(f"https://{HOST}", self.project.url)
+        said = self.run(command)
+        assert_as_expected(said, expected)
+        shorts = [re.findall(r"\b[0-9a-f]{8}\b(?!-)", text) for text in (expected, said)]
+        self.ids.update(zip(*shorts, strict=False))
+
+    def run(self, command: str) -> str:
+        command = re.sub(rf"https://({HOST}|REF\.supabase\.co)", self.project.url, command)
         command = command.replace("sb_secret_…", self.project.environment["SUPABASE_SERVICE_KEY"])
         for written, real in self.ids.items():
             command = command.replace(written, real)
@@ -103,10 +109,7 @@ class Reader:
         )  # fmt: skip
         assert done.returncode == 0, done.stdout
         self.environment = dict(pair.split("=", 1) for pair in kept.read_text().split("\0") if pair)
-        said = done.stdout.replace("127.0.0.1", HOST)
-        assert_as_expected(said, expected)
-        shorts = [re.findall(r"\b[0-9a-f]{8}\b(?!-)", text) for text in (expected, said)]
-        self.ids.update(zip(*shorts, strict=False))
+        return done.stdout.replace("127.0.0.1", HOST)
 
 
 def test_the_guide_leads_from_an_empty_project_to_a_processed_task(project: Project, tmp_path: Path) -> None:
@@ -132,6 +135,16 @@ def test_the_guide_leads_from_an_empty_project_to_a_processed_task(project: Proj
     ).splitlines()[2:3]
     assert completed.strip() == "What has happened so far?"
     assert "https://example.org/climate" in project.sql("select config from frontend_configs where page = 'climate'")
+
+
+def test_the_readmes_lines_make_a_project_ready(project: Project, tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = (b for b in re.findall(r"```console\n(.*?)```", readme, flags=re.DOTALL) if "SUPABASE_URL" in b)
+    project.install()
+    reader = Reader(project, tmp_path)
+    said = [reader.run(command) for command, _ in commands(block)]
+    assert "Made the tenant Acme" in said[-2]
+    assert "over HTTP" in said[-1]
 
 
 def test_the_workflow_for_github_runs_what_it_says_and_pins_what_it_uses(project: Project, tmp_path: Path) -> None:
