@@ -1,4 +1,4 @@
-# make demo   twelve tasks, six agents, an embedded PostgreSQL: nothing to set up
+# make demo   twelve tasks, six agents, an embedded PostgreSQL: nothing to set up (or the database that is set up)
 # make serve  the pages and the API on http://127.0.0.1:8000, with the agents beside them
 # make test   the tests, on real databases
 # make check  lint and types

@@ -3,7 +3,7 @@
 | variable | meaning |
 |---|---|
 | `DATABASE_URL` | any PostgreSQL from version 14; without it, and without Supabase's pair, an embedded one is used |
-| `SUPABASE_URL`, `SUPABASE_SERVICE_KEY` | a Supabase project over HTTP |
+| `SUPABASE_URL`, `SUPABASE_SERVICE_KEY` | a Supabase project over HTTP; they win over `DATABASE_URL` |
 | `ZORA_TENANT_ID` | whose tasks; required with Supabase, otherwise the default tenant |
 | `ZORA_HOME` | where the embedded database lives (default: the user's data directory) |
 | `ZORA_FILE_ROOTS` | folders that agents may read, separated as in PATH (default: the current directory) |
@@ -18,6 +18,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from zora_core.errors import ConfigurationError
@@ -43,6 +44,13 @@ class Settings:
     def embedded(self) -> bool:
         """Whether the database is the embedded one."""
         return self.database_url is None and self.supabase_url is None
+
+    @property
+    def place(self) -> str:
+        """Where the database is, for people, with nothing secret."""
+        if self.supabase_url:
+            return f"SUPABASE_URL ({urlsplit(self.supabase_url).hostname})"
+        return "the embedded database" if self.embedded else "DATABASE_URL"
 
     def __repr__(self) -> str:
         """Without the password and the key."""

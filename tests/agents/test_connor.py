@@ -61,9 +61,17 @@ async def test_without_endpoints_queue_database_and_disk_are_reviewed_and_the_re
     assert task.status == "completed", task.error_message
     assert task.result is not None
     names = {name for name, _ in checks(task.result)}
-    assert {"queue-age", "database-connections", "database-wraparound", "disk-free"} <= names
+    assert {"queue-age", "database-wraparound", "disk-free"} <= names
     assert any("none given" in reason for reason in task.result["result"]["not_examined"])
     assert {source["kind"] for source in task.result["sources"]} >= {"database", "rows"}
+
+
+async def test_sessions_are_reviewed_where_they_can_be_seen_and_else_said_not_to_be(zora: Zora, transport: str) -> None:
+    task = await zora.run("CONNOR", "review_system_health")
+    assert task.result is not None
+    reviewed = {"database-connections", "database-long-transaction"} & {name for name, _ in checks(task.result)}
+    unseen = [reason for reason in task.result["result"]["not_examined"] if "sees its own alone" in reason]
+    assert (len(reviewed), len(unseen)) == ((2, 0) if transport == "direct" else (0, 1))
 
 
 async def test_dead_and_broken_endpoints_are_findings_and_a_living_one_is_not(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -409,6 +411,14 @@ class Adder(Agent):
         """Add numbers."""
         ctx.cite("payload", "numbers", str(payload.numbers))
         return TaskResult(summary=str(sum(payload.numbers)), result={"sum": sum(payload.numbers)})
+
+
+async def test_a_tenant_that_does_not_exist_is_no_empty_queue(zora: Zora) -> None:
+    settings = dataclasses.replace(zora.settings, database_url=zora.url, tenant_id=uuid4())
+    with pytest.raises(ConfigurationError, match=r"ZORA_TENANT_ID names none of them.*`zora tenants add NAME`"):
+        await AgentRuntime(settings=settings).run_once()
+    settings = dataclasses.replace(settings, tenant_id=zora.tenant_id)
+    assert await AgentRuntime(settings=settings).run_once() == []
 
 
 async def test_results_flow_along_a_graph(zora: Zora) -> None:

@@ -23,6 +23,7 @@ QUEUE = {
     "expired_leases": 0,
 }
 DATABASE: dict[str, Any] = {
+    "sees_sessions": True,
     "connections": {"used": 5, "max": 100},
     "longest_transaction_seconds": 0.2,
     "blocked_locks": 0,

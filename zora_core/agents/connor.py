@@ -108,6 +108,8 @@ class Connor(Agent):
             "database": {key: figures[key] for key in ("server_version", "database_bytes", "round_trip_ms")},
             "queue": figures["queue"],
         }
+        if not figures["sees_sessions"]:
+            result["not_examined"].append("connections and long transactions: this database role sees its own alone")
         if len(hours) < warm_up:
             result["not_examined"].append(f"unusual hours: {count(len(hours), 'hour')} of history, {warm_up} needed")
         suggestions = _health_suggestions(checks)

@@ -371,8 +371,9 @@ class TaskContext:
         """Figures of the queue and the database.
 
         Keys: `queue` {pending, ready, in_progress, failed_last_hour, completed_last_hour, oldest_ready_seconds,
-        expired_leases}, `connections` {used, max}, `longest_transaction_seconds`, `blocked_locks`, `dead_tuples` (a
-        list of {table, live, dead}), `transaction_id_age`, `database_bytes`, `server_version`, `round_trip_ms`.
+        expired_leases}, `sees_sessions` (whether the next two are about all sessions), `connections` {used, max},
+        `longest_transaction_seconds`, `blocked_locks`, `dead_tuples` (a list of {table, live, dead}),
+        `transaction_id_age`, `database_bytes`, `server_version`, `round_trip_ms`.
         """
         before = time.perf_counter()
         health: dict[str, Any] = await self._database.value("database_health", tenant_id=self._tenant_id)

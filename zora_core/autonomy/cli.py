@@ -22,6 +22,7 @@ from zora_core.autonomy.commands import (
     runtime,
     schedules,
     serve,
+    tenants,
     workflows,
 )
 from zora_core.errors import ConfigurationError, InvalidPayload, UnknownTaskType, ZoraError
@@ -57,7 +58,21 @@ def main(ctx: click.Context, tenant: str | None, verbose: bool) -> None:
     set_up_logging(tracebacks=verbose)
 
 
-for module in (demo, ask, runtime, serve, queue, decisions, workflows, schedules, journal, records, keys, database):
+for module in (
+    demo,
+    ask,
+    runtime,
+    serve,
+    queue,
+    decisions,
+    workflows,
+    schedules,
+    journal,
+    records,
+    keys,
+    tenants,
+    database,
+):
     for command in module.COMMANDS:
         main.add_command(command)
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import platform
 import shutil
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from statistics import median
 from typing import Any, Literal
 
 from zora_core import __version__
 from zora_core.autonomy.schedules import examine_schedules
 from zora_core.database import schema
-from zora_core.database.connect import open_database
-from zora_core.database.database import Database
-from zora_core.errors import ZoraError
+from zora_core.database.connect import check_tenant, open_database
+from zora_core.database.database import API_ROLE, Database
+from zora_core.errors import DatabaseUnavailable, SchemaError, ZoraError
 from zora_core.journal.sealing import examine as examine_journal
 from zora_core.settings import Settings, load_settings
 
@@ -49,12 +51,26 @@ async def examine() -> list[Check]:
     except ZoraError as error:
         return [*checks, Check("connection", "wrong", str(error))]
     try:
-        checks.append(Check("connection", "ok", _where(settings, database)))
+        schema_check = Check("schema", "ok", f"version {schema.latest_version()}")
         try:
             await database.check_schema()
+        except SchemaError as error:
+            schema_check = Check("schema", "wrong", str(error))
+        except ZoraError as error:  # over HTTP, this was the first call
+            return [*checks, Check("connection", "wrong", _unreached(settings, error))]
+        checks += [_connection(settings, database), schema_check]
+        if schema_check.state == "wrong":
+            return checks
+        checks.append(
+            Check("latency", "ok", f"a call takes {await _latency(database) * 1000:.0f} ms, the median of three")
+        )
+        try:
+            await check_tenant(database, settings)
         except ZoraError as error:
-            return [*checks, Check("schema", "wrong", str(error))]
-        checks.append(Check("schema", "ok", f"version {schema.latest_version()}"))
+            return [*checks, Check("tenant", "wrong", str(error))]
+        checks.append(Check("tenant", "ok", str(settings.tenant_id)))
+        if settings.supabase_url:
+            checks.append(await _api_role(database))
         before = datetime.now(UTC)
         health = await database.value("database_health", tenant_id=settings.tenant_id)
         checks += _figures(health, before, datetime.now(UTC))
@@ -66,14 +82,46 @@ async def examine() -> list[Check]:
         await database.close()
 
 
-def _where(settings: Settings, database: Database) -> str:
+def _connection(settings: Settings, database: Database) -> Check:
     if settings.embedded:
-        return f"embedded PostgreSQL in {settings.home}"
+        return Check("connection", "ok", f"embedded PostgreSQL in {settings.home}")
+    polling = "no notifications, tasks are found by polling"
     if settings.supabase_url:
-        return "SUPABASE_URL, over HTTP: no notifications, tasks are found by polling"
-    if not database.notifies:
-        return "DATABASE_URL, through a pooler: no notifications, tasks are found by polling"
-    return "DATABASE_URL, directly"
+        found = f"{settings.place}, over HTTP: {polling}"
+        if settings.database_url:
+            return Check("connection", "note", f"{found}. DATABASE_URL is set as well and not used: unset one of them")
+        return Check("connection", "ok", found)
+    return Check(
+        "connection", "ok", "DATABASE_URL, " + ("directly" if database.notifies else f"through a pooler: {polling}")
+    )
+
+
+def _unreached(settings: Settings, error: ZoraError) -> str:
+    if settings.supabase_url and isinstance(error, DatabaseUnavailable):
+        return (
+            f"{error}. Is SUPABASE_URL the project's own, https://REF.supabase.co, is this machine online, and is the "
+            "project neither paused nor restarting?"
+        )
+    return str(error)
+
+
+async def _latency(database: Database) -> float:
+    """Seconds that a call takes, on a connection that is open."""
+    seconds = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        await database.value("zora_now")
+        seconds.append(time.perf_counter() - begun)
+    return median(seconds)
+
+
+async def _api_role(database: Database) -> Check:
+    """Whether `zora serve` can work; nothing else needs this."""
+    try:
+        await (await database.restricted()).close()
+    except ZoraError as error:
+        return Check(API_ROLE, "note", f"`zora serve` cannot work: {error}")
+    return Check(API_ROLE, "ok", "`zora serve` may act as it")
 
 
 def _figures(health: dict[str, Any], before: datetime, after: datetime) -> list[Check]:
@@ -90,18 +138,12 @@ def _figures(health: dict[str, Any], before: datetime, after: datetime) -> list[
             else f"differs from the server's by {skew:.0f} s: the queue goes by the server's, logs by this machine's",
         )
     )
-    used, most = health["connections"]["used"], health["connections"]["max"]
-    checks.append(Check("connections", "ok" if used < 0.8 * most else "note", f"{used} of {most} in use"))
-
-    longest = health["longest_transaction_seconds"]
-    checks.append(
-        Check(
-            "oldest transaction",
-            "ok" if longest < LONG_TRANSACTION_SECONDS else "note",
-            f"open for {longest:.0f} s"
-            + ("" if longest < LONG_TRANSACTION_SECONDS else ": it keeps dead rows alive; see pg_stat_activity"),
+    if health["sees_sessions"]:
+        checks += _sessions(health)
+    else:
+        checks.append(
+            Check("sessions", "ok", "connections and long transactions of other roles are not for this role to see")
         )
-    )
     dead = {t["table"]: t for t in health["dead_tuples"]}
     bloated = [name for name, t in dead.items() if t["dead"] > 10_000 and t["dead"] > DEAD_SHARE * t["live"]]
     checks.append(
@@ -137,6 +179,20 @@ def _figures(health: dict[str, Any], before: datetime, after: datetime) -> list[
         )
     )
     return checks
+
+
+def _sessions(health: dict[str, Any]) -> list[Check]:
+    used, most = health["connections"]["used"], health["connections"]["max"]
+    longest = health["longest_transaction_seconds"]
+    return [
+        Check("connections", "ok" if used < 0.8 * most else "note", f"{used} of {most} in use"),
+        Check(
+            "oldest transaction",
+            "ok" if longest < LONG_TRANSACTION_SECONDS else "note",
+            f"open for {longest:.0f} s"
+            + ("" if longest < LONG_TRANSACTION_SECONDS else ": it keeps dead rows alive; see pg_stat_activity"),
+        ),
+    ]
 
 
 def _disk(settings: Settings) -> Check:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from zora_core.agents.agent import Agent
 from zora_core.agents.builtin import registry
 from zora_core.autonomy.worker import TaskRun, Worker
-from zora_core.database.connect import open_database
+from zora_core.database.connect import check_tenant, open_database
 from zora_core.errors import ConfigurationError
 from zora_core.models import Task
 from zora_core.settings import Settings, load_settings
@@ -110,7 +110,7 @@ class AgentRuntime:
     async def _working(self) -> AsyncIterator[Worker]:
         if self._worker is not None:
             raise ConfigurationError("this AgentRuntime is already running: make another one for a second loop")
-        database = self._database or await open_database(self.settings)
+        database = self._database or await self._open()
         self._worker = Worker(
             database,
             self.registry,
@@ -126,6 +126,15 @@ class AgentRuntime:
             self._worker = None
             if self._database is None:
                 await database.close()
+
+    async def _open(self) -> Database:
+        database = await open_database(self.settings)
+        try:
+            await check_tenant(database, self.settings)
+        except BaseException:
+            await database.close()
+            raise
+        return database
 
 
 @contextlib.contextmanager

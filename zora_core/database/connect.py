@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from zora_core.errors import ConfigurationError, NotFound
 from zora_core.settings import DEFAULT_TENANT_ID, Settings, examples
 
 if TYPE_CHECKING:
@@ -57,6 +58,16 @@ async def ensure_tenant(database: Database, settings: Settings) -> bool:
     """Make sure that the tenant of the settings exists; returns whether it was created now."""
     name = "default" if settings.tenant_id == DEFAULT_TENANT_ID else str(settings.tenant_id)
     return bool(await database.value("ensure_tenant", id=settings.tenant_id, name=name, slug=name))
+
+
+async def check_tenant(database: Database, settings: Settings) -> None:
+    """Raise `ConfigurationError`, saying how it is made, unless the tenant of the settings exists."""
+    try:
+        await database.value("find_tenant", tenant=str(settings.tenant_id))
+    except NotFound as error:
+        raise ConfigurationError(
+            f"{error}: ZORA_TENANT_ID names none of them; if it is the right one, `zora tenants add NAME` makes it"
+        ) from error
 
 
 def example_pages() -> list[dict[str, object]]:

@@ -119,7 +119,7 @@ class PostgrestDatabase(Database):
         database = PostgrestDatabase(self._client, restricted=True, shared=True)
         try:
             await database.call("zora_now")
-        except ConfigurationError as error:
+        except (ConfigurationError, DataRejected) as error:  # it may not act as the role, or there is none
             raise ConfigurationError(
                 f"the database role {API_ROLE} is missing, or authenticator may not act as it: {RUN_SCRIPT}, and look "
                 f"at its warnings ({error})"
@@ -135,7 +135,7 @@ class PostgrestDatabase(Database):
         try:
             await self.check_schema()
         except SchemaError as error:
-            raise ConfigurationError(f"over HTTP no tables can be made: {RUN_SCRIPT}") from error
+            raise ConfigurationError(f"over HTTP functions can be called, but no tables made; {error}") from error
         return False
 
     async def check_schema(self) -> None:
@@ -205,8 +205,8 @@ class PostgrestDatabase(Database):
             )
         if code == "PGRST106":
             return ConfigurationError(
-                "the project's API does not show the schema public: add it to “Exposed schemas” in its settings (Data "
-                "API)"
+                "the project's API does not show the schema public: add it to “Exposed schemas” in the dashboard "
+                "(Integrations, Data API, Settings)"
             )
         if code.startswith("PGRST3") or failure.status == 401:
             return ConfigurationError(
@@ -220,8 +220,13 @@ class PostgrestDatabase(Database):
             )
         if code[:2] in ("22", "23", "54") or code == "PGRST102":
             return DataRejected(f"the database refuses a value: {said}")
+        if failure.status == 402:
+            return ConfigurationError(
+                f"the project is restricted ({said}): its organization has exceeded a quota or owes a bill; see Usage "
+                "and Billing in Supabase's dashboard"
+            )
         if failure.status == 540:
-            return ConfigurationError("the project is paused: restore it in Supabase's dashboard")
+            return ConfigurationError("the project is paused: resume it in Supabase's dashboard")
         if failure.status in (403, 404, 405) or not code:
             return ConfigurationError(
                 f"{self._where} answers with status {failure.status} ({said}): is SUPABASE_URL the project's URL, "
@@ -240,7 +245,12 @@ async def connect(settings: Settings, *, max_connections: int = 8) -> PostgrestD
         raise ConfigurationError("SUPABASE_URL and SUPABASE_SERVICE_KEY are needed")
     client = httpx.AsyncClient(
         base_url=_base_url(url),
-        headers={"content-type": "application/json", "user-agent": f"zora/{__version__}", **_credentials(key)},
+        headers={
+            "content-type": "application/json",
+            "content-profile": "public",  # also where another schema is the first of those that are exposed
+            "user-agent": f"zora/{__version__}",
+            **_credentials(key),
+        },
         timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None),
         limits=httpx.Limits(
             max_connections=max_connections,

@@ -169,7 +169,8 @@ def judge_failures(
 def judge_database(figures: Mapping[str, Any]) -> list[Check]:
     """Connections, round trip, transactions, locks, dead rows and wraparound of PostgreSQL.
 
-    Keys as in `TaskContext.database_health()`. Of the tables only the one with the largest share of dead rows is judged
+    Keys as in `TaskContext.database_health()`. What is known of the caller's own sessions alone is not judged. Of the
+    tables only the one with the largest share of dead rows is judged
     green; every table beyond a threshold has a check of its own.
     """
     used, most = int(figures["connections"]["used"]), int(figures["connections"]["max"])
@@ -184,8 +185,13 @@ def judge_database(figures: Mapping[str, Any]) -> list[Check]:
         ("database-blocked-locks", blocked, f"{waiting} for a lock"),
         ("database-wraparound", age, f"the oldest transaction id is {age:,} transactions old"),
     )
+    unseen = () if figures["sees_sessions"] else ("database-connections", "database-long-transaction")
     return [
-        *(judge(name, "database", value, reason, source=DATABASE) for name, value, reason in judged),
+        *(
+            judge(name, "database", value, reason, source=DATABASE)
+            for name, value, reason in judged
+            if name not in unseen
+        ),
         *_judge_dead_rows(figures["dead_tuples"]),
     ]
 

@@ -45,7 +45,7 @@ class Session:
 @asynccontextmanager
 async def session() -> AsyncIterator[Session]:
     """Open the database for the tenant that the command line or the environment names."""
-    from zora_core.database.connect import open_database
+    from zora_core.database.connect import check_tenant, open_database
 
     settings = load_settings()
     database = await open_database(settings)
@@ -53,6 +53,8 @@ async def session() -> AsyncIterator[Session]:
         tenant = click.get_current_context().find_root().obj
         if tenant:
             settings = dataclasses.replace(settings, tenant_id=await database.value("find_tenant", tenant=tenant))
+        elif not settings.embedded:
+            await check_tenant(database, settings)
         yield Session(database, settings)
     finally:
         await database.close()

@@ -13,7 +13,10 @@ from zora_core.settings import load_settings
 @click.command()
 @json_option
 def migrate(as_json: bool) -> None:
-    """Bring the database to this version's schema."""
+    """Bring the database to this version's schema, and make the tenant that ZORA_TENANT_ID names.
+
+    With Supabase's variables it says whether there is something to do, and what to do instead.
+    """
     from zora_core.database import schema
     from zora_core.database.connect import ensure_tenant, open_database
 
@@ -22,7 +25,8 @@ def migrate(as_json: bool) -> None:
         database = await open_database(settings, check=False)
         try:
             changed = await database.migrate()
-            await ensure_tenant(database, settings)
+            if not settings.supabase_url:  # where `zora tenants add` gives it a name
+                await ensure_tenant(database, settings)
             return changed
         finally:
             await database.close()

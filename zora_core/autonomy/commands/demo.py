@@ -41,7 +41,10 @@ def demo_tasks() -> list[dict[str, Any]]:
 @json_option
 @click.pass_context
 def demo(ctx: click.Context, as_json: bool) -> None:
-    """Watch six agents work through twelve tasks, one of each type, on the example site."""
+    """Watch six agents work through twelve tasks, one of each type, on the example site.
+
+    In the database that the environment names, for a tenant of its own: what other tenants have is left alone.
+    """
     from zora_core.autonomy.commands.progress import Progress
     from zora_core.autonomy.commands.render import console, print_runs, short, text
     from zora_core.autonomy.runtime import AgentRuntime, TaskRun
@@ -57,8 +60,11 @@ def demo(ctx: click.Context, as_json: bool) -> None:
             await database.value("seed_tenant", tenant_id=DEMO_TENANT_ID, seed=demo_seed())
             created = await database.call("create_agent_tasks", tenant_id=DEMO_TENANT_ID, tasks=demo_tasks())
             if not as_json:
-                where = f"embedded PostgreSQL, {settings.home}" if settings.embedded else "DATABASE_URL"
-                console.print(text(f"{len(created)} tasks created for six agents ({where}). Running them:", "bold"))
+                where = f"the embedded database, {settings.home}" if settings.embedded else settings.place
+                said = (
+                    f"{len(created)} tasks created for six agents, for the tenant {DEMO_SLUG} in {where}. Running them:"
+                )
+                console.print(text(said, "bold"))
             with Progress(quiet=as_json, lines=not as_json) as progress:
                 runtime = AgentRuntime(settings=settings, database=database, observe=progress.observe)
                 progress.runtime = runtime

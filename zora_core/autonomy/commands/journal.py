@@ -16,12 +16,17 @@ import click
 
 from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
 from zora_core.errors import ConfigurationError, NotFound, ZoraError
+from zora_core.settings import load_settings
 
 if TYPE_CHECKING:
     from zora_core.journal.canonical import Header
     from zora_core.journal.keys import Anchor
     from zora_core.journal.verification import Report
 
+OVER_HTTP = (
+    "Over HTTP the database's functions are asked, which its owner can replace: verifying an export that somebody else "
+    "holds, or over a connection string, proves more."
+)
 WAIT_SECONDS = 8.0  # for entries to be old enough to be sealed
 
 
@@ -85,6 +90,8 @@ def verify(
         from zora_core.autonomy.commands.render_journal import print_report
 
         print_report(report)
+    if file is None and load_settings().supabase_url:
+        click.echo(OVER_HTTP, err=True)
     if not report.ok:
         ctx.exit(1)
 
@@ -105,7 +112,6 @@ def _verify_export(file: Path, held: list[tuple[str, Anchor]], trusted: set[byte
     from zora_core.journal.keys import public_key
     from zora_core.journal.reading import exported
     from zora_core.journal.verification import Verifier
-    from zora_core.settings import load_settings
 
     ours = public_key(load_settings())
     verifier = Verifier(trusted=trusted | ({ours} if ours else set()), anchors=held)

@@ -62,9 +62,9 @@ def run_loop(sleep_seconds: float, concurrency: int) -> None:
                 runtime = AgentRuntime(
                     settings=zora.settings, database=zora.database, concurrency=concurrency, observe=progress.observe
                 )
-                where = "the embedded database" if zora.settings.embedded else "DATABASE_URL"
                 click.echo(
-                    f"Waiting for tasks of tenant {zora.settings.tenant_id} in {where}; Ctrl-C to stop.", err=True
+                    f"Waiting for tasks of tenant {zora.settings.tenant_id} in {zora.settings.place}; Ctrl-C to stop.",
+                    err=True,
                 )
                 await runtime.run_loop(sleep_seconds=sleep_seconds)
 

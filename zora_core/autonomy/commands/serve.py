@@ -57,6 +57,8 @@ def serve(
                         zora.database, zora.settings.tenant_id, founder["id"], url, LINK_SECONDS
                     )
                     click.echo(f"Sign in as {founder['email']}, once, within the next hour:\n  {link}", err=True)
+                else:
+                    click.echo(f"`zora keys link --url {url}` makes a link to sign in with.", err=True)
                 click.echo("Ctrl-C to stop.", err=True)
                 with Progress(quiet=no_worker, lines=True) as progress:
                     runtime = None

@@ -1,8 +1,14 @@
--- Make sure that a tenant exists; returns whether it was created now.
+-- Make sure that a tenant exists; returns whether it was created now. PT409 when another tenant has the slug.
 create or replace function ensure_tenant(p_id uuid, p_name text, p_slug text) returns boolean language plpgsql as $$
 begin
     insert into tenants (id, name, slug) values (p_id, p_name, p_slug) on conflict do nothing;
-    return found;
+    if found then
+        return true;
+    end if;
+    if not exists (select from tenants as t where t.id = p_id) then
+        raise exception 'the slug % is that of another tenant', quote_literal(p_slug) using errcode = 'PT409';
+    end if;
+    return false;
 end
 $$;
 

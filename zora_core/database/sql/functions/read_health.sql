@@ -21,6 +21,8 @@ create or replace function database_health(p_tenant_id uuid) returns jsonb langu
             from agent_tasks as t
             where t.tenant_id = p_tenant_id
         ),
+        -- Whether the next two are about everybody, or about the caller's own role alone, as for Supabase's service_role.
+        'sees_sessions', pg_has_role('pg_read_all_stats', 'usage'),
         'connections', (
             select jsonb_build_object('used', count(*), 'max', current_setting('max_connections')::integer)
             from pg_stat_activity as a
