@@ -19,6 +19,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from struct import pack, unpack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -348,7 +349,7 @@ _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "bytea": lambda text: bytes.fromhex(text[2:]),
     "numeric": Decimal,
     "double precision": float,
-    "real": float,
+    "real": lambda number: unpack("f", pack("f", float(number)))[0],  # as exact as it is stored
     '"char"': str.encode,
 }
 
