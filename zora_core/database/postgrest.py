@@ -119,7 +119,7 @@ class PostgrestDatabase(Database):
         database = PostgrestDatabase(self._client, restricted=True, shared=True)
         try:
             await database.call("zora_now")
-        except ConfigurationError as error:
+        except (ConfigurationError, DataRejected) as error:  # the role's name is a value, too
             raise ConfigurationError(
                 f"the database role {API_ROLE} is missing, or authenticator may not act as it: {RUN_SCRIPT}, and look "
                 f"at its warnings ({error})"
