@@ -187,9 +187,10 @@ class PostgrestDatabase(Database):
         try:
             return from_json(response.content)
         except ValueError as error:
+            kind = self._masked(response.headers.get("content-type", "nothing"))
             raise ConfigurationError(
-                f"what answers at {self._where} is no PostgREST: it sent "
-                f"{self._masked(response.headers.get('content-type', 'nothing'))!r} where JSON was due; SUPABASE_URL is the project's URL, https://REF.supabase.co"
+                f"what answers at {self._where} is no PostgREST: it sent {kind!r} where JSON was due; SUPABASE_URL is "
+                "the project's URL, https://REF.supabase.co"
             ) from error
 
     def _error(self, failure: _Failure) -> ZoraError:
