@@ -245,7 +245,12 @@ async def connect(settings: Settings, *, max_connections: int = 8) -> PostgrestD
         raise ConfigurationError("SUPABASE_URL and SUPABASE_SERVICE_KEY are needed")
     client = httpx.AsyncClient(
         base_url=_base_url(url),
-        headers={"content-type": "application/json", "user-agent": f"zora/{__version__}", **_credentials(key)},
+        headers={
+            "content-type": "application/json",
+            "content-profile": "public",  # which need not be the first of the exposed schemas
+            "user-agent": f"zora/{__version__}",
+            **_credentials(key),
+        },
         timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None),
         limits=httpx.Limits(
             max_connections=max_connections,
