@@ -151,7 +151,11 @@ class Worker:
             room = self._room()
             if limit is not None:
                 if self._taken >= limit:
-                    return
+                    if not self._claimed:
+                        return
+                    self._slot_freed.clear()
+                    await self._slot_freed.wait()  # what is handed back does not count
+                    continue
                 room = min(room, limit - self._taken)
             if room <= 0:
                 self._slot_freed.clear()
@@ -251,7 +255,7 @@ class Worker:
             finally:
                 run.handling = False
                 self._handling -= 1
-                self._handled += 1
+                self._handled += begun  # what is handed back says nothing of how fast tasks go
                 self._begin_claimed()
                 if self._database.pace.ahead:
                     self._slot_freed.set()
