@@ -458,3 +458,11 @@ async def test_what_was_lost_before_it_begins_is_not_run(zora: Zora, behind: UUI
         await until(lambda: not worker.running)
     assert "5" not in noop.done
     assert await states(zora) == {("completed", 1): 9, ("in_progress", 1): 1}
+
+
+async def test_all_that_a_worker_claimed_ahead_before_it_vanished_is_taken_back_at_once(zora: Zora) -> None:
+    await fill(zora, 300)
+    await zora.call("claim_agent_tasks", tenant_id=zora.tenant_id, worker_id="gone", limit=300)
+    await zora.advance(seconds=31)
+    runs = await zora.run_once(Noop(), limit=300)
+    assert Counter(run.status for run in runs) == {"completed": 300}
