@@ -1,4 +1,4 @@
-"""A worker in a process of its own: `python -m tests.chaos.worker URL LIMIT`.
+"""A worker in a process of its own: `python -m tests.chaos.worker URL LIMIT`; URL is a database's or a project's.
 
 Prints `ready`, waits for a line, and works. Prints `started` from inside a handler of type `hang`, which never ends, so
 that a test can kill it there.
@@ -13,7 +13,8 @@ from pathlib import Path
 from zora_core.agents import Agent, AgentId, Payload, Registry, TaskContext, TaskResult, handler
 from zora_core.agents.agent import Task
 from zora_core.autonomy.worker import Worker
-from zora_core.database.postgres import connect
+from zora_core.database import postgres, postgrest
+from zora_core.database.database import Database
 from zora_core.settings import Settings
 
 
@@ -33,7 +34,12 @@ class Chaos(Agent):
 
 
 async def main(url: str, limit: int) -> None:
-    database = await connect(url)
+    if url.startswith("http"):
+        database: Database = await postgrest.connect(
+            Settings(home=Path(), supabase_url=url, supabase_service_key="sb_secret_test")
+        )
+    else:
+        database = await postgres.connect(url)
     worker = Worker(
         database, Registry([Chaos()]), Settings(home=Path()), concurrency=100, lease_seconds=30, grace_seconds=5
     )

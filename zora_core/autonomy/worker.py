@@ -39,6 +39,7 @@ UPKEEP_SECONDS = 5.0
 POLL_SECONDS = 1.0  # between the first looks after work, where nothing notifies; each pause is four times the last
 AHEAD_SECONDS = 10.0  # what was claimed and has not begun after this time is handed back
 EXPIRED_AT_ONCE = 1000  # tasks past their deadline that one upkeep lets fail
+RESCUED_AT_ONCE = 1000  # of workers that vanished, each of which may have claimed hundreds ahead
 MAX_LOST_LEASES = 3
 RECORD_SECONDS = 5.0  # for recording what was cancelled, when the database may be gone
 
@@ -153,7 +154,11 @@ class Worker:
             room = self._room()
             if limit is not None:
                 if self._taken >= limit:
-                    return
+                    if not self._claimed:
+                        return
+                    self._slot_freed.clear()
+                    await self._slot_freed.wait()  # what is handed back does not count
+                    continue
                 room = min(room, limit - self._taken)
             if room <= 0:
                 self._slot_freed.clear()
@@ -254,7 +259,7 @@ class Worker:
             finally:
                 run.handling = False
                 self._handling -= 1
-                self._handled += 1
+                self._handled += begun  # what is handed back says nothing of how fast tasks go
                 self._begin_claimed()
                 if self._database.pace.ahead:
                     self._slot_freed.set()
@@ -400,7 +405,7 @@ class Worker:
         calls: list[Call] = [
             ("schedules_to_attend", {}),
             ("promote_agent_tasks", {}),
-            ("rescue_agent_tasks", {"max_lost": MAX_LOST_LEASES}),
+            ("rescue_agent_tasks", {"limit": RESCUED_AT_ONCE, "max_lost": MAX_LOST_LEASES}),
             ("expire_agent_tasks", {"limit": EXPIRED_AT_ONCE}),
             ("cancel_orphaned_agent_tasks", {}),
             ("attend_agent_suggestions", {}),
@@ -420,7 +425,7 @@ class Worker:
                 self._wake.set()
             if found["entries"]:
                 self._seal_due.set()
-        if expired["expire_agent_tasks"] == EXPIRED_AT_ONCE:
+        if expired["expire_agent_tasks"] == EXPIRED_AT_ONCE or len(rescued) == RESCUED_AT_ONCE:
             return 0.0
         due = [seconds for seconds in (promotion["next_due_seconds"], next_fire_time) if seconds is not None]
         return min(due, default=math.inf)

@@ -19,6 +19,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from struct import pack, unpack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -105,9 +106,9 @@ class PostgrestDatabase(Database):
         try:
             return [
                 [{name: _decode(type_, row[name]) for name, type_ in result["columns"]} for row in result["rows"]]
-                for result in answer
+                for result, _ in zip(answer, calls, strict=True)
             ]
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError, ArithmeticError) as error:
             raise ConfigurationError(f"{self._where} answers, but not as the function call_functions does") from error
 
     async def read(self, query: str, tenant_id: UUID, /, **arguments: Any) -> list[Row]:
@@ -152,6 +153,10 @@ class PostgrestDatabase(Database):
     def _where(self) -> str:
         return f"SUPABASE_URL ({self._client.base_url.host})"
 
+    def _masked(self, text: str) -> str:
+        """Without the key, in case that somebody shows us what we sent."""
+        return text.replace(self._client.headers["apikey"], "…")
+
     async def _post(self, function: str, body: bytes) -> Any:
         """The answer's JSON. What may pass is tried again; everything else, and the last failure, is raised."""
         delay = FIRST_SECONDS
@@ -159,13 +164,13 @@ class PostgrestDatabase(Database):
             pause: float | None = None
             try:
                 response = await self._client.post(f"rpc/{function}", content=body)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:  # on the way, or an answer that cannot be unpacked
                 unavailable = DatabaseUnavailable(f"{self._where} cannot be reached: {_said(error)}")
                 unavailable.__cause__ = error
             else:
                 if response.is_success:
                     return self._json(response)
-                failure = _failure(response)
+                failure = _failure(response, self._masked)
                 if not failure.passing:
                     raise self._error(failure)
                 unavailable = DatabaseUnavailable(
@@ -183,9 +188,10 @@ class PostgrestDatabase(Database):
         try:
             return from_json(response.content)
         except ValueError as error:
+            kind = self._masked(response.headers.get("content-type", "nothing"))
             raise ConfigurationError(
-                f"what answers at {self._where} is no PostgREST: it sent {response.headers.get('content-type')!r} "
-                "where JSON was due; SUPABASE_URL is the project's URL, https://REF.supabase.co"
+                f"what answers at {self._where} is no PostgREST: it sent {kind!r} where JSON was due; SUPABASE_URL is "
+                "the project's URL, https://REF.supabase.co"
             ) from error
 
     def _error(self, failure: _Failure) -> ZoraError:
@@ -264,12 +270,13 @@ async def connect(settings: Settings, *, max_connections: int = 8) -> PostgrestD
 
 def _base_url(url: str) -> str:
     """Where `rpc/` is. Raises `ConfigurationError` for what is no address, or would carry the key unencrypted."""
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
+        possible = url.isprintable() and " " not in url and "@" not in parts.netloc
     except ValueError:
-        host = None
-    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment or "@" in parts.netloc:
+        possible = False
+    if not possible or parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
         raise ConfigurationError(
             "SUPABASE_URL must be an address such as https://REF.supabase.co, with nothing after it: Project Settings, "
             "Data API"
@@ -359,7 +366,7 @@ _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "bytea": lambda text: bytes.fromhex(text[2:]),
     "numeric": Decimal,
     "double precision": float,
-    "real": float,
+    "real": lambda number: unpack("f", pack("f", float(number)))[0],  # as exact as it is stored
     '"char"': str.encode,
 }
 
@@ -375,7 +382,7 @@ def _decode(type_: str, value: Any) -> Any:
     return value if decoder is None else decoder(value)
 
 
-def _failure(response: httpx.Response) -> _Failure:
+def _failure(response: httpx.Response, masked: Callable[[str], str]) -> _Failure:
     try:
         said = from_json(response.content)
     except ValueError:
@@ -389,7 +396,7 @@ def _failure(response: httpx.Response) -> _Failure:
     return _Failure(
         status=response.status_code,
         code=text("code") or "",
-        message=text("message") or text("error") or response.reason_phrase or "no reason given",
+        message=masked(text("message") or text("error") or response.reason_phrase or "no reason given"),
         details=text("details"),
         retry_after=_seconds(response.headers.get("retry-after")),
     )
@@ -400,6 +407,6 @@ def _seconds(retry_after: str | None) -> float | None:
     return float(retry_after) if retry_after and retry_after.isdecimal() else None
 
 
-def _said(error: httpx.TransportError) -> str:
+def _said(error: httpx.RequestError) -> str:
     """httpx leaves the text of many errors empty."""
     return str(error) or type(error).__name__

@@ -117,25 +117,28 @@ begin
     end if;
 
     select jsonb_agg(jsonb_build_array(c.name, format_type(c.type, null)) order by c.n),
-        string_agg(format(' || jsonb_build_object(%L, f.%I::text)', c.name, c.name), '')
-        filter (where c.type = 'numeric'::regtype)
+        string_agg(format(' || jsonb_build_object(%L, f.%I%s)', c.name, c.name, c.cast), '')
+        filter (where c.cast is not null)
     into v_columns, v_row
     from (
-        select a.attname as name, a.atttypid as type, a.attnum as n
-        from pg_type as t
-        inner join pg_attribute as a on a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
-        where t.oid = v_function.prorettype
-        union all
-        select v_function.proargnames[u.n], u.type, u.n
-        from unnest(v_function.proallargtypes) with ordinality as u (type, n)
-        where v_function.proargmodes[u.n] in ('o', 't')
+        select a.*, case a.type when 'numeric'::regtype then '::text' when 'numeric[]'::regtype then '::text[]' end as cast
+        from (
+            select a.attname as name, a.atttypid as type, a.attnum as n
+            from pg_type as t
+            inner join pg_attribute as a on a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+            where t.oid = v_function.prorettype
+            union all
+            select v_function.proargnames[u.n], u.type, u.n
+            from unnest(v_function.proallargtypes) with ordinality as u (type, n)
+            where v_function.proargmodes[u.n] in ('o', 'b', 't')
+            union all
+            -- A value has no name of its own.
+            select p_function, v_function.prorettype, 1
+            where v_function.proallargtypes is null
+                and not exists (select from pg_type as t where t.oid = v_function.prorettype and t.typrelid <> 0)
+        ) as a
     ) as c;
-    if v_columns is null then  -- a value, which has no name of its own
-        v_columns := jsonb_build_array(jsonb_build_array(p_function, format_type(v_function.prorettype, null)));
-        v_row := format('jsonb_build_object(%L, f.%I)', p_function, p_function);
-    else
-        v_row := 'to_jsonb(f)' || coalesce(v_row, '');
-    end if;
+    v_row := 'to_jsonb(f)' || coalesce(v_row, '');
     execute format(
         'select coalesce(jsonb_agg(%s), ''[]'') from (select * from public.%I(%s)) as f',
         v_row, p_function, coalesce(v_arguments, '')

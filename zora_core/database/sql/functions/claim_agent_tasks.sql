@@ -37,4 +37,5 @@ create or replace function claim_agent_tasks(
         c.resume_with
     from claimed as c
     where (select count(*) from announced) is not null
+    order by c.priority desc, c.created_at, c.id  -- a worker that claims ahead begins them one after the other
 $$;
