@@ -323,6 +323,7 @@ async def test_the_journal_refuses_to_be_changed(zora: Zora, statement: str) -> 
         await zora.sql(statement)
 
 
+@pytest.mark.direct_connection
 async def test_creating_tasks_notifies_once_per_statement_also_when_inserted_by_hand(zora: Zora) -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
     async with zora.database.listening("agent_tasks", heard.put_nowait):
@@ -404,3 +405,17 @@ async def test_ids_are_time_ordered_uuids(zora: Zora) -> None:
     assert first["id"].variant == "specified in RFC 4122"
     stamp = first["id"].int >> 80
     assert abs(stamp / 1000 - first["now"].timestamp()) < 1
+
+
+async def test_of_those_that_lost_a_lease_no_more_are_claimed_than_begin_at_once(zora: Zora) -> None:
+    """One of them may kill its workers, and would take along what is claimed with it."""
+    ids = [await zora.create("SAM", "t", priority=-number) for number in range(6)]
+    await zora.sql("update agent_tasks set lost_leases = 1 where id = any ($1)", ids[:4])
+
+    async def claimed(**arguments: int) -> list[UUID]:
+        rows = await zora.call("claim_agent_tasks", tenant_id=zora.tenant_id, worker_id="w", **arguments)
+        return [row["id"] for row in rows]
+
+    assert await claimed(limit=5, begin=2) == [ids[0], ids[1], ids[4]]
+    assert await claimed(limit=5, begin=0) == [ids[5]]
+    assert await claimed(limit=5) == [ids[2], ids[3]]

@@ -178,8 +178,8 @@ async def test_a_role_that_does_not_own_the_tables_reads_and_changes_nothing_wha
         'select from create_agent_tasks($1, \'[{"agent_id": "SAM", "task_type": "t", "title": "t"}]\')',
         DEFAULT_TENANT_ID,
     )
-    await fresh.execute("drop role if exists anon; create role anon; grant all on all tables in schema public to anon")
-    await fresh.execute("set role anon")
+    await fresh.execute("create role visitor; grant all on all tables in schema public to visitor")
+    await fresh.execute("set role visitor")
     try:
         tables = await fresh.fetch(
             "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'"
@@ -191,7 +191,7 @@ async def test_a_role_that_does_not_own_the_tables_reads_and_changes_nothing_wha
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await fresh.execute("insert into tenants (name, slug) values ('x', 'x')")
     finally:
-        await fresh.execute("reset role; drop owned by anon; drop role anon")
+        await fresh.execute("reset role; drop owned by visitor; drop role visitor")
 
 
 async def test_every_table_has_row_security_and_what_the_api_may_read_has_its_policy(fresh: asyncpg.Connection) -> None:

@@ -235,6 +235,7 @@ class Worker:
                     worker_id=self.worker_id,
                     limit=limit,
                     lease_seconds=self._lease_seconds,
+                    **({"begin": self._concurrency - self._handling} if self._database.pace.ahead else {}),
                 ),
                 unless=self._stopping,
             )

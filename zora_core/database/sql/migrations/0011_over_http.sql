@@ -8,3 +8,6 @@ create table zora_requests (
 create index zora_requests_created on zora_requests (created_at);
 
 alter table zora_requests enable row level security;
+
+-- It has another parameter now.
+drop function if exists claim_agent_tasks(uuid, text, integer, double precision);
