@@ -163,6 +163,8 @@ class Worker:
                 await self._slot_freed.wait()
                 continue
             self._wake.clear()
+            self._slot_freed.clear()
+            idle = not self.running
             rows = await self._claim_ready(room)
             self._taken += len(rows)
             self._claimed.extend(Run(row) for row in rows)
@@ -171,10 +173,9 @@ class Worker:
             if len(rows) == room:
                 continue
             if limit is not None:
-                if not rows and not self.running:
+                if not rows and idle:
                     return
-                if not rows:  # what runs may yet put something claimable into the queue
-                    self._slot_freed.clear()
+                if not rows:  # what runs, or ran when it was looked, may put something claimable into the queue
                     await self._slot_freed.wait()
                 continue
             if rows or self._handled > handled:
