@@ -294,7 +294,9 @@ def _is_near(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_private
     except ValueError:
-        return "." not in host or host.endswith((".localhost", ".local", ".internal"))
+        # An address may also be written as one number.
+        named = "." not in host and host[0].isalpha()
+        return named or host.endswith((".localhost", ".local", ".internal"))
 
 
 def _credentials(key: str) -> Mapping[str, str]:
