@@ -15,6 +15,7 @@ from zora_core.autonomy.commands import (
     database,
     decisions,
     demo,
+    import_,
     journal,
     keys,
     queue,
@@ -57,7 +58,9 @@ def main(ctx: click.Context, tenant: str | None, verbose: bool) -> None:
     set_up_logging(tracebacks=verbose)
 
 
-for module in (demo, ask, runtime, serve, queue, decisions, workflows, schedules, journal, records, keys, database):
+for module in (
+    demo, ask, runtime, serve, queue, decisions, workflows, schedules, journal, records, keys, database, import_,
+):  # fmt: skip
     for command in module.COMMANDS:
         main.add_command(command)
 
