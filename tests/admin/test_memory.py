@@ -41,6 +41,13 @@ async def test_what_a_task_found_is_remembered_and_leads_back_to_it(zora: Zora, 
     assert founder.page.css_first(".card details.json pre") is not None, "and has what was said for programs"
 
 
+async def test_a_memorys_page_leads_to_the_task_that_it_comes_from(zora: Zora, founder: Visitor) -> None:
+    task = await zora.run("EIVOR", "summarize_recent_events", title="What happened")
+    ((memory,),) = await zora.sql("select id from memory_events where source_task_id = $1", task.id)
+    await founder.open(f"/admin/memory/{memory}")
+    assert founder.page.css_first(f".facts a[href='/admin/agents/tasks/{task.id}']") is not None
+
+
 async def test_memories_are_filtered_by_agent_type_and_archive(zora: Zora, founder: Visitor) -> None:
     await remember(zora, "One of research")
     await remember(zora, "A plan", memory_type="plan", agent="SAM")

@@ -41,7 +41,7 @@ DELETABLE = {
     "agent_task_watchers", "agent_pauses", "agent_task_policies", "climate_missions", "frontend_configs",
     "autonomy_schedules", "agent_task_steps", "workflows",
 }  # fmt: skip
-UNREADABLE = {"zora_functions", "zora_migrations", "zora_requests"}
+UNREADABLE = {"zora_functions", "zora_migrations", "zora_requests", "imported_records"}
 
 UUID_TEXT = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -70,6 +70,14 @@ class Tenant:
 
 
 ENDS = ("completed", "failed", "retry", "running", "stopping", "expired", "cancelled", "ready", "later", "snoozed")
+
+
+def imported(mark: str, kind: str = "plan") -> dict[str, Any]:
+    """A memory of another system."""
+    return {
+        "source_table": "memory_events", "source_id": f"{mark} {kind}", "created_at": "2025-01-01T00:00:00Z",
+        "agent": "EIVOR", "memory_type": kind, "content": f"{mark} from elsewhere",
+    }  # fmt: skip
 
 
 async def fill(owner: asyncpg.Connection, tenant: Tenant) -> None:
@@ -158,6 +166,7 @@ async def fill(owner: asyncpg.Connection, tenant: Tenant) -> None:
         "insert into workflow_runs (tenant_id, workflow, name, definition) values ($1, $2, $2, '{}') returning id",
         tenant.id, mark,
     )  # fmt: skip
+    await owner.execute("select from import_records($1, 'memory', $2)", tenant.id, json.dumps([imported(tenant.mark)]))
 
     row = await owner.fetchrow("select * from next_journal_block($1, $2, -1000, -1000)", tenant.id, bytes(32))
     await owner.execute("select seal_journal_block($1, $2, $3, $4, $5)", tenant.id, row[0], bytes(64), *row[1:])
@@ -465,6 +474,9 @@ def values(tenant: Tenant, function: str, parameter: str, kind: str) -> list[Any
             json.dumps([{"agent_id": "SAM", "task_type": "t", "title": "t", "idempotency_key": key}])
             for key in (f"{tenant.mark}-ready", None)
         ],
+        "row": [json.dumps(imported(tenant.mark, "design"))],
+        "rows": [json.dumps([imported(tenant.mark), imported(tenant.mark, "design")])],
+        "counts": ['{"memories": 1}'],
         "seed": ['{"pages": [], "profiles": [{"profile_type": "brand", "name": "n"}], "missions": [], "journal": []}'],
     }
     by_type = {
@@ -483,6 +495,8 @@ def values(tenant: Tenant, function: str, parameter: str, kind: str) -> list[Any
     name = parameter.removeprefix("p_")
     if kind == "autonomy_schedules":
         return [tenant.schedule_row]
+    if function in ("import_records", "import_record"):
+        everything["kind"] = ["memory"]
     if function == "erase_journal_entry":
         everything["id"] = [str(tenant.journal), str(tenant.journal)[-5:]]
     elif function == "journal_proofs":

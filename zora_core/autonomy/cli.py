@@ -15,6 +15,7 @@ from zora_core.autonomy.commands import (
     database,
     decisions,
     demo,
+    import_,
     journal,
     keys,
     queue,
@@ -72,6 +73,7 @@ for module in (
     keys,
     tenants,
     database,
+    import_,
 ):
     for command in module.COMMANDS:
         main.add_command(command)

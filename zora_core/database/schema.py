@@ -123,6 +123,7 @@ def _for_supabase(file: str) -> str:
         ":readable": ",".join(READABLE),
         ":condition": _CONDITION,
         ":version": str(latest_version()),
+        ":applied": str(len(migrations())),
         ":digest": functions_digest(),
     }
     text = (_sql() / file).read_text(encoding="utf-8")

@@ -74,7 +74,7 @@ problems as (
     union all
     select 2, 'version ' || coalesce(max(m.version), 0) || ' is there, not :version'
     from zora_migrations as m
-    having coalesce(max(m.version), 0) <> :version or count(*) <> :version
+    having coalesce(max(m.version), 0) <> :version or count(*) <> :applied
     union all
     select 3, t.name || ' is missing' from tables as t where t.oid is null
     union all

@@ -102,8 +102,10 @@ create or replace function may_run(p_tenant_id uuid, p_id uuid) returns boolean 
 $$;
 
 -- Ask a person whether a task may run: a suggestion whose effect is to let exactly this payload go. Returns its id.
+-- p_because goes on where the sentence says what would run.
 create or replace function ask_to_run(
-    p_tenant_id uuid, p_id uuid, p_agent_id text, p_task_type text, p_title text, p_payload jsonb
+    p_tenant_id uuid, p_id uuid, p_agent_id text, p_task_type text, p_title text, p_payload jsonb,
+    p_because text default 'which a policy of this tenant allows only after approval'
 ) returns uuid language sql as $$
     with asked as (
         insert into agent_suggestions (
@@ -112,7 +114,7 @@ create or replace function ask_to_run(
         )
         values (
             p_tenant_id, p_agent_id, p_id, 'run_task', 'Run: ' || p_title,
-            format('%s would run %s, which a policy of this tenant allows only after approval.', p_agent_id, p_task_type),
+            format('%s would run %s, %s.', p_agent_id, p_task_type, p_because),
             jsonb_build_object('table', 'agent_tasks', 'id', p_id), p_payload,
             jsonb_build_array(jsonb_build_object('kind', 'rows', 'table', 'agent_tasks', 'ids', jsonb_build_array(p_id))),
             'medium',
