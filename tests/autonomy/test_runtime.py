@@ -27,9 +27,9 @@ pytestmark = pytest.mark.both_transports
 
 
 @asynccontextmanager
-async def working(worker: Worker) -> AsyncIterator[Worker]:
+async def working(worker: Worker, *, poll_seconds: float = 60) -> AsyncIterator[Worker]:
     """A worker's loop beside the test; stopped and waited for at the end."""
-    loop = asyncio.create_task(worker.run(poll_seconds=60))
+    loop = asyncio.create_task(worker.run(poll_seconds=poll_seconds))
     try:
         yield worker
     finally:

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from tests.cli.supabase import Project, project_on
 from tests.cli.test_workflows import OWN
 from tests.conftest import Server
+from tests.importing import original
 from zora_core.autonomy.cli import main
 from zora_core.autonomy.commands.journal import OVER_HTTP
 
@@ -106,6 +107,11 @@ def test_every_command_works_over_http(project: Project, tmp_path: Path, monkeyp
     assert {row["id"] for row in zora.json("tasks", "list")} == {task, other}
     assert "EIVOR" in zora("status")
     assert "Deleted 0" in zora("tasks", "prune", "--older-than-days", "1")
+
+    # What another system left.
+    export = tmp_path / "export.json"
+    export.write_text(json.dumps({name: rows for name, rows in original.rows().items() if name == "climate_profiles"}))
+    assert "2" in zora("import", "--from", str(export), "--apply")
 
     # People decide.
     zora("policies", "set", "research_topic", "--ask-first")

@@ -35,6 +35,7 @@ MASKS = {
     r"\b\d+(\.\d+)+\b": "VERSION",
     r"\b\d[\d,.]* (ms|s|MB|transactions)\b": r"MANY \1",
     r"(Linux|Darwin) \w+": "MACHINE",
+    r"\bversion \d+\b": "version N",
     r" +": " ",
 }
 

@@ -22,6 +22,8 @@ from zora_core.database.postgrest import ATTEMPTS, PostgrestDatabase
 from zora_core.errors import ConfigurationError, DatabaseUnavailable, DataRejected, InvalidState
 from zora_core.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("probes")
+
 OTHER = UUID("00000000-0000-0000-0000-000000000002")
 
 

@@ -71,6 +71,7 @@ async def test_not_even_the_owner_changes_what_is_written_while_the_triggers_sta
     assert (await journal.verify()).ok
 
 
+@pytest.mark.direct_connection
 async def test_only_the_owner_is_granted_more_than_to_read_and_to_add(journal: Journal) -> None:
     rows = await journal.owner.fetch(
         "select table_name::text, grantee::text, privilege_type::text from information_schema.role_table_grants "
@@ -384,7 +385,7 @@ async def test_a_worker_seals_while_it_runs_and_says_once_why_it_cannot(
     seal = Sealer.seal
     monkeypatch.setattr(Sealer, "seal", lambda sealer: (looks.append(sealer), seal(sealer))[1])
     await journal.add(3)
-    async with working(journal.zora.worker()):
+    async with working(journal.zora.worker(), poll_seconds=0.01):
         await until(lambda: journal.owner.fetch("select from journal_blocks"))
         await journal.tamper("delete from journal_blocks")
         await until(lambda: caplog.records)
