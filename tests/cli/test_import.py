@@ -579,4 +579,4 @@ async def test_a_tenant_that_is_not_here_is_told_and_not_taken_for_a_fault_of_th
 ) -> None:
     nobody = Target(target.url, target.home, UUID(int=7))
     made = original.as_json(tmp_path / "all.json", original.rows())
-    assert f"no tenant {UUID(int=7)}" in await nobody("import", "--from", str(made), status=2)
+    assert f"no tenant '{UUID(int=7)}'" in await nobody("import", "--from", str(made), status=2)
