@@ -35,9 +35,7 @@ logger = logging.getLogger("zora.api")
 
 DEBOUNCE_SECONDS = 0.05  # between two reads for a tenant, however much happens
 SWEEP_SECONDS = 5.0  # between two reads when nothing is heard
-POLL_SECONDS = 0.5  # the same where a pooler lets no notification through
 WATCH_SECONDS = 30.0  # for how long one call of watch_agent_tasks holds; it is repeated three times as often
-CREDENTIAL_SECONDS = 0.5  # between two looks at the credentials of those who watch
 MAX_WAITING_EVENTS = 1000  # per subscriber; whoever falls further behind reads from the database what it missed
 READY_SECONDS = 10.0  # for which a subscriber waits for the database
 REPLAY_ENTRIES = 2000  # of the journal, in one page of what somebody missed
@@ -388,7 +386,7 @@ class Changes:
     async def _check_credentials(self) -> None:
         """End those whose key was revoked, whose role changed or whose token expired."""
         while True:
-            await asyncio.sleep(CREDENTIAL_SECONDS)
+            await asyncio.sleep(self._owner.pace.look_seconds)
             watching = self.subscribers
             try:
                 good = await self._credentials.still_good([s.principal for s in watching])
@@ -430,7 +428,7 @@ class _Reader:
         self.ready.set()
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SWEEP_SECONDS if self._owner.notifies else POLL_SECONDS):
+                async with asyncio.timeout(SWEEP_SECONDS if self._owner.notifies else self._owner.pace.look_seconds):
                     await self.wake.wait()
             self.wake.clear()
             await self._watch()
@@ -498,7 +496,9 @@ class _Reader:
         return {row["id"]: SuggestionChange.model_validate(row) for row in rows}
 
     async def _watch(self) -> None:
-        """Have changes announced, unless that was asked for lately."""
+        """Have changes announced, unless that was asked for lately, or nobody could hear it."""
+        if not self._owner.notifies:
+            return
         now = asyncio.get_running_loop().time()
         if now - self._watched > WATCH_SECONDS / 3:
             arguments = {"tenant_id": self.tenant_id, "watcher_id": self._watcher_id, "seconds": WATCH_SECONDS}

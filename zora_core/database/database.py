@@ -35,12 +35,15 @@ class Pace:
     """What suits a way to the database, whose calls cost more or less.
 
     A worker takes up to `ahead` tasks more than it runs, as many as it would get through in a second; waits up to
-    `linger_seconds` for outcomes to be recorded together; and stores progress every `progress_seconds` at most.
+    `linger_seconds` for outcomes to be recorded together; and stores progress every `progress_seconds` at most. Every
+    `look_seconds` it is looked at whether those who follow changes still may, and, where nothing notifies, at what has
+    changed.
     """
 
     ahead: int = 0
     linger_seconds: float = 0.0
     progress_seconds: float = 0.5
+    look_seconds: float = 0.5
 
 
 class Database(ABC):
