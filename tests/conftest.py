@@ -45,6 +45,7 @@ SECRET = "a secret of the tests, of more than 32 characters"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--http", action="store_true", help="run every test that has the fixture zora over HTTP as well")
+    parser.addoption("--system", action="store_true", help="run tests of one server on the installed, older PostgreSQL")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -174,9 +175,9 @@ def system(short_tmp: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def server(embedded: Server) -> Server:
+def server(request: pytest.FixtureRequest) -> Server:
     """The server that a test runs on; tests/database runs on both kinds."""
-    return embedded
+    return request.getfixturevalue("system" if request.config.getoption("--system") else "embedded")
 
 
 @pytest.fixture

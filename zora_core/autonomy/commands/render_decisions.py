@@ -193,4 +193,4 @@ def print_policies(rows: list[dict[str, Any]]) -> None:
         )
         for row in rows
     )
-    console.print(table("task type", "tasks run", "applied without asking", "to be decided in", "set by", rows=cells))
+    console.print(table("task type", "tasks run", "+applied without asking", "+to be decided in", "set by", rows=cells))
