@@ -43,12 +43,13 @@ def transport() -> str:
 
 
 @pytest.fixture(scope="module")
-def probes(embedded: Server) -> Iterator[None]:
+def probes(request: pytest.FixtureRequest) -> Iterator[None]:
     """The functions of functions.sql in the project, while a module's tests run."""
+    server: Server = request.getfixturevalue("system" if request.config.getoption("--system") else "embedded")
 
     async def execute(*statements: str) -> None:
-        await embedded.project()
-        connection = await asyncpg.connect(embedded.database_url("project"))
+        await server.project()
+        connection = await asyncpg.connect(server.database_url("project"))
         try:
             for statement in statements:
                 await connection.execute(statement)

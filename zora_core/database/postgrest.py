@@ -108,7 +108,7 @@ class PostgrestDatabase(Database):
                 [{name: _decode(type_, row[name]) for name, type_ in result["columns"]} for row in result["rows"]]
                 for result, _ in zip(answer, calls, strict=True)
             ]
-        except (TypeError, KeyError, ValueError, AttributeError, ArithmeticError) as error:
+        except (TypeError, LookupError, ValueError, AttributeError, ArithmeticError) as error:
             raise ConfigurationError(f"{self._where} answers, but not as the function call_functions does") from error
 
     async def read(self, query: str, tenant_id: UUID, /, **arguments: Any) -> list[Row]:
