@@ -21,6 +21,7 @@ from tests.cli.test_workflows import OWN
 from tests.conftest import Server
 from tests.importing import original
 from zora_core.autonomy.cli import main
+from zora_core.autonomy.commands import render
 from zora_core.autonomy.commands.journal import OVER_HTTP
 
 WITHOUT_A_DATABASE = {"task-types", "schema"}
@@ -82,6 +83,7 @@ def until(process: subprocess.Popen[str], pattern: str) -> re.Match[str]:
 def test_every_command_works_over_http(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DATABASE_URL", "ZORA_JOURNAL_KEY", "ZORA_FILE_ROOTS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(render.console, "width", 160)
     zora = Commands(project.environment)
 
     # The project is made ready.
