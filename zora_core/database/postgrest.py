@@ -81,7 +81,7 @@ class PostgrestDatabase(Database):
     """A project's functions over HTTP. A request that is lost, or refused for the moment, is sent again."""
 
     # A round trip to Supabase takes some 30 to 200 ms, and calls are counted.
-    pace = Pace(ahead=250, linger_seconds=0.1, progress_seconds=2.0, look_seconds=2.0)
+    pace = Pace(ahead=250, linger_seconds=0.5, progress_seconds=2.0, look_seconds=2.0)
 
     def __init__(self, client: httpx.AsyncClient, *, restricted: bool = False, shared: bool = False) -> None:
         """Use an open client; `connect` makes one. One that is `shared` is closed by somebody else."""
