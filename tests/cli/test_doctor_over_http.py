@@ -14,25 +14,10 @@ import pytest
 from tests.cli.supabase import TENANT_ID, Project, project_on, stand_in
 from tests.conftest import SECRET, Server
 from tests.postgrest import Config
+from tests.postgrest.supabase import REVOKE_API_ROLE
 from zora_core.database import schema
 
 LATEST = schema.latest_version()
-
-# Whoever granted it.
-REVOKE = """
-do $$
-declare
-    v_grantor regrole;
-begin
-    for v_grantor in
-        select m.grantor from pg_auth_members as m
-        where m.roleid = 'zora_api'::regrole and m.member = 'authenticator'::regrole
-    loop
-        execute format('revoke zora_api from authenticator granted by %s', v_grantor);
-    end loop;
-end
-$$
-"""
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +185,7 @@ def test_a_schema_that_is_not_exposed_is_named_and_its_place_among_others_does_n
 @pytest.mark.parametrize(
     ("spoil", "mend"),
     [
-        (REVOKE, "grant zora_api to authenticator"),
+        (REVOKE_API_ROLE, "grant zora_api to authenticator"),
         ("alter role zora_api rename to away", "alter role away rename to zora_api"),
     ],
 )

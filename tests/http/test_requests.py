@@ -17,28 +17,13 @@ from tests.autonomy.test_runtime import until
 from tests.conftest import SECRET, Server, Zora
 from tests.http.gateway import Answer, Gateway, Request, cut_short, drop, keep_silent, lose, say
 from tests.postgrest import Config, token
+from tests.postgrest.supabase import REVOKE_API_ROLE
 from zora_core.database import postgrest
 from zora_core.database.postgrest import ATTEMPTS, PostgrestDatabase
 from zora_core.errors import ConfigurationError, DatabaseUnavailable, DataRejected, InvalidState
 from zora_core.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("probes")
-
-# Whoever granted it: other tests' owners of databases may have, too.
-REVOKE = """
-do $$
-declare
-    v_grantor regrole;
-begin
-    for v_grantor in
-        select grantor::regrole from pg_auth_members
-        where roleid = 'zora_api'::regrole and member = 'authenticator'::regrole
-    loop
-        execute format('revoke zora_api from authenticator granted by %s', v_grantor);
-    end loop;
-end
-$$
-"""
 
 OTHER = UUID("00000000-0000-0000-0000-000000000002")
 
@@ -360,7 +345,7 @@ async def test_without_the_role_a_restricted_way_says_what_is_missing(zora: Zora
             await zora.database.restricted()
     finally:
         await server.admin(f"alter role {hidden} rename to zora_api")
-    await server.admin(REVOKE)
+    await server.admin(REVOKE_API_ROLE)
     try:
         with pytest.raises(ConfigurationError, match="or authenticator may not act as it: run the output of `zora sch"):
             await zora.database.restricted()

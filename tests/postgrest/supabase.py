@@ -14,6 +14,22 @@ import jwt
 
 ROLES = (Path(__file__).parent / "roles.sql").read_text(encoding="utf-8")
 
+# Takes `zora_api` away from the authenticator, whoever granted it: the owners of several databases may have.
+REVOKE_API_ROLE = """
+do $$
+declare
+    v_grantor regrole;
+begin
+    for v_grantor in
+        select m.grantor from pg_auth_members as m
+        where m.roleid = 'zora_api'::regrole and m.member = 'authenticator'::regrole
+    loop
+        execute format('revoke zora_api from authenticator granted by %s', v_grantor);
+    end loop;
+end
+$$
+"""
+
 PREFIX = "/rest/v1"
 
 
