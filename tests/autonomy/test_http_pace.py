@@ -191,9 +191,9 @@ class Quiet(Database):
                 self.outcomes.update(arguments["outcomes"])
                 rows = [self.claimed.pop(id_) for id_ in arguments["ids"]]
                 self.queue += [row for row, out in zip(rows, arguments["outcomes"], strict=True) if out == "released"]
-                return [{"id": row["id"], "status": "completed", "waiting_for": None} for row in rows]
+                return [{"lease_token": row["lease_token"], "status": "completed", "waiting_for": None} for row in rows]
             case "heartbeat_agent_tasks":
-                return [{"id": id_, "state": "held"} for id_ in arguments["ids"]]
+                return [{"lease_token": token, "state": "held"} for token in arguments["lease_tokens"]]
         return []
 
     async def read(self, query: str, tenant_id: UUID, /, **arguments: Any) -> Any:
@@ -433,9 +433,9 @@ async def test_what_is_cancelled_before_it_begins_ends_as_cancelled(zora: Zora, 
     worker = busy(zora.worker(noop, concurrency=1, lease_seconds=0.6, observe=seen.append))
     async with working(worker):
         await behind_it(zora, noop, worker)
-        (row,) = await zora.sql("select id from agent_tasks where title = '5'")
+        (row,) = await zora.sql("select id, lease_token from agent_tasks where title = '5'")
         await zora.call("cancel_agent_task", tenant_id=zora.tenant_id, id=row["id"])
-        await until(lambda: worker.running[row["id"]].stop_reason == "cancel")
+        await until(lambda: worker.running[row["lease_token"]].stop_reason == "cancel")
         noop.release.set()
         await until(lambda: not worker.running)
     task = await zora.task(row["id"])
@@ -451,9 +451,10 @@ async def test_what_was_lost_before_it_begins_is_not_run(zora: Zora, behind: UUI
     async with working(worker):
         await behind_it(zora, noop, worker)
         (row,) = await zora.sql(
-            "update agent_tasks set lease_token = gen_random_uuid(), worker_id = 'heir' where title = '5' returning id"
+            "update agent_tasks as t set lease_token = gen_random_uuid(), worker_id = 'heir' from agent_tasks as old "
+            "where t.id = old.id and old.title = '5' returning old.lease_token"
         )
-        await until(lambda: worker.running[row["id"]].stop_reason == "lost")
+        await until(lambda: worker.running[row["lease_token"]].stop_reason == "lost")
         noop.release.set()
         await until(lambda: not worker.running)
     assert "5" not in noop.done

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from tests.autonomy.agents import Probe
@@ -283,7 +284,7 @@ async def test_sigterm_ends_run_loop(zora: Zora) -> None:
     runtime = AgentRuntime(agents=[probe], settings=zora.settings, database=zora.database, grace_seconds=0.01)
     loop = asyncio.create_task(runtime.run_loop(sleep_seconds=60))
     await probe.started.wait()
-    assert task_id in runtime.running
+    assert [run.task.id for run in runtime.running.values()] == [task_id]
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(loop, 10)
     assert (await zora.task(task_id)).status == "pending"
@@ -451,3 +452,76 @@ async def test_a_reference_to_nothing_fails_the_task_and_says_so(zora: Zora) -> 
     assert (task.failure_kind, task.error_message) == (
         "invalid_payload", "the result of 'one' has nothing at 'result.numbers': give the reference a default",
     )  # fmt: skip
+
+
+async def take_back(zora: Zora) -> None:
+    """Let every lease expire and be taken back in one transaction, so that no heartbeat comes between."""
+    connection = await asyncpg.connect(zora.url)
+    try:
+        await connection.execute(
+            "begin; update agent_tasks set lease_expires_at = zora_now() - interval '1 second' "
+            "where status = 'in_progress'; select rescue_agent_tasks(); commit"
+        )
+    finally:
+        await connection.close()
+
+
+async def test_a_worker_that_gets_its_own_task_back_runs_it_again_and_forgets_the_old_run(zora: Zora) -> None:
+    """Its process slept past the lease, say, and another one took the task back."""
+    probe, ended = Probe(), list[TaskRun]()
+    task_id = await zora.create("SAM", "wait")
+    worker = zora.worker(probe, lease_seconds=2, observe=lambda e: ended.append(e) if isinstance(e, TaskRun) else None)
+    async with working(worker):
+        await until(lambda: probe.calls == 1)
+        (old,) = worker.running
+        await take_back(zora)
+        await until(lambda: probe.calls == 2)
+        await until(lambda: old not in worker.running)
+        (run,) = worker.running.values()
+
+        async def heartbeated() -> bool:
+            await zora.advance(seconds=1)
+            (row,) = await zora.sql("select lease_token, lease_expires_at - zora_now() as left from agent_tasks")
+            return bool(row["lease_token"] == run.lease_token and row["left"].total_seconds() == 2)
+
+        await until(heartbeated)
+        probe.release.set()
+        await until(lambda: len(ended) == 2)
+    assert [run.status for run in ended] == ["lost", "completed"]
+    task = await zora.task(task_id)
+    assert (task.status, task.attempt) == ("completed", 1)
+    (row,) = await zora.sql("select count(*) from memory_events where metadata ->> 'status' = 'completed'")
+    assert row["count"] == 1
+
+
+async def test_a_task_claimed_again_before_its_settlement_was_acknowledged_has_two_runs(
+    zora: Zora, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer of a settlement is slow: the task is ready again, and is claimed by the worker that settles it."""
+    probe, ended = Probe(), list[TaskRun]()
+    await zora.create("SAM", "fail")
+    call, acknowledged = zora.database.call, asyncio.Event()
+
+    async def slow(function: str, /, **arguments: Any) -> list[dict[str, Any]]:
+        rows = await call(function, **arguments)
+        if function == "settle_agent_tasks":
+            await acknowledged.wait()
+        return rows
+
+    monkeypatch.setattr(zora.database, "call", slow)
+    worker = zora.worker(probe, observe=lambda e: ended.append(e) if isinstance(e, TaskRun) else None)
+    async with working(worker):
+
+        async def retried() -> bool:
+            return (await zora.sql("select waiting_for from agent_tasks"))[0]["waiting_for"] == "retry"
+
+        await until(retried)
+        await zora.sql("update agent_tasks set task_type = 'wait', waiting_for = null")
+        await zora.sql("select pg_notify('agent_tasks', $1)", str(zora.tenant_id))
+        worker._wake.set()
+        await until(lambda: probe.calls == 1)
+        acknowledged.set()
+        await until(lambda: len(ended) == 1)
+        probe.release.set()
+        await until(lambda: len(ended) == 2)
+    assert [run.status for run in ended] == ["pending", "completed"]

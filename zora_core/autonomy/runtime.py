@@ -98,7 +98,7 @@ class AgentRuntime:
 
     @property
     def running(self) -> dict[UUID, Run]:
-        """The tasks that this runtime works on at this moment, by id."""
+        """The runs that this runtime has in hand at this moment, by lease token."""
         return self._worker.running if self._worker else {}
 
     def stop(self) -> None:

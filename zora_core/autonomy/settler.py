@@ -53,10 +53,10 @@ class Settler:
                         break
                 else:
                     batch.append(self._waiting.get_nowait())
-            rows = {row["id"]: row for row in await self._flush([settlement for settlement, _ in batch])}
+            rows = {row["lease_token"]: row for row in await self._flush([settlement for settlement, _ in batch])}
             for settlement, settled in batch:
                 if not settled.done():
-                    settled.set_result(rows.get(settlement.id))
+                    settled.set_result(rows.get(settlement.lease_token))
 
     async def _flush(self, batch: list[Settlement]) -> list[dict[str, Any]]:
         try:

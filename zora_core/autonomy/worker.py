@@ -82,6 +82,7 @@ class Worker:
         # Fresh per process, so that a restarted worker is never taken for its predecessor.
         self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self.running: dict[UUID, Run] = {}
+        """By lease token: a worker that gets its own task back has two runs of it until the old one has stopped."""
         self._database = database
         self._registry = registry
         self._settings = settings
@@ -169,8 +170,7 @@ class Worker:
             self._recorded.clear()
             rows = await self._claim_ready(room)
             self._taken += len(rows)
-            self._claimed.extend(Run(row) for row in rows)
-            self.running.update((run.task.id, run) for run in self._claimed)
+            self._take(rows)
             self._begin_claimed()
             if len(rows) == room:
                 continue
@@ -184,6 +184,16 @@ class Worker:
                 handled = self._handled
                 self._ran_dry.set()
             await self._sleep(poll_seconds)
+
+    def _take(self, rows: list[dict[str, Any]]) -> None:
+        """Hold what was claimed. A claim of a task that this worker has already means that the old run lost its lease."""
+        runs = [Run(row) for row in rows]
+        claimed = {run.task.id for run in runs}
+        for old in self.running.values():
+            if old.task.id in claimed:
+                old.stop("lost")
+        self._claimed.extend(runs)
+        self.running.update((run.lease_token, run) for run in runs)
 
     def _room(self) -> int:
         """How many tasks to claim now: what can begin at once, and what is as good as begun.
@@ -266,7 +276,7 @@ class Worker:
                     self._slot_freed.set()
             row = await self._settler.settle(settlement) if settlement is not None else None
         finally:
-            del self.running[run.task.id]
+            del self.running[run.lease_token]
             self._recorded.set()
             self._slot_freed.set()
             if not self.running and not self._database.notifies:
@@ -278,7 +288,7 @@ class Worker:
             status=row["status"] if row else "lost",
             waiting_for=row["waiting_for"] if row else None,
             summary=settlement.summary if settlement else None,
-            error=settlement.error if settlement else "the lease was lost; another worker has the task",
+            error=settlement.error if settlement else "the lease was lost: the task has been taken back",
             duration_seconds=time.monotonic() - run.started,
         )
         if row is None:
@@ -365,7 +375,7 @@ class Worker:
             if sent != (None, None):
                 run.stored = sent
         for row in rows:
-            held = self.running.get(row["id"])
+            held = self.running.get(row["lease_token"])
             if held is not None and row["state"] in ("cancel", "lost"):
                 held.stop(row["state"])
 
