@@ -114,7 +114,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     [
         ("claim_agent_tasks", {"tenant_id": f"'{DEFAULT_TENANT_ID}'::uuid", "worker_id": "'w'", "limit": "10",
                                "lease_seconds": "30", "begin": "null"}, "agent_tasks_ready"),
-        ("rescue_agent_tasks", {"limit": "100", "max_lost": "3"}, "agent_tasks_lease"),
+        ("rescue_agent_tasks", {"limit": "100", "max_lost": "3", "held": "'{}'::uuid[]"}, "agent_tasks_lease"),
         ("promote_agent_tasks", {"limit": "1000"}, "agent_tasks_due"),
     ],
 )  # fmt: skip
