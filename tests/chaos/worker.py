@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from zora_core.agents import Agent, AgentId, Payload, Registry, TaskContext, TaskResult, handler
@@ -68,17 +69,17 @@ class New(Agent):
         return TaskResult(summary="did something new")
 
 
-async def main(options: argparse.Namespace) -> None:
+async def main(options: argparse.Namespace, home: Path) -> None:
     if options.url.startswith("http"):
         database: Database = await postgrest.connect(
-            Settings(home=Path(), supabase_url=options.url, supabase_service_key="sb_secret_test")
+            Settings(home=home, supabase_url=options.url, supabase_service_key="sb_secret_test")
         )
     else:
         database = await postgres.connect(options.url)
     worker = Worker(
         database,
         Registry([Chaos(), New()] if options.new else [Chaos()]),
-        Settings(home=Path()),
+        Settings(home=home),
         concurrency=options.concurrency,
         lease_seconds=options.lease_seconds,
         grace_seconds=5,
@@ -97,4 +98,5 @@ if __name__ == "__main__":
     parser.add_argument("--concurrency", type=int, default=100)
     parser.add_argument("--lease-seconds", type=float, default=30)
     parser.add_argument("--new", action="store_true", help="know the task type of the later version, too")
-    asyncio.run(main(parser.parse_args()))
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(main(parser.parse_args(), Path(folder)))
