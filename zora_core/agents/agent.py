@@ -227,13 +227,18 @@ class Registry:
         """Collect the task types of `agents`; two handlers for the same agent and type are an error."""
         self._types: dict[tuple[str, str], TaskType] = {}
         for agent in agents:
-            for task_type in agent.task_types():
-                key = (task_type.agent_id.value, task_type.name)
-                if key in self._types:
-                    raise ConfigurationError(
-                        f"two handlers for {key[0]} {key[1]}: {self._types[key].function} and {agent}"
-                    )
-                self._types[key] = task_type
+            self.add(agent)
+
+    def add(self, agent: Agent) -> None:
+        """Add the task types of an agent, or raise `ConfigurationError` and add none."""
+        added: dict[tuple[str, str], TaskType] = {}
+        for task_type in agent.task_types():
+            key = (task_type.agent_id.value, task_type.name)
+            there = self._types.get(key) or added.get(key)
+            if there is not None:
+                raise ConfigurationError(f"two handlers for {key[0]} {key[1]}: {there.function} and {agent}")
+            added[key] = task_type
+        self._types |= added
 
     def __iter__(self) -> Iterator[TaskType]:
         """All task types, by agent and name."""

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from zora_core.agents.agent import Delegate, Registry, Snooze, run_handler
 from zora_core.effects import effect_of
-from zora_core.errors import FalseEvidence, InvalidInput, InvalidPayload, UnknownTaskType
+from zora_core.errors import FalseEvidence, InvalidInput, InvalidPayload, UnknownTaskType, described
 from zora_core.graph import ordered, references, resolve
 from zora_core.masking import mask
 from zora_core.models import Task, TaskResult
@@ -34,7 +34,6 @@ MAX_MESSAGE = 500  # characters of a progress message that are kept
 MAX_ERROR = 4000
 MAX_DEPTH = 100  # of a result's nested lists and objects; readers of JSON give up at 200
 MAX_CHILDREN = 100  # as in delegate_agent_task(), so that a longer list is refused before it is looked at
-SHOWN_OF_GROUP = 3  # exceptions of a group that its error names, and levels of groups in groups
 
 
 @dataclass(slots=True, kw_only=True)
@@ -169,7 +168,7 @@ def failed(run: Run, error: BaseException, *, timed_out: bool = False) -> Settle
         return run.stopped()
     if timed_out:
         return run.timed_out()
-    task, said = run.task, described(error)
+    task, said = run.task, storable(mask(described(error))[:MAX_ERROR])
     match error:
         case UnknownTaskType():
             return run.settlement("failed", failure_kind="unknown_task_type", error=said)
@@ -181,22 +180,6 @@ def failed(run: Run, error: BaseException, *, timed_out: bool = False) -> Settle
         "%s %s failed (task %s, attempt %s)", task.agent_id, task.task_type, task.id, task.attempt, exc_info=error
     )
     return run.settlement("error", failure_kind="error", error=said)
-
-
-def described(error: BaseException, levels: int = SHOWN_OF_GROUP) -> str:
-    """An error as it is stored: masked, with its type unless it was raised for people to read.
-
-    A group names its first exceptions. An error whose `__str__` raises is described by its type.
-    """
-    try:
-        said = str(error)
-    except BaseException as second:  # noqa: BLE001 - it is code of the handler's
-        said = f"(no message: its __str__ raised {type(second).__name__})"
-    if not isinstance(error, UnknownTaskType | InvalidPayload | InvalidInput | FalseEvidence):
-        said = f"{type(error).__name__}: {said}"
-    if isinstance(error, BaseExceptionGroup) and levels > 0:
-        said += ": " + "; ".join(described(inner, levels - 1) for inner in error.exceptions[:SHOWN_OF_GROUP])
-    return storable(mask(said)[:MAX_ERROR])
 
 
 def storable(text: str) -> str:
