@@ -517,3 +517,12 @@ async def test_workers_that_are_gone_for_long_are_forgotten(zora: Zora) -> None:
     await zora.advance(hours=25)
     await beat(zora, "b", "SAM t")
     assert [row["id"] for row in await zora.sql("select id from workers")] == ["b"]
+
+
+async def test_a_policy_is_for_a_type_that_the_program_or_a_worker_knows(zora: Zora) -> None:
+    await beat(zora, "a", "SAM theirs")
+    policy = {"tenant_id": zora.tenant_id, "known_types": ["ours"]}
+    for known in ("ours", "theirs"):
+        await zora.call("set_agent_task_policy", **policy, task_type=known)
+    with pytest.raises(InvalidInput, match=r"unknown task type 'their': .* \(known: ours\)"):
+        await zora.call("set_agent_task_policy", **policy, task_type="their")

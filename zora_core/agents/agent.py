@@ -244,6 +244,10 @@ class Registry:
         """All task types, by agent and name."""
         return iter(sorted(self._types.values(), key=lambda t: (list(AgentId).index(t.agent_id), t.name)))
 
+    def names(self) -> list[str]:
+        """The names of all task types."""
+        return [task_type.name for task_type in self]
+
     def select(self, agents: Iterable[str], types: Iterable[str]) -> list[TaskType]:
         """The task types of these agents and with these names; none named is all.
 

@@ -22,6 +22,7 @@ where status = 'pending' and waiting_for is null and lost_leases > 0;
 
 -- These have other parameters now, or return the lease token: a worker that got its own task back has two runs of one id.
 drop function if exists claim_agent_tasks(uuid, text, integer, double precision, integer);
+drop function if exists set_agent_task_policy(uuid, text, boolean, text, integer, uuid);
 drop function if exists rescue_agent_tasks(integer, integer);
 drop function if exists work_to_do(uuid, double precision, integer);
 drop function if exists heartbeat_agent_tasks(uuid [], uuid [], double precision, real [], text []);
