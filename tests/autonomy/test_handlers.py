@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -318,6 +319,24 @@ async def test_a_stop_ends_the_worker_within_seconds_whatever_the_handler_does(z
         assert (task.status, task.attempt, task.waiting_for) == ("pending", 0, None)
     finally:
         stubborn.release.set()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_was_claimed_with_a_handler_that_blocks_begins_before_its_limit(zora: Zora) -> None:
+    stubborn, ended = Stubborn(), list[TaskRun]()
+    await zora.create("ORACLE", "block_long", priority=1)
+    for _ in range(3):
+        await zora.create("SAM", "count")
+    worker = zora.worker(stubborn, Probe(), observe=lambda e: ended.append(e) if isinstance(e, TaskRun) else None)
+    try:
+        async with working(worker):
+            await until(lambda: len(ended) == 3)
+            stubborn.release.set()
+    finally:
+        stubborn.release.set()
+    assert Counter((run.task.task_type, run.status) for run in ended) == {
+        ("count", "completed"): 3, ("block_long", "completed"): 1,
+    }  # fmt: skip
 
 
 @pytest.mark.usefixtures("impatient")

@@ -156,6 +156,23 @@ async def test_a_task_that_kills_its_process_is_lost_alone(zora: Zora) -> None:
     assert [row["lost_leases"] for row in rows] == [0] * 6 + [1] * 3, "those beside it, once"
 
 
+async def test_sigterm_twice_ends_a_process_whose_handlers_never_end(zora: Zora) -> None:
+    await create_many(zora, 1, "block")
+    await create_many(zora, 3, "hang")
+    with process(zora.url, "--concurrency=4", "--lease-seconds=2") as (worker, output):
+        for _ in range(4):
+            assert await asyncio.to_thread(output.readline) == "started\n"
+
+        def ended() -> bool:
+            worker.send_signal(signal.SIGTERM)
+            return worker.poll() is not None
+
+        await until(ended, 10)
+        assert worker.returncode in (0, -signal.SIGTERM), "the last one may come when it handles none any more"
+    rows = await zora.sql("select status::text, attempt, lost_leases from agent_tasks")
+    assert [tuple(row) for row in rows] == [("pending", 0, 0)] * 4
+
+
 async def test_a_rolling_deploy_of_a_new_type_loses_no_task(zora: Zora) -> None:
     await create_many(zora, 10, "new")
     await create_many(zora, 10, "noop")

@@ -11,10 +11,12 @@ import asyncio
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from zora_core.agents import Agent, AgentId, Payload, Registry, TaskContext, TaskResult, handler
 from zora_core.agents.agent import Task
+from zora_core.autonomy.runtime import on_signals
 from zora_core.autonomy.worker import Worker
 from zora_core.database import postgres, postgrest
 from zora_core.database.database import Database
@@ -52,6 +54,12 @@ class Chaos(Agent):
         await asyncio.sleep(0.5)
         return await self.noop(task, payload, ctx)
 
+    @handler("block")
+    async def block(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        print("started", flush=True)
+        time.sleep(3600)  # noqa: ASYNC251 - that is the point
+        raise AssertionError("unreachable")
+
     @handler("die")
     async def die(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
         await asyncio.sleep(0.1)
@@ -86,7 +94,8 @@ async def main(options: argparse.Namespace, home: Path) -> None:
     )
     print("ready", flush=True)
     sys.stdin.readline()
-    runs = await worker.run(limit=options.limit, poll_seconds=0.5)
+    with on_signals(worker.stop):
+        runs = await worker.run(limit=options.limit, poll_seconds=0.5)
     print(len(runs), flush=True)
     await database.close()
 

@@ -122,11 +122,18 @@ class Lane:
         loop.close()
 
     def _begin(self) -> None:
+        """Begin one run, so that what waits behind it can be taken back if it blocks."""
         self._woken = False
-        for run in self.take_back():
-            task = self._loop.create_task(self._handle(run))
-            self._tasks[task] = run
-            run.work = task
+        try:
+            run = self._inbox.popleft()
+        except IndexError:  # taken back
+            return
+        task = self._loop.create_task(self._handle(run))
+        self._tasks[task] = run
+        run.work = task
+        if self._inbox:
+            self._woken = True
+            self._loop.call_soon(self._begin)
 
     async def _handle(self, run: Run) -> None:
         outcome: Settlement | BaseException | None = None
