@@ -14,6 +14,8 @@ from zora_core.errors import InvalidInput, InvalidState, NotAllowed, NotFound, Z
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from zora_core.database.schema import Installed
+
 Row = dict[str, Any]
 Call = tuple[str, dict[str, Any]]
 """A function and its arguments, for `Database.batch`."""
@@ -101,8 +103,12 @@ class Database(ABC):
         """Bring the schema up to date; returns whether anything changed."""
 
     @abstractmethod
-    async def check_schema(self) -> None:
-        """Raise `SchemaError` unless the schema is the one this program works with."""
+    async def check_schema(self) -> Installed:
+        """What is installed; raises `SchemaError` unless the schema is one that this program works with."""
+
+    @abstractmethod
+    async def missing_objects(self) -> list[str]:
+        """The tables, columns, functions, indexes and triggers that the schema should have and has not."""
 
     @abstractmethod
     async def close(self) -> None:

@@ -49,12 +49,14 @@ class PostgresDatabase(Database):
         pooled: bool,
         server: EmbeddedServer | None = None,
         restricted: bool = False,
+        schema_name: str = schema.PUBLIC,
     ) -> None:
         """Take over an open pool on `url`; use `connect` to make one."""
         self._pool = pool
         self._url = url
         self._server = server
         self._restricted = restricted
+        self._schema = schema_name
         self.pooled = pooled
 
     @property
@@ -64,10 +66,10 @@ class PostgresDatabase(Database):
 
     async def call(self, function: str, /, **arguments: Any) -> list[Row]:
         """See `Database.call`; nothing is tried twice."""
-        query = _query(function, tuple(arguments))
+        query = _query(self._schema, function, tuple(arguments))
         values = list(arguments.values())
         if self._restricted and "tenant_id" in arguments:
-            query = _scoped_query(function, tuple(arguments))
+            query = _scoped_query(self._schema, function, tuple(arguments))
             values = [value for name, value in arguments.items() if name != "tenant_id"]
             values.append(str(arguments["tenant_id"]))
         with _translated():
@@ -97,7 +99,7 @@ class PostgresDatabase(Database):
         restricted connections the tenant is also the only one whose rows are visible; the policy that sees to that is
         the database's own, and can hide rows but not change them.
         """
-        text = schema.query(query, ("tenant_id", *arguments))
+        text = schema.query(query, ("tenant_id", *arguments), self._schema)
         with _translated():
             async with self._pool.acquire() as connection, connection.transaction(readonly=True):
                 if self._restricted:
@@ -122,7 +124,7 @@ class PostgresDatabase(Database):
                         f"run `create role {API_ROLE}; grant {API_ROLE} to {user}`, then the output of `zora schema`"
                     )
             pool = await _open_pool(self._url, self.pooled, max_connections, role=API_ROLE)
-        return PostgresDatabase(pool, self._url, pooled=self.pooled, restricted=True)
+        return PostgresDatabase(pool, self._url, pooled=self.pooled, restricted=True, schema_name=self._schema)
 
     @asynccontextmanager
     async def listening(self, channel: str, callback: Callable[[str], None]) -> AsyncIterator[asyncio.Event]:
@@ -146,13 +148,19 @@ class PostgresDatabase(Database):
         """See `Database.migrate`."""
         with _translated():
             async with self._pool.acquire() as connection:
-                return await schema.migrate(connection)
+                return await schema.migrate(connection, self._schema)
 
-    async def check_schema(self) -> None:
+    async def check_schema(self) -> schema.Installed:
         """See `Database.check_schema`."""
         with _translated():
             async with self._pool.acquire() as connection, connection.transaction():
-                await schema.check(connection)
+                return await schema.check(connection, self._schema)
+
+    async def missing_objects(self) -> list[str]:
+        """See `Database.missing_objects`."""
+        with _translated():
+            async with self._pool.acquire() as connection, connection.transaction():
+                return await schema.missing(connection, self._schema)
 
     async def close(self) -> None:
         """Close the connections and let go of the embedded server."""
@@ -165,13 +173,15 @@ class PostgresDatabase(Database):
                 await asyncio.to_thread(self._server.release)
 
 
-async def connect(url: str, *, server: EmbeddedServer | None = None, max_connections: int = 8) -> PostgresDatabase:
+async def connect(
+    url: str, *, server: EmbeddedServer | None = None, max_connections: int = 8, schema_name: str = schema.PUBLIC
+) -> PostgresDatabase:
     """Open a pool on a PostgreSQL URL. Raises `DatabaseUnavailable` when the server cannot be reached."""
     url = _without_hints(url)
     pooled = server is None and await _is_pooled(url)
     with _translated():
         pool = await _open_pool(url, pooled, max_connections)
-    return PostgresDatabase(pool, url, pooled=pooled, server=server)
+    return PostgresDatabase(pool, url, pooled=pooled, server=server, schema_name=schema_name)
 
 
 async def _open_pool(url: str, pooled: bool, max_connections: int, *, role: str | None = None) -> asyncpg.Pool:
@@ -225,13 +235,14 @@ async def _keep(connection: asyncpg.Connection) -> None:
 
 
 @lru_cache(maxsize=256)
-def _query(function: str, names: tuple[str, ...]) -> str:
-    """The call in named notation; both come from our own code, never from input."""
-    return f"select * from {function}({', '.join(f'p_{name} => ${i}' for i, name in enumerate(names, 1))})"
+def _query(place: str, function: str, names: tuple[str, ...]) -> str:
+    """The call in named notation, in a schema; the names come from our own code, never from input."""
+    arguments = ", ".join(f"p_{name} => ${i}" for i, name in enumerate(names, 1))
+    return f"select * from {schema.quoted(place)}.{function}({arguments})"
 
 
 @lru_cache(maxsize=256)
-def _scoped_query(function: str, names: tuple[str, ...]) -> str:
+def _scoped_query(place: str, function: str, names: tuple[str, ...]) -> str:
     """The call in a transaction of its tenant, in one round trip; the tenant's id comes last, as text.
 
     The function's argument is what `set_config` returned, so that it cannot run before the tenant is set. If a planner
@@ -242,7 +253,8 @@ def _scoped_query(function: str, names: tuple[str, ...]) -> str:
         ["p_tenant_id => scope.tenant_id", *(f"p_{name} => ${i}" for i, name in enumerate(others, 1))]
     )
     scope = f"select set_config('zora.tenant_id', ${len(names)}, true)::uuid as tenant_id offset 0"
-    return f"select f.* from ({scope}) as scope cross join lateral {function}({arguments}) as f"
+    call = f"{schema.quoted(place)}.{function}({arguments})"
+    return f"select f.* from ({scope}) as scope cross join lateral {call} as f"
 
 
 _REJECTED = (
