@@ -45,8 +45,8 @@ begin
             || case when cardinality(v_found) > 10 then format(' and %s more', cardinality(v_found) - 10) else '' end
             using errcode = 'PT409', hint = case
                 when 'table agent_tasks' = any (v_found) and not v_ours
-                then 'These look like the tables of the original system. Set ZORA_SCHEMA=zora to install ZORA into a '
-                    'schema of its own beside them, then take their records over with `zora import`.'
+                then 'Set ZORA_SCHEMA=zora to install ZORA into a schema of its own beside these, which look like the '
+                    'tables of the original system, then take their records over with `zora import`.'
                 else 'Set ZORA_SCHEMA, for example to zora, to install ZORA into a schema of its own.'
             end;
     end if;
