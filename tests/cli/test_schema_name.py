@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 from click.testing import CliRunner
 
-from tests.cli.supabase import TENANT_ID, Project, project_on
+from tests.cli.supabase import Project, project_on
 from tests.cli.test_doctor_over_http import checks
 from tests.cli.test_journal import ADD
 from tests.conftest import Server
@@ -118,7 +118,6 @@ def test_over_http_beside_the_original_systems_tables(project: Project) -> None:
     assert "completed" in project.zora("run-once", **WITHIN)
     assert "Sealed" in project.zora("journal", "seal", **WITHIN)
     assert "✓" in project.zora("journal", "verify", **WITHIN)
-    assert str(TENANT_ID) in project.zora("tenants", "list", "--json", **WITHIN)
     assert "nothing to do" in project.zora("migrate", **WITHIN)
 
 

@@ -218,6 +218,20 @@ async def test_every_table_has_row_security_and_what_the_api_may_read_has_its_po
         assert row["policies"] == policies, row["name"]
 
 
+# The API's logins, of every database; they are made again when they are needed.
+DROP_LOGINS = r"""
+do $$
+declare
+    v_login name;
+begin
+    for v_login in select rolname from pg_roles where rolname like 'zora\_api\_%' loop
+        execute format('drop role %I', v_login);
+    end loop;
+end
+$$
+"""
+
+
 @asynccontextmanager
 async def owned_by(server: Server, attributes: str, *, with_role: bool) -> AsyncIterator[tuple[str, str]]:
     """A database that belongs to an ordinary user, and the user's name; without `zora_api`, as on a new server."""
@@ -231,6 +245,7 @@ async def owned_by(server: Server, attributes: str, *, with_role: bool) -> Async
             await server.admin(f'alter database {database} owner to "{name}"')
             yield url.replace("postgres@", f"{name}@"), name
     finally:
+        await server.admin(DROP_LOGINS)
         if not with_role:
             await server.admin("drop role if exists zora_api", f"alter role {hidden} rename to zora_api")
         await server.admin(f'drop role if exists "{name}"')

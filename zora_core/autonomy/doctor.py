@@ -71,6 +71,9 @@ async def examine() -> list[Check]:
         checks.append(Check("tenant", "ok", str(settings.tenant_id)))
         if settings.supabase_url:
             checks.append(await _api_role(database))
+        elif obstacle := await database.api_login_obstacle():
+            found = f"`zora serve` logs in as the role of DATABASE_URL and then acts as {API_ROLE}: {obstacle}"
+            checks.append(Check(API_ROLE, "note", found))
         before = datetime.now(UTC)
         health = await database.value("database_health", tenant_id=settings.tenant_id)
         checks += _figures(health, before, datetime.now(UTC))

@@ -91,6 +91,10 @@ class Database(ABC):
         the role is missing or ours may not act as it.
         """
 
+    async def api_login_obstacle(self) -> str | None:
+        """Why `restricted` has to log in as the owner and only then acts as `zora_api`; None when it has not."""
+        return None
+
     @abstractmethod
     def listening(self, channel: str, callback: Callable[[str], None]) -> AbstractAsyncContextManager[asyncio.Event]:
         """Call back with the payload of every notification; gives an event that is set when the connection is lost."""

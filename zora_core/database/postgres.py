@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import asyncpg
 from pydantic_core import from_json, to_json
 
-from zora_core.database import schema
+from zora_core.database import api_login, schema
 from zora_core.database.database import API_ROLE, OUR_ERRORS, Call, Database, Row
 from zora_core.errors import ConfigurationError, DatabaseUnavailable, DataRejected, DuplicateKey, TooMuchAtOnce
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zora_core.database.embedded import EmbeddedServer
+
+logger = logging.getLogger("zora.api")
 
 _NAMED = {"application_name": "zora"}
 
@@ -123,8 +126,36 @@ class PostgresDatabase(Database):
                         f"the database role {API_ROLE} is missing, or {user} is not its member: have an administrator "
                         f"run `create role {API_ROLE}; grant {API_ROLE} to {user}`, then the output of `zora schema`"
                     )
-            pool = await _open_pool(self._url, self.pooled, max_connections, role=API_ROLE)
+            login = await self._api_login()
+            pool = await _open_pool(self._url, self.pooled, max_connections, role=API_ROLE, login=login)
         return PostgresDatabase(pool, self._url, pooled=self.pooled, restricted=True, schema_name=self._schema)
+
+    async def api_login_obstacle(self) -> str | None:
+        """See `Database.api_login_obstacle`."""
+        if self.pooled:
+            return api_login.THROUGH_A_POOLER
+        with _translated():
+            async with self._pool.acquire() as connection, connection.transaction():
+                return await api_login.obstacle(connection)
+
+    async def _api_login(self) -> dict[str, str | None]:
+        """User and password that lead to the API's role alone; none, with a warning, where there cannot be any."""
+
+        async def log_in(user: str, password: str | None) -> asyncpg.Connection:
+            return await asyncpg.connect(self._url, user=user, password=password, timeout=10, server_settings=_NAMED)
+
+        found: tuple[str, str | None] | str = api_login.THROUGH_A_POOLER
+        if not self.pooled:
+            async with self._pool.acquire() as connection:
+                found = await api_login.prepare(connection, log_in)
+        if isinstance(found, tuple):
+            return {"user": found[0], "password": found[1]}
+        logger.warning(
+            "the API logs in as the role of DATABASE_URL and acts as %s, because it cannot have a login of its own: %s",
+            API_ROLE,
+            found,
+        )
+        return {}
 
     @asynccontextmanager
     async def listening(self, channel: str, callback: Callable[[str], None]) -> AsyncIterator[asyncio.Event]:
@@ -184,10 +215,18 @@ async def connect(
     return PostgresDatabase(pool, url, pooled=pooled, server=server, schema_name=schema_name)
 
 
-async def _open_pool(url: str, pooled: bool, max_connections: int, *, role: str | None = None) -> asyncpg.Pool:
+async def _open_pool(
+    url: str,
+    pooled: bool,
+    max_connections: int,
+    *,
+    role: str | None = None,
+    login: Mapping[str, str | None] | None = None,
+) -> asyncpg.Pool:
     """A pool; a pooler would refuse settings at the start of a session, so that there the role is set per call."""
     return await asyncpg.create_pool(
         url,
+        **(login or {}),
         min_size=0,
         max_size=max_connections,
         timeout=10,
