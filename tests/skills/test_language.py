@@ -39,7 +39,8 @@ def test_a_language_is_told_from_function_words_letters_and_terms(text: str, cod
 
 def test_terms_of_a_language_are_quoted_as_they_are_written() -> None:
     assert claim_terms("Umweltfreundliche Verpackung, CO2-neutral.", "de") == ["Umweltfreundliche", "CO2-neutral"]
-    assert claim_terms("Umweltfreundlich", None) == []
+    assert claim_terms("Umweltfreundlich", None) == ["Umweltfreundlich"]
+    assert claim_terms("Umweltfreundlich", "CYRILLIC") == []
 
 
 @given(st.text(max_size=200))

@@ -263,5 +263,6 @@ def _cleanup_sentence(cleanup: Cleanup, truncated: bool) -> str:
     examined = f"{'The latest ' if truncated else ''}{cleanup.examined} memories examined"
     return (
         f"{examined}: {duplicates} duplicates in {len(cleanup.clusters)} clusters{similar}, "
-        f"{len(cleanup.contradictions)} contradictions, {len(cleanup.stale)} stale. Nothing is changed until a person approves."
+        f"{len(cleanup.contradictions)} contradictions, {len(cleanup.stale)} stale. "
+        "Nothing is changed until a person approves."
     )

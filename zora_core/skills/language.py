@@ -76,9 +76,10 @@ def name_of(code: str | None) -> str:
 
 
 def claim_terms(text: str, code: str | None) -> list[str]:
-    """The environmental terms of language `code` in `text`, as they are written there."""
-    pattern = _claims().get(code or "")
-    return list(dict.fromkeys(m[0] for m in pattern.finditer(text.replace("’", "'")))) if pattern else []
+    """The environmental terms in `text` of language `code`, or of any language for None, as they are written there."""
+    plain = text.replace("’", "'")
+    patterns = _claims().values() if code is None else [_claims()[code]] if code in _claims() else []
+    return list(dict.fromkeys(match[0] for pattern in patterns for match in pattern.finditer(plain)))
 
 
 def claim_languages() -> Iterable[str]:
