@@ -91,14 +91,12 @@ def sentences_of(text: str) -> list[Sentence]:
 
 
 def _goes_on(text: str, first: Sentence, second: Sentence, unfinished: frozenset[str]) -> bool:
-    end = first.start + len(first.text)
-    # A paragraph of this length that goes on is none; without a limit a long list would be joined again and again.
-    if len(first.text) > _LONGEST or "\n" not in text[end : second.start].replace("\r", "\n"):
-        return False
-    if first.text[-1] in ".!?:;…|":
+    breaks = text[first.start + len(first.text) : second.start].replace("\r\n", "\n").replace("\r", "\n").count("\n")
+    # Without a limit of length a long list would be joined again and again.
+    if not breaks or len(first.text) > _LONGEST or first.text[-1] in ".!?:;…|":
         return False
     before, after = first.text[-_WINDOW:], second.text[:_WINDOW]
-    if before[-1] in ",-–" or before.split()[-1].lower() in unfinished:
+    if breaks == 1 and (before[-1] in ",-–" or before.split()[-1].lower() in unfinished):
         return True
     if max(len(first.text.split()), len(second.text.split())) < 3:
         return False
