@@ -357,8 +357,20 @@ class SuggestionRecord(BaseModel):
     title: str = Field(description="The change, in one line.")
     body: str | None = Field(default=None, description="Why, and how.")
     target: dict[str, Any] = Field(default_factory=dict, description="What would change.")
-    current_value: Any = Field(default=None, description="What the agent saw there.")
+    current_value: Any = Field(
+        default=None,
+        description="Advice only: what the proposer says is there. What an effect would find is in `targets`.",
+    )
     suggested_value: Any = Field(default=None, description="What it proposes instead.")
+    targets: list[dict[str, Any]] | None = Field(
+        default=None,
+        description="For one suggestion that waits: each change with what it must find (`expected`) and what its row "
+        "holds now (`found`). If they differ, approving it is refused.",
+    )
+    problem: str | None = Field(default=None, description="Why it cannot be approved here, if that is so.")
+    proposed_as: str | None = Field(
+        default=None, description="Who proposed it in the agent's name; null when a run of the agent did."
+    )
     findings: list[str] = Field(default_factory=list, description="The findings of its task that it follows from.")
     evidence: list[dict[str, Any]] = Field(
         default_factory=list, description="What it rests on: quotes, elements, lines of files, rows, figures."
@@ -383,6 +395,9 @@ class SuggestionRecord(BaseModel):
     undone_at: datetime | None = Field(default=None, description="When it was taken back.")
     supersedes: UUID | None = Field(default=None, description="The earlier proposal of the same, on an older state.")
     superseded_by: UUID | None = Field(default=None, description="The later proposal of the same, on a newer state.")
+    closed_by_task_id: UUID | None = Field(
+        default=None, description="The task that examined the same again and no longer found it."
+    )
     created_at: datetime = Field(description="When it was proposed.")
 
 
