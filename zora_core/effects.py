@@ -243,13 +243,14 @@ class CreateClimateMissions(SuggestionType[MissionsTarget, Mission]):
 
     def changes(self, target: MissionsTarget, current: Any, value: Mission) -> list[Change]:
         """One new row, of a profile that is as it was; `current` may have the profile's columns."""
-        if target.profile_id != value.profile_id and "profile_id" in target.model_fields_set:
-            raise ValueError(f"it is for the profile {value.profile_id}, not {target.profile_id}")
-        added = {"op": "insert", "table": target.table, "row": value.model_dump()}
-        if value.profile_id is None:
+        profile_id = value.profile_id if "profile_id" in value.model_fields_set else target.profile_id
+        if profile_id != target.profile_id and "profile_id" in target.model_fields_set:
+            raise ValueError(f"it is for the profile {profile_id}, not {target.profile_id}")
+        added = {"op": "insert", "table": target.table, "row": {**value.model_dump(), "profile_id": profile_id}}
+        if profile_id is None:
             return [added]
         seen = current if isinstance(current, dict) else {}
-        return [{"op": "expect", "table": "climate_profiles", "key": value.profile_id, "before": seen}, added]
+        return [{"op": "expect", "table": "climate_profiles", "key": profile_id, "before": seen}, added]
 
 
 # --- change_frontend_config -------------------------------------------------------------------------------------------
@@ -378,7 +379,7 @@ def _archived(table: str, ids: list[UUID], current: Any) -> list[Change]:
 
 
 def _memory(table: str, memory_id: UUID, current: Any, after: dict[str, Any]) -> Change:
-    """A change of a memory that is in use and says what was seen; what `current` leaves out is read when it is stored."""
+    """A change of a memory that is in use and says what `current` does; the rest is read when it is stored."""
     seen = current.get(str(memory_id)) if isinstance(current, dict) else None
     said = {name: seen[name] for name in ("content", "tags") if name in seen} if isinstance(seen, dict) else {}
     return {"op": "update", "table": table, "key": memory_id, "before": {**said, "archived_at": None}, "after": after}
