@@ -21,7 +21,7 @@ begin
     end;
     select * into v_class from pg_class as c where c.oid = v_relation;
     select string_agg(c.name, ', ') into v_missing
-    from unnest(p_key_column || 'tenant_id'::text || p_writable || coalesce(p_rests_on, '{}')) as c (name)
+    from unnest(array[p_key_column, 'tenant_id'] || p_writable || coalesce(p_rests_on, '{}')) as c (name)
     where not exists (
         select from pg_attribute as a
         where a.attrelid = v_relation and a.attname = c.name and a.attnum > 0 and not a.attisdropped
@@ -48,8 +48,8 @@ begin
         raise exception '%', v_problem using errcode = 'PT400';
     end if;
 
-    -- What is approved over the API is applied by its role, which sees one tenant.
-    if exists (select from pg_roles where rolname = 'zora_api') then
+    -- What is approved over the API is applied by its role, which sees one tenant. Only the table's owner can grant that.
+    if exists (select from pg_roles where rolname = 'zora_api') and pg_has_role(v_class.relowner, 'usage') then
         execute format('grant usage on schema %I to zora_api', v_class.relnamespace::regnamespace::text);
         execute format('grant select, insert, update, delete on %s to zora_api', v_relation);
         if pg_get_serial_sequence(v_relation::text, p_key_column) is not null then
