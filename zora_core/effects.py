@@ -11,7 +11,7 @@ A new type is one class in this file, or in that of an installed agent. Tables o
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -26,6 +26,8 @@ from zora_core.cron import CronText, ZoneName
 from zora_core.errors import InvalidInput
 from zora_core.graph import ordered
 from zora_core.models import NOT_BLANK, AgentId, Suggestion
+
+logger = logging.getLogger("zora.effects")
 
 Change = dict[str, Any]
 Effect = dict[str, Any]
@@ -117,9 +119,11 @@ def describe(suggestion: dict[str, Any]) -> str:
     kind = _TYPES.get(suggestion["suggestion_type"])
     value = suggestion["suggested_value"] if suggestion["edited_value"] is None else suggestion["edited_value"]
     if kind is not None:
-        with contextlib.suppress(ValidationError):
+        try:
             return kind.describe(kind.target.model_validate(suggestion["target"]), kind.value.model_validate(value))
-    return _described(effect["changes"])
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            logger.warning("the type %s cannot describe suggestion %s: %r", kind.name, suggestion["id"], error)
+    return _described(effect.get("changes") if isinstance(effect, dict) else effect)
 
 
 def _described(changes: Any) -> str:
