@@ -96,6 +96,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     )
 
 
+EXAMPLES = "{examples}"  # at the beginning of a path: the folder below
+
+
 def examples() -> Path:
     """The folder of the example site and tenant: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parent

@@ -147,7 +147,8 @@ async def fill(owner: asyncpg.Connection, tenant: Tenant) -> None:
     )
     await owner.execute("select watch_agent_tasks($1, $2, 3600)", tenant.id, tenant.watcher)
     await owner.execute(
-        "insert into effect_tables (tenant_id, name, key_column, writable, rests_on) values ($1, $2, 'id', '{a}', '{a}')",
+        "insert into effect_tables (tenant_id, name, key_column, writable, rests_on) "
+        "values ($1, $2, 'id', '{a}', '{a}')",
         tenant.id, mark,
     )  # fmt: skip
     await owner.execute("select from set_agent_task_policy($1, $2, true, 'low')", tenant.id, f"{mark}_type")

@@ -35,7 +35,7 @@ def chain(result: TaskResult, ledger: Ledger) -> dict[str, Any]:
     """
     links = _Links(ledger, result.findings)
     stored = {
-        "findings": [links.finding(finding) for finding in result.findings],
+        "findings": [links.finding(*named) for named in zip(links.ids, result.findings, strict=True)],
         "suggestions": [links.suggestion(suggestion) for suggestion in result.suggestions],
         "sources": [source.model_dump(mode="json") for source in ledger.sources],
         "result": result.result,
@@ -68,18 +68,18 @@ class _Links:
         self._ledger = ledger
         self._found: dict[int, dict[str, Any]] = {}
         self._ids: dict[str, list[str]] = {}
-        self._stored: dict[int, str] = {}
+        self.ids: list[str] = []
         for finding in findings:
             alike = self._ids.setdefault(finding.id, [])
             stored = f"{finding.id}-{len(alike) + 1}" if alike else finding.id
             alike.append(stored)
-            self._stored[id(finding)] = stored
+            self.ids.append(stored)
             self._ids.setdefault(finding.rule_id, []).append(stored)
 
-    def finding(self, finding: Finding) -> dict[str, Any]:
+    def finding(self, identifier: str, finding: Finding) -> dict[str, Any]:
         name = f"finding {finding.rule_id} ({finding.title})"
         return {
-            "id": self._stored[id(finding)],
+            "id": identifier,
             **finding.model_dump(mode="json", exclude={"evidence", "key"}),
             "evidence": self._evidence(name, finding.evidence),
         }

@@ -71,6 +71,11 @@ select s.tenant_id, 'decision', 'agent_suggestion_superseded', 'Superseded: ' ||
     'zora', s.task_id, array_remove(array[s.id, s.task_id], null)
 from superseded as s;
 
+-- The example pages named the folder of the installation that made them; others read the same rows.
+update frontend_configs
+set config = jsonb_set(config, '{path}', to_jsonb('{examples}/site/' || page || '.html'))
+where page in ('home', 'climate', 'dashboard') and config ->> 'path' like '/%/examples/site/' || page || '.html';
+
 -- These have other names, arguments or results now.
 drop function if exists effect_tables();
 drop function if exists check_change(jsonb);
