@@ -411,7 +411,10 @@ declare
 begin
     select s.effect -> 'changes' into v_changes
     from agent_suggestions as s
-    where s.tenant_id = p_tenant_id and s.id = p_id;
+    where s.tenant_id = p_tenant_id and s.id = p_id and s.effect is not null;
+    if found and jsonb_typeof(v_changes) is distinct from 'array' then
+        raise exception 'an effect is an object with the array "changes"' using errcode = 'PT400';
+    end if;
     select 'a change of the effect ' || change_problem(p_tenant_id, c.change) into v_problem
     from jsonb_array_elements(v_changes) as c (change)
     where change_problem(p_tenant_id, c.change) is not null

@@ -219,6 +219,7 @@ begin
 
     return jsonb_build_object('note', case
         when v_allowed = 0 then null
+        when v_kept = 1 then 'A policy allows the suggestion: applied without asking.'
         when v_allowed = v_kept then format('A policy allows all %s suggestions: applied without asking.', v_kept)
         else format('A policy allows %s of %s suggestions: applied without asking; the others wait for a person.',
             v_allowed, v_kept)
