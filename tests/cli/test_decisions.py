@@ -74,7 +74,7 @@ def test_an_approval_shows_the_difference_and_asks(demo: Demo) -> None:
     merge = demo.proposed("merge_memories")[0]
     assert "cannot ask for confirmation" in demo("suggestions", "approve", merge["id"][-8:], status=2)
     shown = demo("suggestions", "show", merge["id"][-8:])
-    for part in ("- tags:", "+ tags:", '+ archived_at: "now"', "decide until", merge["effect_digest"], "Evidence"):
+    for part in ("= content:", "= tags:", '+ archived_at: "now"', "decide until", merge["effect_digest"], "Evidence"):
         assert part in shown
     for answer, status in (("n", "proposed"), ("y", "applied")):
         terminal, theirs = pty.openpty()
@@ -87,7 +87,7 @@ def test_an_approval_shows_the_difference_and_asks(demo: Demo) -> None:
             assert asked.stdout
             said = asked.stdout.read()
         os.close(terminal)
-        assert "+ tags:" in said
+        assert "= content:" in said
         assert "Approve this?" in said
         assert demo.json("suggestions", "show", merge["id"])["status"] == status
 

@@ -93,7 +93,7 @@ class Aegis(Agent):
 
     @handler("check_climate_claims", timeout_seconds=300)
     async def check_climate_claims(self, task: Task, payload: CheckClimateClaims, ctx: TaskContext) -> TaskResult:
-        """Check environmental claims against EU, UK and US rules and against given sources."""
+        """Check environmental claims in English against EU, UK and US rules and against given sources."""
         from zora_core.skills.claims import check_text
 
         await ctx.progress(0, "reading what is claimed")
@@ -187,14 +187,20 @@ def _claims_result(
         (f for report in reports.values() for f in report.findings), key=lambda f: (-f.severity.rank, -f.confidence)
     )
     verdicts = {verdict: sum(claim.verdict == verdict for _, claim in claims) for verdict in wording.VERDICTS}
-    where = wording.count(sentences, "sentence") + (f", {wording.count(sources, 'source')}" if sources else "")
+    not_judged = [part for report in reports.values() for part in report.not_judged]
+    judged = sentences - sum(part.sentences for part in not_judged)
+    where = wording.count(judged, "sentence") + (f", {wording.count(sources, 'source')}" if sources else "")
     if claims:
         summary = (
             f"{wording.count(len(claims), 'environmental claim')} under {', '.join(payload.jurisdictions)} rules: "
             f"{wording.verdicts(verdicts)}. Examined: {where}."
         )
-    else:
+    elif judged or not not_judged:
         summary = f"No environmental claim found. Examined: {where}."
+    else:
+        summary = "No English text to examine."
+    if not_judged:
+        summary = f"{summary} {wording.not_judged(not_judged)}"
     suggestions = _rewordings(claims, subject)
     return TaskResult(
         examined={subject: [identity(claim.text) for _, claim in claims if claim.remedies]} if subject else {},
@@ -207,6 +213,11 @@ def _claims_result(
             "claims_total": len(claims),
             "findings_total": len(findings),
             "sentences": sentences,
+            "sentences_judged": judged,
+            "not_judged": [
+                {"language": part.language, "sentences": part.sentences, "terms": list(part.terms)}
+                for part in not_judged[:MAX_LISTED]
+            ],
             "sources": sources,
             "jurisdictions": list(payload.jurisdictions),
         },

@@ -41,7 +41,9 @@ class MemoryCleanup(Payload):
     older_than_days: float = Field(
         default=30, gt=0, le=3660, description="Age in days at which conversations and results are stale; others later."
     )
-    similarity: float = Field(default=0.9, ge=0.5, le=1, description="Least likeness of near duplicates, 0.5 to 1.")
+    similarity: float = Field(
+        default=0.9, ge=0.5, le=1, description="Least likeness of pairs to report as similar, 0.5 to 1."
+    )
 
 
 class Eivor(Agent):
@@ -188,7 +190,8 @@ def _merge(cluster: Cluster, subject: str) -> Suggestion:
     return Suggestion(
         suggestion_type="merge_memories",
         title=f"Merge {len(members)} {'equal' if cluster.exact else 'nearly equal'} memories",
-        body=f"Keep “{shorten(cluster.keep.content)}” and archive {len(cluster.archive)} that say the same. "
+        body=f"Keep “{shorten(cluster.keep.content)}” and archive {len(cluster.archive)} "
+        f"{'equal to it' if cluster.exact else 'that differ in articles, courtesy, capitals or a final mark'}. "
         "Archiving can be undone.",
         target={"table": "memory_events", "keep": str(cluster.keep.id), "ids": [str(m.id) for m in cluster.archive]},
         current_value={str(m.id): {"content": m.content, "tags": m.tags} for m in members},
@@ -196,7 +199,6 @@ def _merge(cluster: Cluster, subject: str) -> Suggestion:
             "keep": str(cluster.keep.id),
             "archive": [str(m.id) for m in cluster.archive],
             "tags": cluster.tags,
-            "similarity": round(cluster.score, 4),
         },
         findings=[cluster_finding(cluster).id],
         evidence=[Rows(table="memory_events", ids=[str(m.id) for m in members])],
@@ -242,7 +244,6 @@ def _cleanup_result(cleanup: Cleanup, payload: MemoryCleanup) -> dict[str, Any]:
                 "keep": str(c.keep.id),
                 "archive": [str(m.id) for m in c.archive],
                 "kind": "exact" if c.exact else "near",
-                "similarity": round(c.score, 4),
             }
             for c in cleanup.clusters[:SUGGESTION_LIMIT]
         ],
@@ -254,14 +255,19 @@ def _cleanup_result(cleanup: Cleanup, payload: MemoryCleanup) -> dict[str, Any]:
         ],
         "contradictions_total": len(cleanup.contradictions),
         "stale": len(cleanup.stale),
-        "kept_apart": cleanup.near_misses,
+        "similar": [
+            {"ids": [str(s.first.id), str(s.second.id)], "differs_in": list(s.differs), "similarity": round(s.score, 4)}
+            for s in cleanup.similar[:SUGGESTION_LIMIT]
+        ],
+        "kept_apart": len(cleanup.similar),
     }
 
 
 def _cleanup_sentence(cleanup: Cleanup, truncated: bool) -> str:
     duplicates = sum(len(c.archive) for c in cleanup.clusters)
+    similar = f" (and {len(cleanup.similar)} similar pairs not merged)" if cleanup.similar else ""
     examined = f"{'The latest ' if truncated else ''}{cleanup.examined} memories examined"
     return (
-        f"{examined}: {duplicates} duplicates in {len(cleanup.clusters)} clusters, {len(cleanup.contradictions)} "
-        f"contradictions, {len(cleanup.stale)} stale."
+        f"{examined}: {duplicates} duplicates in {len(cleanup.clusters)} clusters{similar}, "
+        f"{len(cleanup.contradictions)} contradictions, {len(cleanup.stale)} stale."
     )

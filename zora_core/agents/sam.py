@@ -139,7 +139,9 @@ def _accessibility_result(assets: Assets, level: str) -> TaskResult:
     subject = page_subject(page, level)
     suggestions = _accessibility_suggestions(page, report, subject)
     return TaskResult(
-        examined=_examined(subject, (identity(subject, finding.rule_id) for finding in report.findings)),
+        examined=_examined(
+            "" if report.truncated else subject, (identity(subject, f.rule_id) for f in report.findings)
+        ),
         summary=_accessibility_summary(page, report, level),
         findings=select(report.findings, suggestions, STORED_FINDINGS),
         suggestions=suggestions,
@@ -273,12 +275,15 @@ def _reading_result(reading: Readability) -> dict[str, Any]:
 
 
 def _climate_summary(page: Page, report: ClaimsReport, sourced: int, weight: Footprint, complete: bool) -> str:
-    from zora_core.skills.wording import count, verdicts
+    from zora_core.skills.wording import count, not_judged, verdicts
 
     at_least = "" if complete else "at least "
     view = f"{at_least}{weight.grams_per_view:.3f} gCO2e per view (grade {weight.grade})"
+    if report.not_judged:
+        view = f"{view}. {not_judged(report.not_judged)}".removesuffix(".")
     if not report.claims:
-        return f"No climate claim in {count(report.sentences, 'sentence')} of {page.ref}; {view}."
+        judged = report.sentences - sum(part.sentences for part in report.not_judged)
+        return f"No climate claim in {count(judged, 'sentence')} of {page.ref}; {view}."
     found = f"{count(len(report.claims), 'climate claim')} in {count(report.sentences, 'sentence')} of {page.ref}"
     return f"{found}: {verdicts(_verdicts(report))}; {sourced} with a source nearby; {view}."
 
