@@ -112,6 +112,9 @@ def load_schema(environment: Mapping[str, str] | None = None) -> str:
     return schema
 
 
+EXAMPLES = "{examples}"  # at the beginning of a path: the folder below
+
+
 def examples() -> Path:
     """The folder of the example site and tenant: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parent
