@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ipaddress
+import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -135,14 +136,23 @@ class PostgrestDatabase(Database):
         """Raises `ConfigurationError`, unless there is nothing to do: over HTTP only functions can be called."""
         try:
             await self.check_schema()
+            if lacking := await self.missing_objects():
+                raise SchemaError(schema.explain_missing(lacking, remedy=RUN_SCRIPT))
         except SchemaError as error:
             raise ConfigurationError(f"over HTTP functions can be called, but no tables made; {error}") from error
         return False
 
-    async def check_schema(self) -> None:
+    async def check_schema(self) -> schema.Installed:
         """See `Database.check_schema`."""
-        (installed,) = await self.call("installed_schema")
-        schema.compare(installed["version"], installed["digest"], remedy=RUN_SCRIPT)
+        (said,) = await self.call("installed_schema")
+        installed = schema.Installed.of(said)
+        schema.compare(installed, remedy=RUN_SCRIPT)
+        return installed
+
+    async def missing_objects(self) -> list[str]:
+        """See `Database.missing_objects`."""
+        rows = await self.call("missing_schema_objects", objects=list(schema.objects()))
+        return [row["missing_schema_objects"] for row in rows]
 
     async def close(self) -> None:
         """Close the connections."""
@@ -211,8 +221,8 @@ class PostgrestDatabase(Database):
             )
         if code == "PGRST106":
             return ConfigurationError(
-                "the project's API does not show the schema public: add it to “Exposed schemas” in the dashboard "
-                "(Integrations, Data API, Settings)"
+                f"the project's API does not show the schema {self._client.headers['content-profile']}: add it to "
+                "“Exposed schemas” in the dashboard (Integrations, Data API, Settings)"
             )
         if code.startswith("PGRST3") or failure.status == 401:
             return ConfigurationError(
@@ -249,23 +259,35 @@ async def connect(settings: Settings, *, max_connections: int = 8) -> PostgrestD
     url, key = settings.supabase_url, settings.supabase_service_key
     if url is None or key is None:
         raise ConfigurationError("SUPABASE_URL and SUPABASE_SERVICE_KEY are needed")
-    client = httpx.AsyncClient(
-        base_url=_base_url(url),
-        headers={
-            "content-type": "application/json",
-            "content-profile": "public",  # also where another schema is the first of those that are exposed
-            "user-agent": f"zora/{__version__}",
-            **_credentials(key),
-        },
-        timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None),
-        limits=httpx.Limits(
-            max_connections=max_connections,
-            max_keepalive_connections=max_connections,
-            keepalive_expiry=KEEP_ALIVE_SECONDS,
-        ),
-        follow_redirects=False,  # the key goes nowhere else
-    )
+    try:
+        client = httpx.AsyncClient(
+            base_url=_base_url(url),
+            headers={
+                "content-type": "application/json",
+                "content-profile": settings.schema,  # also where another schema is the first of those that are exposed
+                "user-agent": f"zora/{__version__}",
+                **_credentials(key),
+            },
+            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None),
+            limits=httpx.Limits(
+                max_connections=max_connections,
+                max_keepalive_connections=max_connections,
+                keepalive_expiry=KEEP_ALIVE_SECONDS,
+            ),
+            follow_redirects=False,  # the key goes nowhere else
+        )
+    except (ImportError, ValueError, httpx.InvalidURL, OSError) as error:  # what the environment says of the way there
+        raise ConfigurationError(_unusable_environment(error)) from error
     return PostgrestDatabase(client)
+
+
+def _unusable_environment(error: Exception) -> str:
+    """Name the variables that httpx could not follow. A proxy's address may hold a password, and is not shown."""
+    if isinstance(error, OSError):
+        return f"cannot read the certificates that SSL_CERT_FILE names ({error.strerror or error}): correct or unset it"
+    found = " or ".join(name for name in os.environ if name.upper() in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"))
+    what = "SOCKS proxies are not supported" if isinstance(error, ImportError) else "it is not a valid proxy address"
+    return f"cannot use the proxy in {found}: {what}. Use http://HOST:PORT, or unset it"
 
 
 def _base_url(url: str) -> str:

@@ -110,7 +110,8 @@ create or replace function may_run(p_tenant_id uuid, p_id uuid) returns boolean 
     )
 $$;
 
--- Ask a person whether a task may run: a suggestion whose effect is to let exactly this payload go. Returns its id.
+-- Ask a person whether a task may run: a suggestion whose effect is to let exactly this task go, with this payload, title
+-- and description, all of which its handler reads. Returns its id.
 -- p_because goes on where the sentence says what would run.
 create or replace function ask_to_run(
     p_tenant_id uuid, p_id uuid, p_agent_id text, p_task_type text, p_title text, p_payload jsonb,
@@ -128,7 +129,9 @@ create or replace function ask_to_run(
             jsonb_build_array(jsonb_build_object('kind', 'rows', 'table', 'agent_tasks', 'ids', jsonb_build_array(p_id))),
             'medium',
             jsonb_build_object('changes', jsonb_build_array(
-                jsonb_build_object('op', 'release_task', 'id', p_id, 'payload', p_payload)
+                jsonb_build_object('op', 'release_task', 'id', p_id, 'payload', p_payload, 'title', p_title,
+                    'agent_id', p_agent_id, 'task_type', p_task_type,
+                    'description', (select t.description from agent_tasks as t where t.tenant_id = p_tenant_id and t.id = p_id))
             )),
             null, zora_now()
         )
