@@ -39,7 +39,7 @@ $$;
 create or replace function settle_agent_tasks(
     p_ids uuid [], p_lease_tokens uuid [], p_outcomes text [], p_summaries text [], p_results jsonb [],
     p_errors text [], p_failure_kinds text [], p_delays double precision []
-) returns table (id uuid, status text, waiting_for text, run_at timestamptz) language sql as $$
+) returns table (id uuid, lease_token uuid, status text, waiting_for text, run_at timestamptz) language sql as $$
     with reported as (
         select g.*,
             case g.outcome
@@ -101,7 +101,7 @@ create or replace function settle_agent_tasks(
         from given as g
         -- As text, because the planner would else read the index of all running tasks, dead entries included.
         where t.id = g.id and t.lease_token = g.lease_token and t.status::text = 'in_progress'
-        returning t.id, t.tenant_id, t.agent_id, t.task_type, t.status::text as status, t.waiting_for, t.run_at,
+        returning t.id, t.lease_token, t.tenant_id, t.agent_id, t.task_type, t.status::text as status, t.waiting_for, t.run_at,
             t.priority, t.attempt, t.started_at, t.failure_kind, t.result, t.result_summary, t.has_dependents,
             t.workflow_run_id, coalesce(g.error, t.error_message) as error, g.children,
             case
@@ -171,12 +171,12 @@ create or replace function settle_agent_tasks(
     ), shown as (
         select announce_agent_tasks(r.tenant_id) from (select distinct s.tenant_id from settled as s) as r
     )
-    select s.id, s.status, s.waiting_for, s.run_at
+    select s.id, s.lease_token, s.status, s.waiting_for, s.run_at
     from settled as s
     where (select count(*) from announced) is not null and (select count(*) from shown) is not null
         and (select count(*) from released) is not null and (select count(*) from finished) is not null
     union all
-    select t.id, t.status::text, t.waiting_for, t.run_at
+    select t.id, t.lease_token, t.status::text, t.waiting_for, t.run_at
     from given as g
     inner join agent_tasks as t on t.id = g.id and t.lease_token = g.lease_token
     where t.status::text <> 'in_progress'
