@@ -57,7 +57,7 @@ def run_loop(sleep_seconds: float, concurrency: int) -> None:
     from zora_core.autonomy.runtime import AgentRuntime
 
     async def work() -> None:
-        async with session() as zora:
+        async with session(wait=True) as zora:
             with Progress(lines=True) as progress:
                 runtime = AgentRuntime(
                     settings=zora.settings, database=zora.database, concurrency=concurrency, observe=progress.observe
