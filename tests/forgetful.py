@@ -23,6 +23,8 @@ class Network:
         self._tasks: set[asyncio.Task[None]] = set()
         self.made = 0
         """How many connections were made."""
+        self.forget_new = False
+        """Whether connections are silent from their beginning."""
 
     @property
     def url(self) -> str:
@@ -50,7 +52,7 @@ class Network:
         assert task
         self._tasks.add(task)
         self.made += 1
-        generation = self._generation
+        generation = -1 if self.forget_new else self._generation
         try:
             server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
             try:

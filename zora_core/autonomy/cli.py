@@ -8,37 +8,42 @@ from __future__ import annotations
 
 import sys
 
-try:
-    import click
+if __name__ == "__main__":  # before the rest is loaded
+    try:
+        from zora_core.autonomy.interrupts import end_at_once
 
-    from zora_core import __version__
-    from zora_core.autonomy.commands import (
-        ask,
-        database,
-        decisions,
-        demo,
-        import_,
-        journal,
-        keys,
-        queue,
-        records,
-        runtime,
-        schedules,
-        serve,
-        tenants,
-        workflows,
-    )
-    from zora_core.errors import (
-        ConfigurationError,
-        InvalidPayload,
-        RetriesExhausted,
-        UnexpectedAnswer,
-        UnknownTaskType,
-        ZoraError,
-    )
-    from zora_core.logs import set_up_logging
-except KeyboardInterrupt:  # Ctrl-C while modules are loaded: nothing has begun
-    sys.exit(130)
+        end_at_once()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+import click
+
+from zora_core import __version__
+from zora_core.autonomy.commands import (
+    ask,
+    database,
+    decisions,
+    demo,
+    import_,
+    journal,
+    keys,
+    queue,
+    records,
+    runtime,
+    schedules,
+    serve,
+    tenants,
+    workflows,
+)
+from zora_core.errors import (
+    ConfigurationError,
+    InvalidPayload,
+    RetriesExhausted,
+    UnexpectedAnswer,
+    UnknownTaskType,
+    ZoraError,
+)
+from zora_core.logs import set_up_logging
 
 _USAGE = (ConfigurationError, InvalidPayload, RetriesExhausted, UnexpectedAnswer, UnknownTaskType)
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import click
 
+from zora_core.autonomy.interrupts import interrupt_work
 from zora_core.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ async def session(*, wait: bool = False) -> AsyncIterator[Session]:
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a command's coroutine."""
+    interrupt_work()
     return asyncio.run(coroutine)
 
 

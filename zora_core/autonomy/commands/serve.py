@@ -7,6 +7,7 @@ import sys
 import click
 
 from zora_core.autonomy.commands.common import session
+from zora_core.autonomy.interrupts import interrupt_work
 
 LINK_SECONDS = 3600
 
@@ -76,10 +77,12 @@ def serve(
                     await server.serve(api, listener, runtime, sleep_seconds=sleep_seconds)
 
     if sys.platform == "win32":
+        interrupt_work()
         asyncio.run(work())
     else:
         import uvloop
 
+        interrupt_work()
         uvloop.run(work())
 
 
