@@ -41,7 +41,7 @@ begin
     grant select on
         tenants, users, agent_tasks, journal_entries, journal_blocks, memory_events, agent_suggestions,
         climate_profiles, climate_missions, frontend_configs, agent_task_policies, agent_pauses, autonomy_schedules,
-        agent_task_dependencies, agent_task_steps, workflows, workflow_runs, workers, effect_tables
+        agent_task_dependencies, agent_task_steps, workflows, workflow_runs, effect_tables, workers
     to zora_api;
     grant insert, update on agent_tasks, agent_suggestions to zora_api;
     grant insert on users, api_keys to zora_api;
@@ -64,7 +64,7 @@ begin
         'users', 'agent_tasks', 'journal_entries', 'journal_blocks', 'memory_events', 'agent_suggestions',
         'climate_profiles', 'climate_missions', 'frontend_configs', 'agent_task_watchers', 'agent_task_policies',
         'agent_pauses', 'autonomy_schedules', 'agent_task_dependencies', 'agent_task_steps', 'workflows',
-        'workflow_runs', 'api_keys', 'workers', 'effect_tables'
+        'workflow_runs', 'api_keys', 'effect_tables', 'workers'
     ] loop
         if not exists (select from pg_policy where polrelid = v_table::regclass and polname = 'zora_api_tenant') then
             execute format(
