@@ -66,6 +66,7 @@ _CHANGES = re.compile(
     r"|^ *create (?:or replace )?function (?P<function>\w+)"
     r"|^ *create (?:unique )?index (?P<index>\w+)[^;]*;"
     r"|^ *drop index (?:if exists )?(?P<dropped>\w+)"
+    r"|^ *drop function (?:if exists )?(?P<gone>\w+)"
     r"|^ *create trigger (?P<trigger>\w+)\s[^;]*?\son (?P<on>\w+)[^;]*;",
     re.MULTILINE | re.DOTALL,
 )
@@ -227,8 +228,13 @@ def objects() -> dict[str, str | None]:
             found |= dict.fromkeys(f"column {change['altered']}.{name}" for name in added)
             for name in re.findall(r"\bdrop column (?:if exists )?(\w+)", change["actions"]):
                 found.pop(f"column {change['altered']}.{name}", None)
+                on = re.compile(rf"\bon {change['altered']}\b.*\b{name}\b", re.DOTALL)
+                for index in [key for key, made in found.items() if key.startswith("index ") and on.search(made or "")]:
+                    del found[index]  # PostgreSQL drops it with its column
         elif change["dropped"]:
             found.pop(f"index {change['dropped']}", None)
+        elif change["gone"]:
+            found.pop(f"function {change['gone']}", None)
         elif change["trigger"]:
             found[f"trigger {change['on']}.{change['trigger']}"] = change[0]
         elif change["index"]:
