@@ -195,6 +195,9 @@ async def test_bodies_that_fit_no_type_are_told_by_field(founder: httpx.AsyncCli
 
 
 async def test_a_policy_and_a_pause_over_http(zora: Zora, founder: httpx.AsyncClient) -> None:
+    answer = await founder.put("/api/agents/policies/summarise_recent_events", json={"auto_execute": False})
+    assert "unknown task type 'summarise_recent_events'" in answer.json()["error"]["message"]
+    envelope(answer, 400, "VALIDATION_ERROR")
     answer = await founder.put("/api/agents/policies/summarize_recent_events", json={"auto_execute": False})
     assert answer.json()["data"]["auto_execute"] is False
     assert [p["task_type"] for p in (await founder.get("/api/agents/policies")).json()["data"]] == [

@@ -167,6 +167,9 @@ def test_only_a_founder_or_a_brand_admin_decides(demo: Demo) -> None:
 
 def test_a_policy_asks_before_a_task_runs(demo: Demo) -> None:
     assert "No policies" in demo("policies", "list")
+    assert "unknown task type 'summarise_recent_events'" in demo(
+        "policies", "set", "summarise_recent_events", "--ask-first", status=1
+    )
     assert "after approval" in demo("policies", "set", "summarize_recent_events", "--ask-first")
     made = demo.json("create-task", "EIVOR", "summarize_recent_events", "This week")
     assert "No task" in demo("run-once")

@@ -225,6 +225,7 @@ def set_policy(
     as_json: bool,
 ) -> None:
     """Say what tasks of a type may do; replaces the earlier policy for it."""
+    from zora_core.agents.builtin import registry
 
     async def write() -> dict[str, Any]:
         async with session() as zora:
@@ -235,6 +236,7 @@ def set_policy(
                 max_risk_level=apply_up_to,
                 decide_within_hours=decide_within_hours,
                 user_id=await _user_id(zora, user),
+                known_types=registry().names(),
             )
             return row
 

@@ -8,15 +8,16 @@
 --   rescued     the worker vanished (see rescue_agent_tasks); the attempt does not count
 create or replace function agent_task_verdict(
     p_outcome text, p_attempt integer, p_max_attempts integer, p_cancel_requested_at timestamptz
-) returns text language sql immutable as $$
+) returns text language sql immutable
+begin atomic
     select case
         when p_outcome in ('completed', 'failed') then p_outcome
         when p_cancel_requested_at is not null then 'failed'
         when p_outcome = 'error' and p_attempt >= p_max_attempts then 'failed'
         when p_outcome = 'error' then 'retry'
         else p_outcome
-    end
-$$;
+    end;
+end;
 
 -- Seconds until the next attempt: 5, 20, 80, … times four, at most an hour, spread by a fifth either way so that tasks
 -- that failed together do not return together.
@@ -38,7 +39,7 @@ $$;
 create or replace function settle_agent_tasks(
     p_ids uuid [], p_lease_tokens uuid [], p_outcomes text [], p_summaries text [], p_results jsonb [],
     p_errors text [], p_failure_kinds text [], p_delays double precision []
-) returns table (id uuid, status text, waiting_for text, run_at timestamptz) language sql as $$
+) returns table (id uuid, lease_token uuid, status text, waiting_for text, run_at timestamptz) language sql as $$
     with reported as (
         select g.*,
             case g.outcome
@@ -101,7 +102,7 @@ create or replace function settle_agent_tasks(
         from given as g
         -- As text, because the planner would else read the index of all running tasks, dead entries included.
         where t.id = g.id and t.lease_token = g.lease_token and t.status::text = 'in_progress'
-        returning t.id, t.tenant_id, t.agent_id, t.task_type, t.status::text as status, t.waiting_for, t.run_at,
+        returning t.id, t.lease_token, t.tenant_id, t.agent_id, t.task_type, t.status::text as status, t.waiting_for, t.run_at,
             t.priority, t.attempt, t.started_at, t.failure_kind, t.result, t.result_summary, t.has_dependents,
             t.workflow_run_id, coalesce(g.error, t.error_message) as error, g.children,
             case
@@ -171,12 +172,12 @@ create or replace function settle_agent_tasks(
     ), shown as (
         select announce_agent_tasks(r.tenant_id) from (select distinct s.tenant_id from settled as s) as r
     )
-    select s.id, s.status, s.waiting_for, s.run_at
+    select s.id, s.lease_token, s.status, s.waiting_for, s.run_at
     from settled as s
     where (select count(*) from announced) is not null and (select count(*) from shown) is not null
         and (select count(*) from released) is not null and (select count(*) from finished) is not null
     union all
-    select t.id, t.status::text, t.waiting_for, t.run_at
+    select t.id, t.lease_token, t.status::text, t.waiting_for, t.run_at
     from given as g
     inner join agent_tasks as t on t.id = g.id and t.lease_token = g.lease_token
     where t.status::text <> 'in_progress'
