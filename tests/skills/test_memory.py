@@ -129,7 +129,7 @@ def pairs(file: str, section: str | None = None) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("first", "second"), pairs("pairs_different.txt"))
+@pytest.mark.parametrize(("first", "second"), pairs("pairs_different.txt") + pairs("pairs_different_second.txt"))
 def test_memories_that_say_different_things_are_never_merged(first: str, second: str) -> None:
     assert run(memory(first), memory(second), threshold=0.5).clusters == []
 

@@ -51,7 +51,11 @@ def detect(sentence: str, facts: Facts) -> Detection:
     text = normalize(sentence)
     spans = {name: [m.span() for m in terms.find(text)] for name, terms in _groups().items()}
     # What a longer term says is not said again by the subject within it, nor at all when it is denied.
-    talked = [m.span() for m in _features()["generic"].find(text)[:_MOST] if not is_asserted(text, m.span())]
+    # A phrase that the rules call generic is praise, too; its single words ("green", "eco") need company.
+    generic = [m.span() for m in _features()["generic"].find(text)[:_MOST]]
+    phrases = [(a, b) for a, b in generic if not text[a:b].isalpha() and not _overlaps((a, b), spans["merit"])]
+    spans["merit"] = sorted(spans["merit"] + phrases)
+    talked = [span for span in generic if not is_asserted(text, span)]
     said = (spans["merit"], spans["technology"], talked)
     spans["topic"] = [span for span in spans["topic"] if not any(inside(*span, longer) for longer in said)]
     spans["merit"] = [span for span in spans["merit"][:_MOST] if is_asserted(text, span)]
@@ -134,6 +138,11 @@ def is_asserted(text: str, span: tuple[int, int]) -> bool:
         return False
     # The hint is quick to look for, the rest is not.
     return praises or not hint.search(text, clause, start) or not before.search(text, clause, start)
+
+
+def _overlaps(span: tuple[int, int], others: list[tuple[int, int]]) -> bool:
+    place = bisect_left(others, (span[1], 0))
+    return place > 0 and others[place - 1][1] > span[0]
 
 
 def _near(left: list[tuple[int, int]], right: list[tuple[int, int]], distance: int) -> bool:

@@ -117,7 +117,8 @@ def _profiles() -> _Profiles:
     letters: defaultdict[str, list[str]] = defaultdict(list)
     for code, profile in load("languages")["languages"].items():
         for word in sorted(set(profile["words"].casefold().split())):
-            if len(word) > 1:
+            # Other single letters are names, units and variables in every language.
+            if len(word) > 1 or word in "yèé":
                 words[word].append(code)
         for letter in sorted(set(profile.get("letters", ""))):
             letters[letter].append(code)
