@@ -244,6 +244,26 @@ async def test_an_address_leads_to_the_api(url: str, base: str) -> None:
     await database.close()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("ALL_PROXY", "socks5://u:hunter2@127.0.0.1:1080", "the proxy in ALL_PROXY: SOCKS proxies are not supported"),
+        ("HTTPS_PROXY", "ftp://u:hunter2@x", "the proxy in HTTPS_PROXY: it is not a valid proxy address"),
+        ("http_proxy", "http://u:hunter2@[::1", "the proxy in http_proxy: it is not a valid proxy address"),
+        ("SSL_CERT_FILE", "/no/such/hunter2.crt", "the certificates that SSL_CERT_FILE names (No such file"),
+        ("SSL_CERT_FILE", __file__, "the certificates that SSL_CERT_FILE names ("),
+    ],
+)
+async def test_a_proxy_or_certificates_that_cannot_be_used_are_named_without_their_secrets(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        await postgrest.connect(project("https://ref.supabase.co"))
+    assert words in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
 async def test_a_host_that_does_not_answer(pauses: list[float]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ipaddress
+import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -249,23 +250,35 @@ async def connect(settings: Settings, *, max_connections: int = 8) -> PostgrestD
     url, key = settings.supabase_url, settings.supabase_service_key
     if url is None or key is None:
         raise ConfigurationError("SUPABASE_URL and SUPABASE_SERVICE_KEY are needed")
-    client = httpx.AsyncClient(
-        base_url=_base_url(url),
-        headers={
-            "content-type": "application/json",
-            "content-profile": "public",  # also where another schema is the first of those that are exposed
-            "user-agent": f"zora/{__version__}",
-            **_credentials(key),
-        },
-        timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None),
-        limits=httpx.Limits(
-            max_connections=max_connections,
-            max_keepalive_connections=max_connections,
-            keepalive_expiry=KEEP_ALIVE_SECONDS,
-        ),
-        follow_redirects=False,  # the key goes nowhere else
-    )
+    try:
+        client = httpx.AsyncClient(
+            base_url=_base_url(url),
+            headers={
+                "content-type": "application/json",
+                "content-profile": "public",  # also where another schema is the first of those that are exposed
+                "user-agent": f"zora/{__version__}",
+                **_credentials(key),
+            },
+            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None),
+            limits=httpx.Limits(
+                max_connections=max_connections,
+                max_keepalive_connections=max_connections,
+                keepalive_expiry=KEEP_ALIVE_SECONDS,
+            ),
+            follow_redirects=False,  # the key goes nowhere else
+        )
+    except (ImportError, ValueError, httpx.InvalidURL, OSError) as error:  # what the environment says of the way there
+        raise ConfigurationError(_unusable_environment(error)) from error
     return PostgrestDatabase(client)
+
+
+def _unusable_environment(error: Exception) -> str:
+    """Name the variables that httpx could not follow. A proxy's address may hold a password, and is not shown."""
+    if isinstance(error, OSError):
+        return f"cannot read the certificates that SSL_CERT_FILE names ({error.strerror or error}): correct or unset it"
+    found = " or ".join(name for name in os.environ if name.upper() in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"))
+    what = "SOCKS proxies are not supported" if isinstance(error, ImportError) else "it is not a valid proxy address"
+    return f"cannot use the proxy in {found}: {what}. Use http://HOST:PORT, or unset it"
 
 
 def _base_url(url: str) -> str:

@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 from zora_core.errors import ConfigurationError
+from zora_core.private_files import make_private_folder, write_private
 from zora_core.settings import Settings
 
 SEED_BYTES = 32
@@ -112,23 +113,14 @@ def _read_seed(path: Path) -> bytes | None:
 
 def _make_seed(path: Path) -> None:
     """A new key, complete from the moment when it can be seen; whoever made one at the same time was first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.chmod(0o700)
+    make_private_folder(path.parent)
     new = path.with_name(f"key.{secrets.token_hex(8)}")
     try:
-        _write(new, base64.b64encode(secrets.token_bytes(SEED_BYTES)).decode() + "\n")
+        write_private(new, base64.b64encode(secrets.token_bytes(SEED_BYTES)).decode() + "\n")
         with contextlib.suppress(FileExistsError):
             os.link(new, path)
     finally:
         new.unlink(missing_ok=True)
-
-
-def _write(path: Path, text: str) -> None:
-    """A file that only its owner reads, on disk before this returns."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,9 +178,9 @@ class Remembered:
         before = self.read()
         if before is not None and before.number > anchor.number:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.path.parent)
         new = self.path.with_name(f"{self.path.name}.{secrets.token_hex(8)}")
-        _write(new, anchor.line() + "\n")
+        write_private(new, anchor.line() + "\n")
         new.replace(self.path)
 
     def forget(self) -> None:
