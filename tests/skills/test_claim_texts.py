@@ -48,6 +48,8 @@ def is_right(heading: str, text: str) -> bool:
             return bool(report.claims) and not WHOLE & rules
         case "part for whole":
             return bool(WHOLE & rules)
+        case "in another language":
+            return bool(report.claims or report.not_judged)
         case _:
             (part,) = report.not_judged
             return heading == f"not judged: {part.language}" and not report.claims and "language.not-judged" in rules

@@ -131,6 +131,10 @@ def _profiles() -> _Profiles:
 @cache
 def _claims() -> dict[str, re.Pattern[str]]:
     return {
-        code: re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, terms))})\w*", re.IGNORECASE)
+        code: re.compile(rf"(?<!\w)(?:{'|'.join(map(_beginning, terms))})(?!\w)", re.IGNORECASE)
         for code, terms in load("languages")["claims"].items()
     }
+
+
+def _beginning(term: str) -> str:
+    return re.escape(term.removesuffix("$")) + ("" if term.endswith("$") else r"\w*")
