@@ -53,7 +53,8 @@ def detect(sentence: str, facts: Facts) -> Detection:
     # What a longer term says is not said again by the subject within it, nor at all when it is denied.
     # A phrase that the rules call generic is praise, too; its single words ("green", "eco") need company.
     generic = [m.span() for m in _features()["generic"].find(text)[:_MOST]]
-    phrases = [(a, b) for a, b in generic if not text[a:b].isalpha() and not _overlaps((a, b), spans["merit"])]
+    labels = [m.span() for m in _features()["label_claim"].find(text)[:_MOST]]
+    phrases = [(a, b) for a, b in generic + labels if not text[a:b].isalpha() and not _overlaps((a, b), spans["merit"])]
     spans["merit"] = sorted(spans["merit"] + phrases)
     talked = [span for span in generic if not is_asserted(text, span)]
     said = (spans["merit"], spans["technology"], talked)
