@@ -83,7 +83,10 @@ def detect(sentence: str, facts: Facts) -> Detection:
 
 
 def sentences_of(text: str) -> list[Sentence]:
-    """The sentences of `text`; those are joined that a line break divides in a term or after a word such as "the"."""
+    """The sentences of `text`; those are joined that a line break divides in a term or after a word such as "the".
+
+    A question is joined with a yes after it: together they claim what they say.
+    """
     unfinished = frozenset(load("claims_parsing")["unfinished"])
     joined: list[Sentence] = []
     for sentence in split_sentences(text):
@@ -96,6 +99,8 @@ def sentences_of(text: str) -> list[Sentence]:
 
 
 def _goes_on(text: str, first: Sentence, second: Sentence, unfinished: frozenset[str]) -> bool:
+    if first.text[-1] == "?" and _answers().match(second.text):
+        return len(first.text) <= _LONGEST
     breaks = text[first.start + len(first.text) : second.start].replace("\r\n", "\n").replace("\r", "\n").count("\n")
     # Without a limit of length a long list would be joined again and again.
     if not breaks or len(first.text) > _LONGEST or first.text[-1] in ".!?:;…|":
@@ -169,6 +174,11 @@ def _mentions() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str], re.P
         re.compile(f"(?:{before})$", re.IGNORECASE),
         re.compile("|".join(rules["after"]), re.IGNORECASE),
     )
+
+
+@cache
+def _answers() -> re.Pattern[str]:
+    return re.compile(rf"(?:{'|'.join(load('claims_parsing')['answers'])})\b", re.IGNORECASE)
 
 
 @cache
