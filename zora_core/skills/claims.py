@@ -152,11 +152,18 @@ def _languages(sentences: Sequence[Sentence]) -> list[str | None]:
     found = []
     for sentence, code in zip(sentences, told, strict=True):
         if code is None:
-            code = main
+            code = main or (language.ENGLISH if _leans_to_english(sentence.text) else None)
         elif main == language.ENGLISH != code and language.scores(sentence.text).get(code, _FOREIGN) < _FOREIGN:
             code = language.ENGLISH
         found.append(code)
     return found
+
+
+def _leans_to_english(text: str) -> bool:
+    """Whether more speaks for English than for any other language, though not much."""
+    points = language.scores(text)
+    english = points.pop(language.ENGLISH, 0.0)
+    return english > max(points.values(), default=0.0)
 
 
 def _unjudged(code: str | None, group: Sequence[Sentence], source: str) -> Unjudged:
