@@ -49,6 +49,11 @@ def telling_lines(text: str) -> list[str]:
     return [lines[place].strip() for place in chosen]
 
 
+def is_trace(text: str) -> bool:
+    """Whether `text` is the output of a program that failed, with frames, and not prose."""
+    return bool(_TRACEBACK.search(text)) or sum(bool(_FRAME.match(line)) for line in text.splitlines()) > 1
+
+
 def _raised_in_python(lines: Sequence[str]) -> list[int]:
     """The places of the exceptions that the tracebacks in `lines` end with, without groups that hold others."""
     found, inside = [], False
