@@ -10,7 +10,7 @@ _MARGIN = re.compile(r"^(?:[ ]*[|+](?:-\+-+ \d+ -+$|-+$)?[ ]?)+")
 _LOG_PREFIX = re.compile(
     r"^\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,\d]*(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?\]?(?: \[[^\]]{1,40}\])?:?\s+"
 )
-_TRACEBACK = re.compile(r"Traceback \(most recent call last\)")
+_TRACEBACK = re.compile(r"Traceback \(most recent call last\)|^The above exception was|^During handling of the above")
 # "pkg.mod.SomeError: text", with what Java, Node, Go and .NET put before it.
 _EXCEPTION = re.compile(
     r"^(?:Caused by: |Suppressed: |Uncaught |\(?node:\d+\) |Unhandled (?:exception|rejection)[.:]? |\[cause\]: |-+> "
