@@ -4,6 +4,7 @@
 |---|---|
 | `DATABASE_URL` | any PostgreSQL from version 14; without it, and without Supabase's pair, an embedded one is used |
 | `SUPABASE_URL`, `SUPABASE_SERVICE_KEY` | a Supabase project over HTTP; they win over `DATABASE_URL` |
+| `ZORA_SCHEMA` | the schema of the database that holds ZORA's tables and functions (default: `public`) |
 | `ZORA_TENANT_ID` | whose tasks; required with Supabase, otherwise the default tenant |
 | `ZORA_HOME` | where the embedded database lives (default: the user's data directory) |
 | `ZORA_FILE_ROOTS` | folders that agents may read, separated as in PATH (default: the current directory) |
@@ -15,6 +16,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,7 @@ class Settings:
     database_url: str | None = None
     supabase_url: str | None = None
     supabase_service_key: str | None = None
+    schema: str = "public"
     tenant_id: UUID = DEFAULT_TENANT_ID
     home: Path
     file_roots: tuple[Path, ...] = ()
@@ -87,6 +90,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         database_url=database_url,
         supabase_url=url,
         supabase_service_key=key,
+        schema=load_schema(env),
         tenant_id=tenant_id,
         home=_home(value("ZORA_HOME")),
         file_roots=tuple(Path(r).resolve() for r in roots.split(os.pathsep) if r) if roots else (Path.cwd(),),
@@ -94,6 +98,18 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         jwt_secret=value("ZORA_JWT_SECRET"),
         journal_key=_journal_key(value("ZORA_JOURNAL_KEY")),
     )
+
+
+def load_schema(environment: Mapping[str, str] | None = None) -> str:
+    """Read ZORA_SCHEMA alone, for what needs no database; raises `ConfigurationError` when it is not a usable name."""
+    env = os.environ if environment is None else environment
+    schema = env.get("ZORA_SCHEMA", "").strip() or "public"
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", schema) or schema.startswith("pg_") or schema == "information_schema":
+        raise ConfigurationError(
+            f"ZORA_SCHEMA is {schema!r}: it must be the name of a schema, 1-63 lowercase letters, digits and "
+            "underscores, not beginning with a digit or pg_; for example zora"
+        )
+    return schema
 
 
 def examples() -> Path:

@@ -245,6 +245,7 @@ def unguarded(request: pytest.FixtureRequest) -> Iterator[Unguarded]:
         assert not CONDITION.search(policies)
         await owner.execute("set check_function_bodies = off")
         await owner.execute(script)
+        await owner.execute(schema.pinning())
         await owner.close()
         return Unguarded(url, ours, theirs)
 

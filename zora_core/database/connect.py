@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from zora_core.errors import ConfigurationError, NotFound
+from zora_core.errors import ConfigurationError, NotFound, SchemaError
 from zora_core.settings import DEFAULT_TENANT_ID, Settings, examples
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ async def open_database(settings: Settings, *, check: bool = True) -> Database:
         from zora_core.database import postgres
 
         assert settings.database_url is not None
-        database = await postgres.connect(settings.database_url)
+        database = await postgres.connect(settings.database_url, schema_name=settings.schema)
     if check:
         try:
             await database.check_schema()
@@ -47,8 +47,12 @@ async def _open_embedded(settings: Settings) -> Database:
     from zora_core.database.postgres import connect
 
     server = EmbeddedServer.at(settings.home)
-    database = await connect(await asyncio.to_thread(server.start), server=server)
-    await database.migrate()
+    url = await asyncio.to_thread(server.start)
+    database = await connect(url, server=server, schema_name=settings.schema)
+    try:
+        await database.check_schema()
+    except SchemaError:  # new, or older than this program; `migrate` refuses one that is too new
+        await database.migrate()
     if await ensure_tenant(database, settings):
         await database.value("seed_tenant", tenant_id=settings.tenant_id, seed={"pages": example_pages()})
     return database

@@ -14,6 +14,8 @@ from zora_core.errors import InvalidInput, InvalidState, NotAllowed, NotFound, Z
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from zora_core.database.schema import Installed
+
 Row = dict[str, Any]
 Call = tuple[str, dict[str, Any]]
 """A function and its arguments, for `Database.batch`."""
@@ -89,6 +91,10 @@ class Database(ABC):
         the role is missing or ours may not act as it.
         """
 
+    async def api_login_obstacle(self) -> str | None:
+        """Why `restricted` has to log in as the owner and only then acts as `zora_api`; None when it has not."""
+        return None
+
     @abstractmethod
     def listening(self, channel: str, callback: Callable[[str], None]) -> AbstractAsyncContextManager[asyncio.Event]:
         """Call back with the payload of every notification; gives an event that is set when the connection is lost."""
@@ -101,8 +107,12 @@ class Database(ABC):
         """Bring the schema up to date; returns whether anything changed."""
 
     @abstractmethod
-    async def check_schema(self) -> None:
-        """Raise `SchemaError` unless the schema is the one this program works with."""
+    async def check_schema(self) -> Installed:
+        """What is installed; raises `SchemaError` unless the schema is one that this program works with."""
+
+    @abstractmethod
+    async def missing_objects(self) -> list[str]:
+        """The tables, columns, functions, indexes and triggers that the schema should have and has not."""
 
     @abstractmethod
     async def close(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import asyncpg
 from pydantic_core import from_json, to_json
 
-from zora_core.database import schema
+from zora_core.database import api_login, schema
 from zora_core.database.database import API_ROLE, OUR_ERRORS, Call, Database, Row
 from zora_core.errors import ConfigurationError, DatabaseUnavailable, DataRejected, DuplicateKey, TooMuchAtOnce
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zora_core.database.embedded import EmbeddedServer
+
+logger = logging.getLogger("zora.api")
 
 _NAMED = {"application_name": "zora"}
 
@@ -49,12 +52,14 @@ class PostgresDatabase(Database):
         pooled: bool,
         server: EmbeddedServer | None = None,
         restricted: bool = False,
+        schema_name: str = schema.PUBLIC,
     ) -> None:
         """Take over an open pool on `url`; use `connect` to make one."""
         self._pool = pool
         self._url = url
         self._server = server
         self._restricted = restricted
+        self._schema = schema_name
         self.pooled = pooled
 
     @property
@@ -64,10 +69,10 @@ class PostgresDatabase(Database):
 
     async def call(self, function: str, /, **arguments: Any) -> list[Row]:
         """See `Database.call`; nothing is tried twice."""
-        query = _query(function, tuple(arguments))
+        query = _query(self._schema, function, tuple(arguments))
         values = list(arguments.values())
         if self._restricted and "tenant_id" in arguments:
-            query = _scoped_query(function, tuple(arguments))
+            query = _scoped_query(self._schema, function, tuple(arguments))
             values = [value for name, value in arguments.items() if name != "tenant_id"]
             values.append(str(arguments["tenant_id"]))
         with _translated():
@@ -97,7 +102,7 @@ class PostgresDatabase(Database):
         restricted connections the tenant is also the only one whose rows are visible; the policy that sees to that is
         the database's own, and can hide rows but not change them.
         """
-        text = schema.query(query, ("tenant_id", *arguments))
+        text = schema.query(query, ("tenant_id", *arguments), self._schema)
         with _translated():
             async with self._pool.acquire() as connection, connection.transaction(readonly=True):
                 if self._restricted:
@@ -121,8 +126,36 @@ class PostgresDatabase(Database):
                         f"the database role {API_ROLE} is missing, or {user} is not its member: have an administrator "
                         f"run `create role {API_ROLE}; grant {API_ROLE} to {user}`, then the output of `zora schema`"
                     )
-            pool = await _open_pool(self._url, self.pooled, max_connections, role=API_ROLE)
-        return PostgresDatabase(pool, self._url, pooled=self.pooled, restricted=True)
+            login = await self._api_login()
+            pool = await _open_pool(self._url, self.pooled, max_connections, role=API_ROLE, login=login)
+        return PostgresDatabase(pool, self._url, pooled=self.pooled, restricted=True, schema_name=self._schema)
+
+    async def api_login_obstacle(self) -> str | None:
+        """See `Database.api_login_obstacle`."""
+        if self.pooled:
+            return api_login.THROUGH_A_POOLER
+        with _translated():
+            async with self._pool.acquire() as connection, connection.transaction():
+                return await api_login.obstacle(connection)
+
+    async def _api_login(self) -> dict[str, str | None]:
+        """User and password that lead to the API's role alone; none, with a warning, where there cannot be any."""
+
+        async def log_in(user: str, password: str | None) -> asyncpg.Connection:
+            return await asyncpg.connect(self._url, user=user, password=password, timeout=10, server_settings=_NAMED)
+
+        found: tuple[str, str | None] | str = api_login.THROUGH_A_POOLER
+        if not self.pooled:
+            async with self._pool.acquire() as connection:
+                found = await api_login.prepare(connection, log_in)
+        if isinstance(found, tuple):
+            return {"user": found[0], "password": found[1]}
+        logger.warning(
+            "the API logs in as the role of DATABASE_URL and acts as %s, because it cannot have a login of its own: %s",
+            API_ROLE,
+            found,
+        )
+        return {}
 
     @asynccontextmanager
     async def listening(self, channel: str, callback: Callable[[str], None]) -> AsyncIterator[asyncio.Event]:
@@ -146,13 +179,19 @@ class PostgresDatabase(Database):
         """See `Database.migrate`."""
         with _translated():
             async with self._pool.acquire() as connection:
-                return await schema.migrate(connection)
+                return await schema.migrate(connection, self._schema)
 
-    async def check_schema(self) -> None:
+    async def check_schema(self) -> schema.Installed:
         """See `Database.check_schema`."""
         with _translated():
             async with self._pool.acquire() as connection, connection.transaction():
-                await schema.check(connection)
+                return await schema.check(connection, self._schema)
+
+    async def missing_objects(self) -> list[str]:
+        """See `Database.missing_objects`."""
+        with _translated():
+            async with self._pool.acquire() as connection, connection.transaction():
+                return await schema.missing(connection, self._schema)
 
     async def close(self) -> None:
         """Close the connections and let go of the embedded server."""
@@ -165,19 +204,29 @@ class PostgresDatabase(Database):
                 await asyncio.to_thread(self._server.release)
 
 
-async def connect(url: str, *, server: EmbeddedServer | None = None, max_connections: int = 8) -> PostgresDatabase:
+async def connect(
+    url: str, *, server: EmbeddedServer | None = None, max_connections: int = 8, schema_name: str = schema.PUBLIC
+) -> PostgresDatabase:
     """Open a pool on a PostgreSQL URL. Raises `DatabaseUnavailable` when the server cannot be reached."""
     url = _without_hints(url)
     pooled = server is None and await _is_pooled(url)
     with _translated():
         pool = await _open_pool(url, pooled, max_connections)
-    return PostgresDatabase(pool, url, pooled=pooled, server=server)
+    return PostgresDatabase(pool, url, pooled=pooled, server=server, schema_name=schema_name)
 
 
-async def _open_pool(url: str, pooled: bool, max_connections: int, *, role: str | None = None) -> asyncpg.Pool:
+async def _open_pool(
+    url: str,
+    pooled: bool,
+    max_connections: int,
+    *,
+    role: str | None = None,
+    login: Mapping[str, str | None] | None = None,
+) -> asyncpg.Pool:
     """A pool; a pooler would refuse settings at the start of a session, so that there the role is set per call."""
     return await asyncpg.create_pool(
         url,
+        **(login or {}),
         min_size=0,
         max_size=max_connections,
         timeout=10,
@@ -225,13 +274,14 @@ async def _keep(connection: asyncpg.Connection) -> None:
 
 
 @lru_cache(maxsize=256)
-def _query(function: str, names: tuple[str, ...]) -> str:
-    """The call in named notation; both come from our own code, never from input."""
-    return f"select * from {function}({', '.join(f'p_{name} => ${i}' for i, name in enumerate(names, 1))})"
+def _query(place: str, function: str, names: tuple[str, ...]) -> str:
+    """The call in named notation, in a schema; the names come from our own code, never from input."""
+    arguments = ", ".join(f"p_{name} => ${i}" for i, name in enumerate(names, 1))
+    return f"select * from {schema.quoted(place)}.{function}({arguments})"
 
 
 @lru_cache(maxsize=256)
-def _scoped_query(function: str, names: tuple[str, ...]) -> str:
+def _scoped_query(place: str, function: str, names: tuple[str, ...]) -> str:
     """The call in a transaction of its tenant, in one round trip; the tenant's id comes last, as text.
 
     The function's argument is what `set_config` returned, so that it cannot run before the tenant is set. If a planner
@@ -242,7 +292,8 @@ def _scoped_query(function: str, names: tuple[str, ...]) -> str:
         ["p_tenant_id => scope.tenant_id", *(f"p_{name} => ${i}" for i, name in enumerate(others, 1))]
     )
     scope = f"select set_config('zora.tenant_id', ${len(names)}, true)::uuid as tenant_id offset 0"
-    return f"select f.* from ({scope}) as scope cross join lateral {function}({arguments}) as f"
+    call = f"{schema.quoted(place)}.{function}({arguments})"
+    return f"select f.* from ({scope}) as scope cross join lateral {call} as f"
 
 
 _REJECTED = (

@@ -136,14 +136,23 @@ class PostgrestDatabase(Database):
         """Raises `ConfigurationError`, unless there is nothing to do: over HTTP only functions can be called."""
         try:
             await self.check_schema()
+            if lacking := await self.missing_objects():
+                raise SchemaError(schema.explain_missing(lacking, remedy=RUN_SCRIPT))
         except SchemaError as error:
             raise ConfigurationError(f"over HTTP functions can be called, but no tables made; {error}") from error
         return False
 
-    async def check_schema(self) -> None:
+    async def check_schema(self) -> schema.Installed:
         """See `Database.check_schema`."""
-        (installed,) = await self.call("installed_schema")
-        schema.compare(installed["version"], installed["digest"], remedy=RUN_SCRIPT)
+        (said,) = await self.call("installed_schema")
+        installed = schema.Installed.of(said)
+        schema.compare(installed, remedy=RUN_SCRIPT)
+        return installed
+
+    async def missing_objects(self) -> list[str]:
+        """See `Database.missing_objects`."""
+        rows = await self.call("missing_schema_objects", objects=list(schema.objects()))
+        return [row["missing_schema_objects"] for row in rows]
 
     async def close(self) -> None:
         """Close the connections."""
@@ -212,8 +221,8 @@ class PostgrestDatabase(Database):
             )
         if code == "PGRST106":
             return ConfigurationError(
-                "the project's API does not show the schema public: add it to “Exposed schemas” in the dashboard "
-                "(Integrations, Data API, Settings)"
+                f"the project's API does not show the schema {self._client.headers['content-profile']}: add it to "
+                "“Exposed schemas” in the dashboard (Integrations, Data API, Settings)"
             )
         if code.startswith("PGRST3") or failure.status == 401:
             return ConfigurationError(
@@ -255,7 +264,7 @@ async def connect(settings: Settings, *, max_connections: int = 8) -> PostgrestD
             base_url=_base_url(url),
             headers={
                 "content-type": "application/json",
-                "content-profile": "public",  # also where another schema is the first of those that are exposed
+                "content-profile": settings.schema,  # also where another schema is the first of those that are exposed
                 "user-agent": f"zora/{__version__}",
                 **_credentials(key),
             },

@@ -37,7 +37,7 @@ begin
         end;
     end if;
 
-    grant usage on schema public to zora_api;
+    execute format('grant usage on schema %I to zora_api', current_schema());
     grant select on
         tenants, users, agent_tasks, journal_entries, journal_blocks, memory_events, agent_suggestions,
         climate_profiles, climate_missions, frontend_configs, agent_task_policies, agent_pauses, autonomy_schedules,
@@ -73,7 +73,10 @@ begin
     if not exists (select from pg_policy where polrelid = 'tenants'::regclass and polname = 'zora_api_tenant') then
         create policy zora_api_tenant on tenants to zora_api using (id = (select zora_tenant()));
     end if;
-    if not exists (select from pg_policy where polname = 'zora_api_everybody') then
+    if not exists (
+        select from pg_policy
+        where polrelid = 'agent_task_policies'::regclass and polname = 'zora_api_everybody'
+    ) then
         create policy zora_api_everybody on agent_task_policies for select to zora_api using (tenant_id is null);
     end if;
 end

@@ -8,15 +8,16 @@
 --   rescued     the worker vanished (see rescue_agent_tasks); the attempt does not count
 create or replace function agent_task_verdict(
     p_outcome text, p_attempt integer, p_max_attempts integer, p_cancel_requested_at timestamptz
-) returns text language sql immutable as $$
+) returns text language sql immutable
+begin atomic
     select case
         when p_outcome in ('completed', 'failed') then p_outcome
         when p_cancel_requested_at is not null then 'failed'
         when p_outcome = 'error' and p_attempt >= p_max_attempts then 'failed'
         when p_outcome = 'error' then 'retry'
         else p_outcome
-    end
-$$;
+    end;
+end;
 
 -- Seconds until the next attempt: 5, 20, 80, … times four, at most an hour, spread by a fifth either way so that tasks
 -- that failed together do not return together.
