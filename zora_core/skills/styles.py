@@ -142,7 +142,7 @@ class Style:
             value = longhand(found.via, name, value.strip())
         if value is None:  # invalid at computed-value time
             return "unset"
-        value = value.strip()
+        value = value.strip() or "unset"  # variables may come to nothing
         return "" if value.lower() == "revert" else value
 
     def known(self, name: str) -> bool:

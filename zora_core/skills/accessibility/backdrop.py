@@ -34,6 +34,8 @@ _CANVAS_DARK = Colour(18 / 255, 18 / 255, 18 / 255)
 _SHIFTED_PX = 16.0
 _SMALL_PX = 64.0
 _MAX_LAYERS = 64
+# Below this contrast a text cannot be seen at all.
+_INVISIBLE = 1.02
 _MAX_INSIDE = 60
 
 
@@ -92,6 +94,8 @@ class Backdrops:
                 (front.over(b).faded(opacity), back.over(b).faded(opacity)) for front, back in layers for b in backs
             ][:_MAX_LAYERS]
             if all(back.alpha >= 0.999 for _, back in layers):
+                if place.parent in self._veiled:
+                    continue
                 break
             if self._shifted(place, text=place is element):
                 return None
@@ -99,12 +103,29 @@ class Backdrops:
         canvas = _CANVAS_DARK if root is not None and self._view.styles[root].scheme_dark else WHITE
         pairs = [(front.over(canvas), back.over(canvas)) for front, back in layers]
         front, back = max(pairs, key=lambda pair: contrast_ratio(*pair))
-        return Contrast(contrast_ratio(front, back), front, back, self._doubt(covered))
+        ratio = contrast_ratio(front, back)
+        return Contrast(ratio, front, back, self._doubt(covered, ratio))
 
-    def _doubt(self, covered: bool) -> str:
+    def _doubt(self, covered: bool, ratio: float) -> str:
         if not self._view.styles.complete:
             return "A style sheet of the page was not read, so the colours may be others."
+        if ratio < _INVISIBLE:
+            return "Text in the colour of its background may be hidden on purpose, or lie on something else."
         return "A positioned element may lie behind the text." if covered else ""
+
+    @cached_property
+    def _veiled(self) -> set[Element]:
+        """Elements that are painted as a group, or stand in one: what is inside is faded or filtered as a whole."""
+        veiled: set[Element] = set()
+        for element in self._view.document.elements:
+            style = self._view.styles[element]
+            own = _opacity(style) < 1 or any(
+                not style.known(name) or style.get(name) not in {"", "none", "normal", "initial", "unset", "1", "100%"}
+                for name in ("opacity", "filter", "mix-blend-mode")
+            )
+            if own or element.parent in veiled:
+                veiled.add(element)
+        return veiled
 
     def _unclear(self, style: Style, *, text: bool) -> bool:
         """Whether something about an element's painting cannot be computed here."""
