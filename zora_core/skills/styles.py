@@ -8,7 +8,7 @@ says so.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -178,7 +178,8 @@ class Styles:
             self._add_sheet(element, sheets or {})
         self._ranks = self.sheets.layer_ranks()
         self._static = _Matcher(self.sheets.rules)
-        self._focus = _Matcher(self.sheets.rules, focus=True)
+        self._focus = _Matcher(self.sheets.rules, lambda selector: selector.focus)
+        self._focus_elsewhere = _Matcher(self.sheets.rules, lambda selector: selector.focus_elsewhere)
         self._variables = _Variables(self.sheets.registered)
         self._shared: dict[tuple[int, ...], Cascaded] = {}
         self._styles: dict[Element, Style] = {}
@@ -270,10 +271,8 @@ class Styles:
 
         Each with its style without and with the focus.
         """
-        if not self._focus.size:
-            return []
         node = self.nodes[element]
-        around = [(near, self._focus.match(near)) for near in _around(node)]
+        around = [(near, self._focus.match(near)) for near in _around(node) if self._focus_elsewhere.may_match(near)]
         self.nodes.focus(element, on=True)
         try:
             return [(self._styles[near.element], self._restyled(near, before)) for near, before in around]
@@ -302,21 +301,25 @@ def _around(node: Node) -> list[Node]:
 
 
 class _Matcher:
-    """Rules, found for a node by its id, its classes and its tag: all of them, or those that ask for the focus."""
+    """Rules, found for a node by its id, its classes and its tag: all of them, or those with certain selectors."""
 
-    def __init__(self, rules: Iterable[Rule], *, focus: bool = False) -> None:
+    def __init__(self, rules: Iterable[Rule], wanted: Callable[[Selector], bool] = lambda _: True) -> None:
         self._by_key: dict[str, list[tuple[int, Rule, Selector]]] = {}
         self._others: list[tuple[int, Rule, Selector]] = []
         self.size = 0
         for rule in rules:
             for selector in rule.selectors:
-                if (focus and not selector.focus) or selector.compiled.never_matches:
+                if not wanted(selector) or selector.compiled.never_matches:
                     continue
                 self.size += 1
                 if not selector.keys:
                     self._others.append((self.size, rule, selector))
                 for key in selector.keys:
                     self._by_key.setdefault(key, []).append((self.size, rule, selector))
+
+    def may_match(self, node: Node) -> bool:
+        """Whether a rule names the node's id, its tag or one of its classes, or none at all."""
+        return bool(self._others) or not self._by_key.keys().isdisjoint(node.names)
 
     def match(self, node: Node) -> list[tuple[int, Rule, Selector]]:
         """The rules that match in order, each with its number and its selector."""
