@@ -195,7 +195,8 @@ class Backdrops:
             if box is text or box in set(text.ancestors()):
                 continue
             extent = _extent(self._view.styles[box])
-            if extent == "all":
+            # The height of an image follows from its width and its file.
+            if extent == "all" or (extent == "some" and box.tag in _REPLACED):
                 return None
             fixed = self._view.styles[box].get("position") == "fixed"
             possible |= extent == "some" and not fixed and text not in set(box.ancestors())
