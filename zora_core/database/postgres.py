@@ -292,7 +292,7 @@ async def connect(
     address = read_address(url, environment=os.environ)
     _check_files(address)
     for parameter in address.ignored:
-        logger.warning("the parameter %s in DATABASE_URL is not supported and has no effect", parameter)
+        logger.warning("the parameter %s in DATABASE_URL is not supported: ZORA_SCHEMA names the schema", parameter)
     pooled = server is None and await _is_pooled(address)
     pool = await _open_pool(address, pooled, max_connections)
     return PostgresDatabase(pool, address, pooled=pooled, server=server, schema_name=schema_name)
