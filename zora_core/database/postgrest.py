@@ -135,7 +135,7 @@ class PostgrestDatabase(Database):
     async def migrate(self) -> bool:
         """Raises `ConfigurationError`, unless there is nothing to do: over HTTP only functions can be called."""
         try:
-            await self.check_schema()
+            schema.refuse_newer(await self.check_schema())
             if lacking := await self.missing_objects():
                 raise SchemaError(schema.explain_missing(lacking, remedy=RUN_SCRIPT))
         except SchemaError as error:

@@ -107,7 +107,7 @@ class Installed:
         """What the function installed_schema() says; a database before migration 13 says less."""
         versions = said.get("versions")
         return cls(
-            frozenset(range(1, said["version"] + 1) if versions is None else versions),
+            frozenset(range(1, (said.get("version") or 0) + 1) if versions is None else versions),
             said.get("digest") or "",
             said.get("release"),
             tuple(said.get("replaced") or ()),
@@ -361,6 +361,15 @@ def compare(found: Installed, *, remedy: str) -> None:
     raise SchemaError(f"the database's functions are not those of this zora: {remedy}")
 
 
+def refuse_newer(found: Installed) -> None:
+    """Raise `SchemaError` when a database must not be migrated by this program."""
+    if found.standing == "newer":
+        raise SchemaError(
+            f"the database has schema {found.described}, which is newer than this zora {__version__}: nothing was "
+            "changed; upgrade zora"
+        )
+
+
 def explain_missing(names: Sequence[str], *, remedy: str) -> str:
     """One line about missing objects, with what to do."""
     lost = [name for name in names if name.startswith(_HOLDING_DATA)]
@@ -384,11 +393,7 @@ async def migrate(connection: asyncpg.Connection, schema: str = PUBLIC) -> bool:
     somebody else are in the way; nothing is changed then.
     """
     found = await installed(connection, schema)
-    if found.standing == "newer":
-        raise SchemaError(
-            f"the database has schema {found.described}, which is newer than this zora {__version__}: nothing was "
-            "changed; upgrade zora"
-        )
+    refuse_newer(found)
     supabase = await connection.fetchval(_ON_SUPABASE)
     closed = not supabase or await connection.fetchval(
         f"select to_regproc('{quoted(schema)}.zora_claimed_tenant') is not null"
