@@ -9,6 +9,7 @@
 | `ZORA_HOME` | where the embedded database lives (default: the user's data directory) |
 | `ZORA_FILE_ROOTS` | folders that agents may read, separated as in PATH (default: the current directory) |
 | `ZORA_ALLOW_PRIVATE_ADDRESSES` | `1` lets agents fetch from private and loopback addresses |
+| `ZORA_UNKNOWN_TYPE_SECONDS` | how long a task waits for a worker that knows its type before it fails (default: 600) |
 | `ZORA_JWT_SECRET` | the secret of the HS256 tokens that the API takes, at least 32 bytes |
 | `ZORA_JOURNAL_KEY` | the key that signs the journal, 32 bytes in base64 (default: a file in `ZORA_HOME`) |
 """
@@ -40,6 +41,7 @@ class Settings:
     home: Path
     file_roots: tuple[Path, ...] = ()
     allow_private_addresses: bool = False
+    unknown_type_seconds: float = 600.0
     jwt_secret: str | None = None
     journal_key: bytes | None = None
 
@@ -95,6 +97,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         home=_home(value("ZORA_HOME")),
         file_roots=tuple(Path(r).resolve() for r in roots.split(os.pathsep) if r) if roots else (Path.cwd(),),
         allow_private_addresses=value("ZORA_ALLOW_PRIVATE_ADDRESSES") in ("1", "true", "yes"),
+        unknown_type_seconds=_seconds("ZORA_UNKNOWN_TYPE_SECONDS", value("ZORA_UNKNOWN_TYPE_SECONDS"), 600.0),
         jwt_secret=value("ZORA_JWT_SECRET"),
         journal_key=_journal_key(value("ZORA_JOURNAL_KEY")),
     )
@@ -110,6 +113,19 @@ def load_schema(environment: Mapping[str, str] | None = None) -> str:
             "underscores, not beginning with a digit or pg_; for example zora"
         )
     return schema
+
+
+def _seconds(name: str, configured: str | None, default: float) -> float:
+    try:
+        seconds = default if configured is None else float(configured)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 366 * 86400:
+        raise ConfigurationError(f"{name} is {configured!r}: set it to a number of seconds above 0, at most a year")
+    return seconds
+
+
+EXAMPLES = "{examples}"  # at the beginning of a path: the folder below
 
 
 def examples() -> Path:

@@ -12,8 +12,9 @@ from pydantic import ConfigDict, Field, model_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
+from zora_core.agents.page_payload import page_subject
 from zora_core.errors import InvalidInput
-from zora_core.models import AgentId, Evidence, Integer, Quote, Suggestion, Task, TaskResult
+from zora_core.models import AgentId, Evidence, Integer, Quote, Suggestion, Task, TaskResult, identity
 
 if TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
@@ -96,7 +97,7 @@ class Aegis(Agent):
         from zora_core.skills.claims import check_text
 
         await ctx.progress(0, "reading what is claimed")
-        texts = await _texts(payload, ctx)
+        texts, subject = await _texts(payload, ctx)
         sources = await _sources(payload, ctx)
         stated = payload.claim is not None or payload.claims is not None
         reports = {}
@@ -110,7 +111,7 @@ class Aegis(Agent):
                 sources=sources,
                 assume_claims=stated,
             )
-        return _claims_result(reports, payload, len(sources))
+        return _claims_result(reports, payload, len(sources), subject)
 
     @handler("review_recent_agent_tasks", timeout_seconds=300)
     async def review_recent_agent_tasks(
@@ -133,23 +134,27 @@ class Aegis(Agent):
         report = await ctx.compute(review_tasks, tasks, journal, suggestions, now=ctx.now, journal_since=journal_since)
         examined = {"tasks": len(tasks), "journal_entries": len(journal), "suggestions": len(suggestions)}
         kinds = {str(t.id): (t.agent_id, t.task_type, str(t.status)) for t in tasks}
-        return _review_result(report, payload.hours, examined, kinds, complete=len(recent) < TASK_LIMIT)
+        result = _review_result(report, payload.hours, examined, kinds, complete=len(recent) < TASK_LIMIT)
+        blocked = {task.task_id for task in report.flagged if task.verdict == "block"}
+        held = {str(s.target.get("id")) for s in suggestions if s.agent_id == self.agent_id}
+        result.examined = {one: [identity("hold", one)] if one in blocked else [] for one in held & set(kinds)}
+        return result
 
 
-async def _texts(payload: CheckClimateClaims, ctx: TaskContext) -> dict[str, str]:
-    """What is to be checked, by the name under which it is quoted."""
+async def _texts(payload: CheckClimateClaims, ctx: TaskContext) -> tuple[dict[str, str], str]:
+    """What is to be checked, by the name under which it is quoted, and the page that it is all of; empty if none."""
     if payload.url is not None or payload.html is not None:
         page = await ctx.page(url=payload.url, html=payload.html)
         text = await ctx.compute(attrgetter("text"), page)
         if not text:
             raise InvalidInput(f"{page.ref} has no visible text to check: give the claims themselves as `claims`")
-        return {page.ref: text}
+        return {page.ref: text}, await ctx.compute(page_subject, page)
     claims = payload.claims if payload.claims is not None else [payload.claim or ""]
     ctx.cite("payload", "claims", "\n".join(claims), count=len(claims), unit="claims")
     texts = {f"claims[{index}]" if payload.claims is not None else "claim": text for index, text in enumerate(claims)}
     for ref, text in texts.items():
         ctx.derive(ref, text, source="claims")
-    return texts
+    return texts, ""
 
 
 async def _sources(payload: CheckClimateClaims, ctx: TaskContext) -> list[SourceText]:
@@ -171,7 +176,9 @@ async def _sources(payload: CheckClimateClaims, ctx: TaskContext) -> list[Source
     return texts
 
 
-def _claims_result(reports: dict[str, ClaimsReport], payload: CheckClimateClaims, sources: int) -> TaskResult:
+def _claims_result(
+    reports: dict[str, ClaimsReport], payload: CheckClimateClaims, sources: int, subject: str
+) -> TaskResult:
     from zora_core.skills import wording
 
     claims = [(ref, claim) for ref, report in reports.items() for claim in report.claims]
@@ -194,8 +201,9 @@ def _claims_result(reports: dict[str, ClaimsReport], payload: CheckClimateClaims
         summary = "No English text to examine."
     if not_judged:
         summary = f"{summary} {wording.not_judged(not_judged)}"
-    suggestions = _rewordings(claims)
+    suggestions = _rewordings(claims, subject)
     return TaskResult(
+        examined={subject: [identity(claim.text) for _, claim in claims if claim.remedies]} if subject else {},
         summary=summary,
         findings=select(findings, suggestions, MAX_FINDINGS),
         suggestions=suggestions,
@@ -235,27 +243,29 @@ def _claim_row(ref: str, claim: Claim) -> dict[str, object]:
     }
 
 
-def _rewordings(claims: Sequence[tuple[str, Claim]]) -> list[Suggestion]:
+def _rewordings(claims: Sequence[tuple[str, Claim]], subject: str) -> list[Suggestion]:
     """For the worst claims that something would cure, what that is."""
     from zora_core.skills.wording import VERDICTS
 
     order = list(VERDICTS)
     curable = [(ref, claim) for ref, claim in claims if claim.remedies]
     curable.sort(key=lambda pair: (order.index(pair[1].verdict), -pair[1].confidence))
-    return [_rewording(ref, claim) for ref, claim in curable[:MAX_SUGGESTIONS]]
+    return [_rewording(ref, claim, subject) for ref, claim in curable[:MAX_SUGGESTIONS]]
 
 
-def _rewording(ref: str, claim: Claim) -> Suggestion:
+def _rewording(ref: str, claim: Claim, subject: str) -> Suggestion:
     return Suggestion(
         suggestion_type="advice",
         title=f"Reword or substantiate a {claim.kind.replace('_', ' ')} claim ({claim.verdict.replace('_', ' ')})",
         body=" ".join(claim.remedies),
-        target={"source": ref, "start": claim.start},
+        target={"source": ref, "claim": claim.text[:500]},
         current_value=claim.text[:500],
         suggested_value=claim.remedies[0],
         findings=[finding.id for finding in claim.findings],
         evidence=[Quote(source=ref, text=claim.text, start=claim.start)],
         risk_level="high" if claim.verdict == "prohibited" else "medium",
+        key=identity(claim.text),
+        subject=subject,
     )
 
 
@@ -332,6 +342,8 @@ def _holds(report: RiskReport) -> list[Suggestion]:
             findings=[finding.id for finding in task.findings[:NAMED_FINDINGS]],
             evidence=_pieces(task),
             risk_level="high",
+            key=identity("hold", task.task_id),
+            subject=task.task_id,
         )
         for task in report.flagged[:MAX_SUGGESTIONS]
         if task.verdict == "block"

@@ -28,7 +28,7 @@ from zora_core.models import (
     SuggestionRecord,
     TaskRecord,
 )
-from zora_core.settings import Settings, examples
+from zora_core.settings import EXAMPLES, Settings, examples
 from zora_core.threads import in_thread
 
 if TYPE_CHECKING:
@@ -284,6 +284,8 @@ class TaskContext:
 
     def path(self, path: str) -> Path:
         """Resolve a file or directory that may be read: under one of ZORA_FILE_ROOTS, or the examples."""
+        if path.startswith(f"{EXAMPLES}/"):
+            path = str(examples() / path.removeprefix(f"{EXAMPLES}/"))
         roots = [*self._settings.file_roots, examples().resolve()]
         resolved = (self._settings.file_roots[0] / path).resolve()
         if not any(resolved.is_relative_to(root) for root in roots):

@@ -129,7 +129,8 @@ async def serve(api: Api, listener: socket.socket, runtime: AgentRuntime | None,
 
     async def until_stopped() -> None:
         if runtime is not None:
-            await runtime.run_loop(sleep_seconds=sleep_seconds)
+            with on_signals(runtime.stop):
+                await runtime.run_loop(sleep_seconds=sleep_seconds)
             return
         stopped = asyncio.Event()
         with on_signals(stopped.set):

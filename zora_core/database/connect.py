@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from zora_core.errors import ConfigurationError, NotFound, SchemaError
-from zora_core.settings import DEFAULT_TENANT_ID, Settings, examples
+from zora_core.settings import DEFAULT_TENANT_ID, EXAMPLES, Settings
 
 if TYPE_CHECKING:
     from zora_core.database.database import Database
@@ -75,5 +75,8 @@ async def check_tenant(database: Database, settings: Settings) -> None:
 
 
 def example_pages() -> list[dict[str, object]]:
-    """The example site's pages, as rows of `frontend_configs`."""
-    return [{"page": page, "config": {"path": str(examples() / "site" / f"{page}.html")}} for page in EXAMPLE_PAGES]
+    """The example site's pages, as rows of `frontend_configs`.
+
+    Their paths begin with `{examples}`, which each installation reads as its own folder: a database has several.
+    """
+    return [{"page": page, "config": {"path": f"{EXAMPLES}/site/{page}.html"}} for page in EXAMPLE_PAGES]

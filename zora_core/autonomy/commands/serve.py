@@ -7,6 +7,7 @@ import sys
 import click
 
 from zora_core.autonomy.commands.common import session
+from zora_core.autonomy.commands.runtime import narrowing
 
 LINK_SECONDS = 3600
 
@@ -26,9 +27,18 @@ LINK_SECONDS = 3600
     "--rate-limit", type=click.IntRange(0), default=6000, show_default=True, envvar="ZORA_RATE_LIMIT",
     help="Requests a minute for each credential; 0 is no limit.",
 )  # fmt: skip
+@narrowing
 @click.option("--quiet", is_flag=True, help="No line per request.")
 def serve(
-    host: str, port: int, no_worker: bool, concurrency: int, sleep_seconds: float, rate_limit: int, quiet: bool
+    host: str,
+    port: int,
+    no_worker: bool,
+    concurrency: int,
+    sleep_seconds: float,
+    rate_limit: int,
+    only_agents: tuple[str, ...],
+    only_types: tuple[str, ...],
+    quiet: bool,
 ) -> None:
     """Serve the admin pages and the API, and run tasks as they come, until Ctrl-C."""
     import asyncio
@@ -67,6 +77,8 @@ def serve(
                             settings=zora.settings,
                             database=zora.database,
                             concurrency=concurrency,
+                            only_agents=only_agents,
+                            only_types=only_types,
                             observe=progress.observe,
                         )
                     await server.serve(api, listener, runtime, sleep_seconds=sleep_seconds)
