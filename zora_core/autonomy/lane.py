@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zora_core.autonomy.execute import Run, Settlement
+    from zora_core.database.schema import Installed
 
 logger = logging.getLogger("zora.runtime")
 T = TypeVar("T")
@@ -223,9 +224,9 @@ class DatabaseElsewhere(Database):
         """See `Database.migrate`."""
         return await self._there(self._database.migrate())
 
-    async def check_schema(self) -> None:
+    async def check_schema(self) -> Installed:
         """See `Database.check_schema`."""
-        await self._there(self._database.check_schema())
+        return await self._there(self._database.check_schema())
 
     async def close(self) -> None:
         """Nothing to do: the connections are closed where they were opened."""

@@ -188,7 +188,7 @@ class PostgresDatabase(Database):
                 return await schema.check(connection, self._schema)
 
     async def missing_objects(self) -> list[str]:
-        """See `Database.missing_objects`."""
+        """See `Database.missing_objects`; by a query, in case the function is what is missing."""
         with _translated():
             async with self._pool.acquire() as connection, connection.transaction():
                 return await schema.missing(connection, self._schema)

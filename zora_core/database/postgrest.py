@@ -149,11 +149,6 @@ class PostgrestDatabase(Database):
         schema.compare(installed, remedy=RUN_SCRIPT)
         return installed
 
-    async def missing_objects(self) -> list[str]:
-        """See `Database.missing_objects`."""
-        rows = await self.call("missing_schema_objects", objects=list(schema.objects()))
-        return [row["missing_schema_objects"] for row in rows]
-
     async def close(self) -> None:
         """Close the connections."""
         if not self._shared:

@@ -65,7 +65,7 @@ _CHANGES = re.compile(
     r"|^ *create type (?P<type>\w+)"
     r"|^ *create (?:or replace )?function (?P<function>\w+)"
     r"|^ *create (?:unique )?index (?P<index>\w+)[^;]*;"
-    r"|^ *drop index (?:if exists )?(?P<dropped>\w+)"
+    r"|^ *drop (?P<kind>table|type|function|index) (?:if exists )?(?P<dropped>\w+)"
     r"|^ *create trigger (?P<trigger>\w+)\s[^;]*?\son (?P<on>\w+)[^;]*;",
     re.MULTILINE | re.DOTALL,
 )
@@ -205,8 +205,8 @@ def latest_version() -> int:
 @cache
 def created(kind: str) -> tuple[str, ...]:
     """The names of all that the script creates of a kind: `table` or `function`, Supabase's part included."""
-    script = "\n".join([_text("bootstrap.sql"), *(m.sql for m in migrations()), functions(), _text("supabase.sql")])
-    return tuple(sorted({name for found, name in _CREATED.findall(script) if found == kind}))
+    ours = {name.removeprefix(f"{kind} ") for name in objects() if name.startswith(f"{kind} ")}
+    return tuple(sorted(ours | {name for found, name in _CREATED.findall(_text("supabase.sql")) if found == kind}))
 
 
 @cache
@@ -227,8 +227,13 @@ def objects() -> dict[str, str | None]:
             found |= dict.fromkeys(f"column {change['altered']}.{name}" for name in added)
             for name in re.findall(r"\bdrop column (?:if exists )?(\w+)", change["actions"]):
                 found.pop(f"column {change['altered']}.{name}", None)
+                # PostgreSQL drops the indexes that hold the column.
+                held = re.compile(rf"\bon {change['altered']}\b.*\b{name}\b", re.DOTALL)
+                found = {key: made for key, made in found.items() if not (made and held.search(made))}
         elif change["dropped"]:
-            found.pop(f"index {change['dropped']}", None)
+            found.pop(f"{change['kind']} {change['dropped']}", None)
+            if change["kind"] == "table":
+                found = {name: made for name, made in found.items() if f" {change['dropped']}." not in name}
         elif change["trigger"]:
             found[f"trigger {change['on']}.{change['trigger']}"] = change[0]
         elif change["index"]:
@@ -245,7 +250,7 @@ def _filled(file: str, schema: str) -> str:
         (kind, name, version)
         for version, sql in [*((m.version, m.sql) for m in migrations()), (0, functions())]
         for kind, name in dict.fromkeys(_CREATED.findall(sql))
-        if kind != "trigger"
+        if f"{kind} {name}" in objects()
     ]
     values = {
         ":schema": schema,
