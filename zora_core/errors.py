@@ -14,7 +14,18 @@ class ConfigurationError(ZoraError):
 
 
 class DatabaseUnavailable(ZoraError):
-    """The database cannot be reached; trying again later may help."""
+    """The database cannot serve a call at the moment (unreachable, read-only, disk full, deadlock); try again later."""
+
+
+class UnexpectedAnswer(DatabaseUnavailable):
+    """The database, or a gateway in front of it, gave an answer that is not known to be temporary.
+
+    A missing function during a migration looks like this, and so does a mistake: loops retry for some minutes.
+    """
+
+
+class RetriesExhausted(ZoraError):
+    """The database gave unexpected answers for so long that retrying was given up."""
 
 
 class TooMuchAtOnce(DatabaseUnavailable):

@@ -24,6 +24,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from zora_core.database.address import read_address
 from zora_core.errors import ConfigurationError
 
 DEFAULT_TENANT_ID = UUID("00000000-0000-0000-0000-000000000001")
@@ -82,11 +83,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     except ValueError as error:
         raise ConfigurationError(f"ZORA_TENANT_ID is {tenant!r}, which is not a UUID") from error
     database_url = value("DATABASE_URL")
-    if database_url and not database_url.startswith(("postgres://", "postgresql://")):
-        raise ConfigurationError(
-            "DATABASE_URL must begin with postgresql:// (it begins with "
-            f"{database_url.split(':', 1)[0][:20]!r}): see the README for examples"
-        )
+    if database_url:
+        read_address(database_url)
     roots = value("ZORA_FILE_ROOTS")
     return Settings(
         database_url=database_url,

@@ -206,10 +206,10 @@ def test_an_unreachable_server_is_one_clear_line(zora: Zora) -> None:
 @pytest.mark.parametrize(
     ("change", "status", "message"),
     [
-        (("/postgres?", "/nowhere?"), 2, 'database "nowhere" does not exist; check the database\'s name'),
+        (("/postgres?", "/nowhere?"), 2, 'database "nowhere" does not exist; check the user, the'),
         (("/postgres?", "/postgres?colour=red&"), 2, 'unrecognized configuration parameter "colour"; check'),
         (("/postgres?", "/postgres?sslmode=perhaps&"), 2, "check the parameters of DATABASE_URL"),
-        (("postgres@", "stranger@"), 2, "the database refused the login"),
+        (("postgres@", "stranger@"), 2, "the database refuses the login"),
     ],
 )
 def test_a_wrong_url_is_one_clear_line(zora: Zora, change: tuple[str, str], status: int, message: str) -> None:

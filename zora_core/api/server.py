@@ -20,6 +20,7 @@ from zora_core.api.changes import Changes
 from zora_core.api.keys import new_key
 from zora_core.api.limits import RateLimiter
 from zora_core.api.state import Api
+from zora_core.autonomy.backoff import retrying
 from zora_core.autonomy.runtime import on_signals
 from zora_core.errors import ConfigurationError
 
@@ -76,7 +77,7 @@ def url_of(listener: socket.socket) -> str:
 @asynccontextmanager
 async def api_for(owner: Database, settings: Settings, *, requests_per_minute: int) -> AsyncIterator[Api]:
     """The API over an open database, its reader of changes running."""
-    database = await owner.restricted()
+    database = await retrying(owner, owner.restricted)
     credentials = Credentials(database, settings.jwt_secret)
     changes = Changes(owner, database, credentials)
     following = asyncio.create_task(changes.run())

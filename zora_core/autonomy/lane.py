@@ -228,6 +228,10 @@ class DatabaseElsewhere(Database):
         """See `Database.check_schema`."""
         return await self._there(self._database.check_schema())
 
+    async def missing_objects(self) -> list[str]:
+        """See `Database.missing_objects`."""
+        return await self._there(self._database.missing_objects())
+
     async def close(self) -> None:
         """Nothing to do: the connections are closed where they were opened."""
 

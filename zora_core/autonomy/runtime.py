@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from zora_core.agents.agent import Agent
 from zora_core.agents.builtin import registry
+from zora_core.autonomy.backoff import retrying
 from zora_core.autonomy.worker import TaskRun, Worker
 from zora_core.database.connect import check_tenant, open_database
 from zora_core.errors import ConfigurationError
@@ -96,7 +97,7 @@ class AgentRuntime:
         """
         if sleep_seconds <= 0:
             raise ConfigurationError(f"sleep_seconds must be positive, not {sleep_seconds}")
-        async with self._working() as worker:
+        async with self._working(wait=True) as worker:
             work = asyncio.create_task(worker.run(poll_seconds=sleep_seconds))
             try:
                 await asyncio.shield(work)
@@ -117,10 +118,10 @@ class AgentRuntime:
             self._worker.stop()
 
     @asynccontextmanager
-    async def _working(self) -> AsyncIterator[Worker]:
+    async def _working(self, *, wait: bool = False) -> AsyncIterator[Worker]:
         if self._worker is not None:
             raise ConfigurationError("this AgentRuntime is already running: make another one for a second loop")
-        database = self._database or await self._open()
+        database = self._database or await self._open(wait=wait)
         self._worker = Worker(
             database,
             self.registry,
@@ -138,10 +139,14 @@ class AgentRuntime:
             if self._database is None:
                 await database.close()
 
-    async def _open(self) -> Database:
-        database = await open_database(self.settings)
-        try:
+    async def _open(self, *, wait: bool) -> Database:
+        database = await open_database(self.settings, wait=wait)
+
+        async def check() -> None:
             await check_tenant(database, self.settings)
+
+        try:
+            await (retrying(database, check) if wait else check())
         except BaseException:
             await database.close()
             raise

@@ -482,7 +482,9 @@ class Worker:
             self._reported.clear()
             self._hand_back_waiting()
             early = clock() < due
-            await retrying(self._database, lambda early=early: self._beat(only_news=early))  # type: ignore[misc]
+            # Soon enough for a second try before the leases end.
+            within = self._lease_seconds / 3
+            await retrying(self._database, lambda early=early: self._beat(only_news=early), within=within)  # type: ignore[misc]
             if not early:
                 due = clock() + interval
             await asyncio.sleep(min(self._database.pace.progress_seconds, due - clock()))
@@ -638,7 +640,7 @@ class Worker:
                 await lost.wait()
             raise DatabaseUnavailable("the connection for notifications was lost")
 
-        await retrying(self._database, listen_until_lost)
+        await retrying(self._database, listen_until_lost, lasting=True)
 
 
 def _set_from_elsewhere(event: asyncio.Event, home: asyncio.AbstractEventLoop) -> None:

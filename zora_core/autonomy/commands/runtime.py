@@ -88,7 +88,7 @@ def run_loop(sleep_seconds: float, concurrency: int, only_agents: tuple[str, ...
     from zora_core.autonomy.runtime import AgentRuntime, on_signals
 
     async def work() -> None:
-        async with session() as zora:
+        async with session(wait=True) as zora:
             with Progress(lines=True) as progress:
                 runtime = AgentRuntime(
                     settings=zora.settings,

@@ -8,6 +8,7 @@ import click
 
 from zora_core.autonomy.commands.common import session
 from zora_core.autonomy.commands.runtime import narrowing
+from zora_core.autonomy.interrupts import interrupt_work
 
 LINK_SECONDS = 3600
 
@@ -45,6 +46,7 @@ def serve(
     import logging
 
     from zora_core.api import server
+    from zora_core.autonomy.backoff import retrying
     from zora_core.autonomy.commands.progress import Progress
     from zora_core.autonomy.runtime import AgentRuntime
     from zora_core.settings import load_settings
@@ -56,15 +58,18 @@ def serve(
         server.check_binding(host, load_settings())
         with server.bind(host, port) as listener:
             async with (
-                session() as zora,
+                session(wait=True) as zora,
                 server.api_for(zora.database, zora.settings, requests_per_minute=rate_limit) as api,
             ):
                 url = server.url_of(listener)
                 click.echo(f"The admin pages are at {url}/admin, the API's description at {url}/docs.", err=True)
                 if zora.settings.embedded:
-                    (founder,) = await zora.call("ensure_founder")
-                    link = await server.sign_in_link(
-                        zora.database, zora.settings.tenant_id, founder["id"], url, LINK_SECONDS
+                    (founder,) = await retrying(zora.database, lambda: zora.call("ensure_founder"))
+                    link = await retrying(
+                        zora.database,
+                        lambda: server.sign_in_link(
+                            zora.database, zora.settings.tenant_id, founder["id"], url, LINK_SECONDS
+                        ),
                     )
                     click.echo(f"Sign in as {founder['email']}, once, within the next hour:\n  {link}", err=True)
                 else:
@@ -84,10 +89,12 @@ def serve(
                     await server.serve(api, listener, runtime, sleep_seconds=sleep_seconds)
 
     if sys.platform == "win32":
+        interrupt_work()
         asyncio.run(work())
     else:
         import uvloop
 
+        interrupt_work()
         uvloop.run(work())
 
 
