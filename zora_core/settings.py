@@ -8,6 +8,7 @@
 | `ZORA_HOME` | where the embedded database lives (default: the user's data directory) |
 | `ZORA_FILE_ROOTS` | folders that agents may read, separated as in PATH (default: the current directory) |
 | `ZORA_ALLOW_PRIVATE_ADDRESSES` | `1` lets agents fetch from private and loopback addresses |
+| `ZORA_ANALYSIS_MEMORY_MB` | memory that the analysis of a page, a text or a repository may use (default: 2048) |
 | `ZORA_JWT_SECRET` | the secret of the HS256 tokens that the API takes, at least 32 bytes |
 | `ZORA_JOURNAL_KEY` | the key that signs the journal, 32 bytes in base64 (default: a file in `ZORA_HOME`) |
 """
@@ -37,6 +38,7 @@ class Settings:
     home: Path
     file_roots: tuple[Path, ...] = ()
     allow_private_addresses: bool = False
+    analysis_memory_mb: int = 2048
     jwt_secret: str | None = None
     journal_key: bytes | None = None
 
@@ -91,6 +93,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         home=_home(value("ZORA_HOME")),
         file_roots=tuple(Path(r).resolve() for r in roots.split(os.pathsep) if r) if roots else (Path.cwd(),),
         allow_private_addresses=value("ZORA_ALLOW_PRIVATE_ADDRESSES") in ("1", "true", "yes"),
+        analysis_memory_mb=_megabytes(value("ZORA_ANALYSIS_MEMORY_MB")),
         jwt_secret=value("ZORA_JWT_SECRET"),
         journal_key=_journal_key(value("ZORA_JOURNAL_KEY")),
     )
@@ -101,6 +104,16 @@ def examples() -> Path:
     package = Path(__file__).parent
     packaged = package / "examples"
     return packaged if packaged.is_dir() else package.parent / "examples"
+
+
+def _megabytes(configured: str | None) -> int:
+    if configured is None:
+        return 2048
+    if not configured.isascii() or not configured.isdigit() or not 128 <= int(configured) <= 1_000_000:
+        raise ConfigurationError(
+            f"ZORA_ANALYSIS_MEMORY_MB is {configured!r}: must be a whole number of megabytes, 128 to 1000000"
+        )
+    return int(configured)
 
 
 def _journal_key(configured: str | None) -> bytes | None:

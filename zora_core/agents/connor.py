@@ -6,7 +6,6 @@ import asyncio
 import json
 import shutil
 import typing
-from collections.abc import Callable
 from datetime import timedelta
 
 from pydantic import ConfigDict, Field
@@ -153,7 +152,7 @@ class Connor(Agent):
             if repository is not None and repository.bare:
                 await ctx.compute(export_head, root, Path(folder))
                 root = Path(folder)
-            analysis = await ctx.compute(_analyze, root, payload, commits, previous, _reporter(ctx, start=0.2))
+            analysis = await ctx.compute(_analyze, root, payload, commits, previous)
         ctx.cite_files("directory", payload.target, analysis.files)
         result = {"target": payload.target, "include": payload.include, "exclude": payload.exclude, **analysis.result}
         result["not_examined"] = not_examined
@@ -271,28 +270,18 @@ def _previous(payload: AnalyzeCodebase, tasks: list[TaskRecord]) -> TaskRecord |
     return None
 
 
-def _reporter(ctx: TaskContext, *, start: float) -> Callable[[float, str], None]:
-    """Reports the progress of work on another thread, which begins at `start`."""
-    loop = asyncio.get_running_loop()
-
-    def report(fraction: float, message: str) -> None:
-        asyncio.run_coroutine_threadsafe(ctx.progress(start + (1 - start) * fraction, message), loop)
-
-    return report
-
-
-def _analyze(
-    root: Path,
-    payload: AnalyzeCodebase,
-    commits: list[Commit],
-    previous: TaskRecord | None,
-    report: Callable[[float, str], None],
-) -> Analysis:
+def _analyze(root: Path, payload: AnalyzeCodebase, commits: list[Commit], previous: TaskRecord | None) -> Analysis:
+    from zora_core.child import progress
     from zora_core.skills.codebase import analyze
 
     before = previous.result["result"]["memory"] if previous is not None and previous.result else None
     return analyze(
-        root, include=payload.include, exclude=payload.exclude, commits=commits, previous=before, progress=report
+        root,
+        include=payload.include,
+        exclude=payload.exclude,
+        commits=commits,
+        previous=before,
+        progress=lambda fraction, message: progress(0.2 + 0.8 * fraction, message),
     )
 
 

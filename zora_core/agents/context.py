@@ -23,11 +23,15 @@ from zora_core.models import (
     ClimateProfile,
     JournalEntry,
     MemoryEvent,
+    Metric,
     PageConfig,
+    Rows,
     Source,
     SuggestionRecord,
     TaskRecord,
+    TaskResult,
 )
+from zora_core.processes import in_process
 from zora_core.settings import Settings, examples
 from zora_core.threads import in_thread
 
@@ -96,8 +100,36 @@ class TaskContext:
         self._report(min(max(fraction, 0.0), 1.0), message)
 
     async def compute(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-        """Run a slow, pure function on a thread of its own, so that heartbeats go on."""
+        """Run a slow, pure function in a child process: for everything that reads outside input.
+
+        The process is killed at the task's time limit and limited in memory (ZORA_ANALYSIS_MEMORY_MB). `function` must
+        be defined at the top level of a module that can be imported, and its arguments and its result must be
+        picklable; it reports progress with `zora_core.child.progress`. It does not see the environment's credentials.
+        Raises what `function` raises, `TypeError` for what cannot be sent, and `AnalysisFailed` when the process ends.
+        """
+        return await in_process(
+            function, args, kwargs, memory_mb=self._settings.analysis_memory_mb, report=self._report
+        )
+
+    async def in_thread(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Run a blocking function on a thread of this process: a lambda, say, or one that uses `ctx`.
+
+        A thread cannot be stopped: one that goes on after the time limit keeps its thread, and its result is dropped.
+        """
         return await in_thread(function, *args, **kwargs)
+
+    async def checked(self, result: TaskResult) -> dict[str, Any]:
+        """The result as it is stored, its evidence found in what this run has read.
+
+        Quotes, lines and elements are looked up in a child process, because pages are parsed for it and what is masked
+        is searched by patterns. Raises `FalseEvidence`.
+        """
+        from zora_core.agents.evidence import chain, pieces
+
+        wanted = [piece for piece in pieces(result) if not isinstance(piece, (Rows, Metric))]
+        if not wanted:
+            return chain(result, self.ledger)
+        return await self.compute(chain, result, self.ledger.excerpt(wanted))
 
     async def resume(self, then: Any) -> None:
         """Read what became of the tasks to which this one delegated; the runtime does it before the handler runs."""
@@ -112,9 +144,9 @@ class TaskContext:
         """What `function` returned in this task's step `name`: not computed again after a crash or a failed attempt.
 
         The value is JSON of at most 1 MB, and is returned as it reads back from JSON, the first time, too. A plain
-        function runs on a thread. What it reads through this context is kept with it, up to 10 MB, so that evidence
-        found in it stands in later runs. A person's retry does all steps anew. Raises `InvalidInput` for what cannot be
-        kept.
+        function runs on a thread; `ctx.step(name, ctx.compute, function, …)` runs it in a child process. What it reads
+        through this context is kept with it, up to 10 MB, so that evidence found in it stands in later runs. A person's
+        retry does all steps anew. Raises `InvalidInput` for what cannot be kept.
         """
         if not 1 <= len(name) <= 200:
             raise InvalidInput(f"a step's name has 1 to 200 characters, not {len(name)}")
@@ -128,7 +160,7 @@ class TaskContext:
                     if inspect.iscoroutinefunction(function):
                         value = await function(*args, **kwargs)
                     else:
-                        value = await self.compute(function, *args, **kwargs)
+                        value = await in_thread(function, *args, **kwargs)
                         if inspect.isawaitable(value):  # a lambda that calls a coroutine
                             value = await value
                 self._steps[name] = {"value": await self._saved(name, value, reads), "reads": None}

@@ -6,7 +6,7 @@ a whole: nothing tells which of its other findings would be right.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zora_core.agents.ledger import Ledger, NotRead
@@ -44,6 +44,14 @@ def chain(result: TaskResult, ledger: Ledger) -> dict[str, Any]:
         named = [*links.problems[:PROBLEMS_SHOWN], *([f"and {more} more"] if more > 0 else [])]
         raise FalseEvidence(f"{'; '.join(named)}. {_ADVICE}")
     return stored
+
+
+def pieces(result: TaskResult) -> Iterator[Evidence]:
+    """All evidence of a result."""
+    for finding in result.findings:
+        yield from finding.evidence
+    for suggestion in result.suggestions:
+        yield from suggestion.evidence
 
 
 def select(findings: Sequence[Finding], suggestions: Iterable[Suggestion], limit: int) -> list[Finding]:

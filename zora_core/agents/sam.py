@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
-from zora_core.agents.page_payload import ONE_PAGE, PagePayload, refuse_empty
+from zora_core.agents.page_payload import ONE_PAGE, PagePayload, noted, refuse_empty
 from zora_core.errors import InvalidInput
 from zora_core.models import AgentId, Element, Evidence, Finding, Quote, Suggestion, Task, TaskResult
 
@@ -137,7 +137,7 @@ def _accessibility_result(assets: Assets, level: str) -> TaskResult:
     ]
     suggestions = _accessibility_suggestions(page, report)
     return TaskResult(
-        summary=_accessibility_summary(page, report, level),
+        summary=noted(_accessibility_summary(page, report, level), page.limits),
         findings=select(report.findings, suggestions, STORED_FINDINGS),
         suggestions=suggestions,
         result={
@@ -153,6 +153,7 @@ def _accessibility_result(assets: Assets, level: str) -> TaskResult:
             "stylesheets_read": assets.read,
             "unread": assets.unread,
             "truncated": report.truncated,
+            "limits_reached": list(page.limits),
             "limits": "Markup and styles only: no script ran, nothing was laid out; a person must check the rest.",
         },
     )
@@ -218,12 +219,13 @@ def _climate_result(assets: Assets, year: int) -> TaskResult:
     ]
     suggestions = _claim_suggestions(page, report, sourced, findings)
     return TaskResult(
-        summary=_climate_summary(page, report, sum(sourced), weight, assets.complete),
+        summary=noted(_climate_summary(page, report, sum(sourced), weight, assets.complete), page.limits),
         findings=select(findings, suggestions, STORED_FINDINGS),
         suggestions=suggestions,
         result={
             "page": page.ref,
             "title": page.title,
+            "limits_reached": list(page.limits),
             "sentences": report.sentences,
             "claims": claims,
             "claims_total": len(report.claims),

@@ -18,7 +18,6 @@ from zora_core.errors import FalseEvidence, InvalidInput, InvalidPayload, Unknow
 from zora_core.graph import ordered, references, resolve
 from zora_core.masking import mask
 from zora_core.models import Task, TaskResult
-from zora_core.threads import in_thread
 
 if TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
@@ -162,16 +161,12 @@ def _delegated(run: Run, delegation: Delegate, registry: Registry) -> Settlement
 
 async def _completed(run: Run, result: TaskResult, context: TaskContext) -> Settlement:
     """The settlement of a result whose evidence has been found in what the run read, with the effects it proposes."""
-    from zora_core.agents.evidence import chain
-
     if not context.sources and not result.findings:
         raise ValueError(
             f"{run.task.agent_id} {run.task.task_type} returned a result without evidence: "
             "read what it rests on through ctx, or cite it with ctx.cite"
         )
-    # A thread costs more than the check of a result that claims nothing.
-    claims = result.findings or result.suggestions
-    stored = await in_thread(chain, result, context.ledger) if claims else chain(result, context.ledger)
+    stored = await context.checked(result)
     for suggestion, row in zip(result.suggestions, stored["suggestions"], strict=True):
         row["effect"] = effect_of(suggestion)
     return run.settlement("completed", summary=result.summary, result=stored)
