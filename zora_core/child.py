@@ -15,6 +15,8 @@ from typing import Any
 from zora_core.errors import AnalysisFailed
 from zora_core.processes import receive, send
 
+TRACE_LINES = 20
+
 _report: Callable[[float, str], None] | None = None
 
 
@@ -64,7 +66,7 @@ def _answer(request: bytes) -> bytes:
         )
         return pickle.dumps(("error", error, ""), pickle.HIGHEST_PROTOCOL)
     except BaseException as error:  # noqa: BLE001 - sent to the caller
-        trace = "".join(traceback.format_exception(error))
+        trace = "".join(traceback.format_exception(error, limit=-TRACE_LINES))
         try:
             answer = pickle.dumps(("error", error, trace), pickle.HIGHEST_PROTOCOL)
             pickle.loads(answer)

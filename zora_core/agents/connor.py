@@ -153,7 +153,8 @@ class Connor(Agent):
                 await ctx.compute(export_head, root, Path(folder))
                 root = Path(folder)
             analysis = await ctx.compute(_analyze, root, payload, commits, previous)
-        ctx.cite_files("directory", payload.target, analysis.files)
+        # On a thread: hashing hundreds of megabytes takes a second.
+        await ctx.in_thread(ctx.cite_files, "directory", payload.target, analysis.files)
         result = {"target": payload.target, "include": payload.include, "exclude": payload.exclude, **analysis.result}
         result["not_examined"] = not_examined
         if previous is not None:

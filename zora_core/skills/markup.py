@@ -36,12 +36,35 @@ _VOID = frozenset(
 _FORMATTING = frozenset(
     {"b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"}
 )  # fmt: skip
-# A new one of these ends an open one of the same row.
-_ALIKE = {
-    name: frozenset(row.split())
-    for row in ("a", "button", "dd dt", "li", "optgroup option", "p", "rb rp rt", "tbody tfoot thead", "td th", "tr")
-    for name in row.split()
-}
+_SCOPE = "table td th caption button object marquee applet template html"
+_LIST = (
+    _SCOPE + " ul ol menu dl section article main nav aside header footer blockquote details fieldset figure form pre"
+)
+# Which open elements a new one ends, and which elements that search does not go beyond, as in the HTML standard. `1`
+# means that only the innermost open element is looked at.
+_IMPLIED_ENDS = (
+    ("li", "li", _LIST),
+    ("dd dt", "dd dt", _LIST),
+    (
+        "p address article aside blockquote center details dialog div dl fieldset figure footer form h1 h2 h3 h4 h5 h6"
+        " header main menu nav ol pre section summary table ul",
+        "p",
+        _SCOPE,
+    ),
+    ("button", "button", "table td th caption object marquee applet template html"),
+    ("td th", "td th", "tr table template html"),
+    ("tr", "tr", "table template html"),
+    ("tbody tfoot thead", "tbody tfoot thead", "table template html"),
+    ("option", "option", "select optgroup datalist"),
+    ("optgroup", "optgroup", "select"),
+    ("a", "a", "1"),
+    ("rb rp rt", "rb rp rt", "1"),
+    ("h1 h2 h3 h4 h5 h6", "h1 h2 h3 h4 h5 h6", "1"),
+)
+_ENDS: dict[str, list[tuple[frozenset[str], frozenset[str]]]] = {}
+for _names, _ended, _barriers in _IMPLIED_ENDS:
+    for _name in _names.split():
+        _ENDS.setdefault(_name, []).append((frozenset(_ended.split()), frozenset(_barriers.split())))
 # These end SVG or MathML content when they stand in it.
 _NOT_FOREIGN = frozenset(
     {
@@ -71,8 +94,8 @@ def bounded(html: str) -> Bounded:
         html = html[:MAX_CHARACTERS]
     scan = _Scan(html)
     scan.run()
-    if scan.deepest > MAX_DEPTH:
-        limits.append(f"the page is nested {scan.deepest:,} elements deep: it was analysed to depth {MAX_DEPTH}")
+    if scan.too_deep:
+        limits.append(f"the page is nested deeper than {MAX_DEPTH} elements: it was analysed to that depth")
     if scan.formatting_dropped:
         limits.append(
             f"more than {MAX_FORMATTING} formatting elements such as <b> are open at a time: "
@@ -94,12 +117,13 @@ class _Scan:
         self.html = html
         self.end = len(html)
         """Where the part that is kept ends."""
-        self.deepest = 0
+        self.too_deep = False
         self.elements = 0
         self.attributes_dropped = 0
         self.formatting_dropped = 0
         self._open: list[str] = []
-        self._beyond = 0
+        self._count: dict[str, int] = {}
+        """How many elements of each name are open."""
         self._dropped: dict[str, int] = {}
         self._formatting = 0
         self._foreign = False
@@ -181,18 +205,18 @@ class _Scan:
         return None
 
     def _opened(self, name: str, start: int, end: int) -> None:
-        alike = _ALIKE.get(name)
-        if alike and self._open and self._open[-1] in alike:
-            self._open.pop()
+        if not self._foreign:
+            for ended, barriers in _ENDS.get(name, ()):
+                self._end_implied(ended, barriers)
         formatting = name in _FORMATTING and not self._foreign
         if formatting and self._formatting >= MAX_FORMATTING:
             self.formatting_dropped += 1
         elif len(self._open) >= MAX_DEPTH:
-            self._beyond += 1
-            self.deepest = max(self.deepest, MAX_DEPTH + self._beyond)
+            self.too_deep = True
         else:
             self._formatting += formatting
             self._open.append(name)
+            self._count[name] = self._count.get(name, 0) + 1
             return
         self._dropped[name] = self._dropped.get(name, 0) + 1
         if not self._cuts or self._cuts[-1][1] <= start:
@@ -200,16 +224,33 @@ class _Scan:
         else:  # attributes of this very tag were cut
             self._cuts[-1] = (start, end)
 
+    def _end_implied(self, ended: frozenset[str], barriers: frozenset[str]) -> None:
+        if not any(self._count.get(name) for name in ended):
+            return
+        for place in range(len(self._open) - 1, -1, -1):
+            if self._open[place] in ended:
+                self._pop(place)
+                return
+            if self._open[place] in barriers or "1" in barriers:
+                return
+
+    def _pop(self, place: int) -> None:
+        """Close the open elements from a place on."""
+        for name in self._open[place:]:
+            self._count[name] -= 1
+        del self._open[place:]
+
     def _close(self, name: str, start: int, end: int) -> None:
         if self._dropped.get(name):
             self._dropped[name] -= 1
-            self._beyond = max(self._beyond - (name not in _FORMATTING), 0)
             self._cuts.append((start, end))
             return
         if name in _FORMATTING and self._formatting:
             self._formatting -= 1
-        if name in self._open:
-            while self._open.pop() != name:
-                pass
+        if self._count.get(name):
+            place = len(self._open) - 1
+            while self._open[place] != name:
+                place -= 1
+            self._pop(place)
         if name in ("svg", "math"):
             self._foreign = False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +13,8 @@ from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 
 from zora_core.skills.codebase.issue import settings
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,11 @@ class SourceFile:
 
     def line_at(self, offset: int) -> int:
         """The line, 1-based, that holds a character of `text`."""
-        before = self.text[:offset]
-        return before.count("\n") + before.count("\r") - before.count("\r\n") + 1
+        return bisect_right(self._line_starts, offset)
+
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        return [0, *(end.end() for end in _LINE_END.finditer(self.text))]
 
     @cached_property
     def code_lines(self) -> int:
