@@ -250,6 +250,8 @@ class _Decoder:
         made = bytearray()
         while data and len(made) < room:
             if self._stream.eof:
+                if not data.startswith(b"\x1f\x8b"):  # padding after the last member
+                    break
                 self._stream = zlib.decompressobj(wbits=31)
             try:
                 made += self._stream.decompress(data, room - len(made))

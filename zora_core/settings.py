@@ -6,7 +6,7 @@
 | `SUPABASE_URL`, `SUPABASE_SERVICE_KEY` | a Supabase project over HTTP; they win over `DATABASE_URL` |
 | `ZORA_TENANT_ID` | whose tasks; required with Supabase, otherwise the default tenant |
 | `ZORA_HOME` | where the embedded database lives (default: the user's data directory) |
-| `ZORA_FILE_ROOTS` | folders that agents may read, separated as in PATH (default: the current directory) |
+| `ZORA_FILE_ROOTS` | folders that agents may read, separated as in PATH (default: none; see `roots`) |
 | `ZORA_ALLOW_PRIVATE_ADDRESSES` | `1` lets agents fetch from private and loopback addresses |
 | `ZORA_ANALYSIS_MEMORY_MB` | memory that the analysis of a page, a text or a repository may use (default: 2048) |
 | `ZORA_JWT_SECRET` | the secret of the HS256 tokens that the API takes, at least 32 bytes |
@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from zora_core.errors import ConfigurationError
+from zora_core.roots import checked
 
 DEFAULT_TENANT_ID = UUID("00000000-0000-0000-0000-000000000001")
 
@@ -85,13 +86,14 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             f"{database_url.split(':', 1)[0][:20]!r}): see the README for examples"
         )
     roots = value("ZORA_FILE_ROOTS")
+    home = _home(value("ZORA_HOME"))
     return Settings(
         database_url=database_url,
         supabase_url=url,
         supabase_service_key=key,
         tenant_id=tenant_id,
-        home=_home(value("ZORA_HOME")),
-        file_roots=tuple(Path(r).resolve() for r in roots.split(os.pathsep) if r) if roots else (Path.cwd(),),
+        home=home,
+        file_roots=checked(filter(None, (roots or "").split(os.pathsep)), home, "ZORA_FILE_ROOTS"),
         allow_private_addresses=value("ZORA_ALLOW_PRIVATE_ADDRESSES") in ("1", "true", "yes"),
         analysis_memory_mb=_megabytes(value("ZORA_ANALYSIS_MEMORY_MB")),
         jwt_secret=value("ZORA_JWT_SECRET"),

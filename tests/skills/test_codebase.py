@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -309,7 +310,7 @@ def repository(tmp_path: Path, git: Git) -> Path:
 
 
 def test_the_history_gives_commits_authors_and_paths_of_the_target(repository: Path) -> None:
-    found = find_repository(repository)
+    found = find_repository(repository, [repository.parent])
     assert found is not None
     assert (found.directory, found.bare, found.shallow) == (repository / ".git", False, False)
     commits = read_history(repository)
@@ -342,7 +343,7 @@ def test_a_hotspot_of_one_author_among_many_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_repository_has_no_history(tmp_path: Path) -> None:
-    assert find_repository(tmp_path / "nowhere") is None
+    assert find_repository(tmp_path / "nowhere", [tmp_path]) is None
     assert read_history(tmp_path) == []
     assert analyze(tmp_path).result["history"] is None
 
@@ -363,7 +364,7 @@ def test_a_repository_cannot_make_git_run_its_programs(repository: Path, git: Gi
     subprocess.run(["git", "status"], cwd=repository, check=True, capture_output=True)
     assert marker.exists(), "the trap must be able to snap"
     marker.unlink()
-    assert find_repository(repository) is not None
+    assert find_repository(repository, [repository.parent]) is not None
     assert len(read_history(repository)) == 5
     assert export_head(repository, tmp_path / "export") == 3
     assert not marker.exists()
@@ -374,13 +375,64 @@ def test_a_bare_repository_is_exported_without_links(repository: Path, git: Git,
     git(repository, "add", "-A")
     git(repository, "commit", "-q", "-m", "link")
     git(tmp_path, "clone", "-q", "--bare", str(repository), "bare.git")
-    found = find_repository(tmp_path / "bare.git")
+    found = find_repository(tmp_path / "bare.git", [tmp_path])
     assert found is not None
     assert found.bare
     target = tmp_path / "export"
     assert export_head(tmp_path / "bare.git", target) == 3
     assert (target / "hot.py").read_text() == (repository / "hot.py").read_text()
     assert not (target / "link.py").exists()
+
+
+@pytest.mark.parametrize("part", ["alternates", "quoted", "commondir", "gitdir", "objects", "pack", "refs", "chain"])
+def test_a_repository_that_reaches_outside_the_roots_is_not_read(
+    repository: Path, git: Git, tmp_path: Path, part: str
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    secret = tmp_path / "repository"
+    mine = root / "mine"
+    mine.mkdir()
+    git(mine, "init", "-q")
+    inner = mine / ".git"
+    match part:
+        case "alternates":
+            (inner / "objects/info/alternates").write_text(f"# objects\n{secret / '.git/objects'}\n")
+        case "quoted":
+            (inner / "objects/info/alternates").write_text(f'"{secret}/.git/\\157bjects"\n')
+        case "commondir":
+            (inner / "commondir").write_text(f"{secret / '.git'}\n")
+        case "gitdir":
+            shutil.rmtree(inner)
+            inner.write_text(f"gitdir: {secret / '.git'}\n")
+        case "objects":
+            shutil.rmtree(inner / "objects")
+            (inner / "objects").symlink_to(secret / ".git/objects")
+        case "pack":
+            (inner / "objects/pack/pack-1.pack").symlink_to(secret / ".git/HEAD")
+        case "refs":
+            shutil.rmtree(inner / "refs")
+            (inner / "refs").symlink_to(secret / ".git/refs")
+        case "chain":
+            git(root, "init", "-q", "other")
+            (inner / "objects/info/alternates").write_text("../../../other/.git/objects\n")
+            (root / "other/.git/objects/info/alternates").write_text(f"{secret / '.git/objects'}\n")
+    found = find_repository(mine, [root])
+    assert found is not None
+    assert "outside the folders that may be read" in (found.outside or "")
+    inside = find_repository(mine, [tmp_path])
+    assert inside is not None
+    assert (inside.outside is None) is (part != "quoted")
+
+
+def test_a_work_tree_and_a_link_to_a_hook_are_read(repository: Path, git: Git, tmp_path: Path) -> None:
+    git(repository, "worktree", "add", "-q", "../tree")
+    (repository / ".git/hooks").mkdir(exist_ok=True)
+    (repository / ".git/hooks/pre-commit").symlink_to("/bin/true")
+    found = find_repository(tmp_path / "tree", [tmp_path])
+    assert found is not None
+    assert found.outside is None
+    assert len(read_history(tmp_path / "tree")) == 5
 
 
 def test_secrets_in_tests_weigh_less(tmp_path: Path) -> None:

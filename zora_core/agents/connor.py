@@ -130,13 +130,15 @@ class Connor(Agent):
 
         root = _target(payload.target, ctx)
         await ctx.progress(0, "reading the history")
-        repository = await ctx.compute(find_repository, root)
+        repository = await ctx.compute(find_repository, root, ctx.roots())
         commits: list[Commit] = []
         not_examined = []
         if repository is None:
             not_examined.append("history: not a Git repository")
-        elif not _may_read(repository.directory, ctx):
-            not_examined.append(f"history: the repository {repository.directory} lies outside what may be read")
+        elif repository.outside is not None:
+            if repository.bare:
+                raise InvalidInput(f"the repository {payload.target!r} is not read: {repository.outside}")
+            not_examined.append(f"history: {repository.outside}")
         else:
             try:
                 commits = await ctx.compute(read_history, root)
@@ -249,14 +251,6 @@ def _target(target: str, ctx: TaskContext) -> Path:
     if not root.is_dir():
         raise InvalidInput(f"{target!r} is a file: give the folder that holds the code")
     return root
-
-
-def _may_read(directory: Path, ctx: TaskContext) -> bool:
-    try:
-        ctx.path(str(directory))
-    except InvalidInput:
-        return False
-    return True
 
 
 def _previous(payload: AnalyzeCodebase, tasks: list[TaskRecord]) -> TaskRecord | None:

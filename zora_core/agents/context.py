@@ -32,7 +32,10 @@ from zora_core.models import (
     TaskResult,
 )
 from zora_core.processes import in_process
+from zora_core.roots import permitted, tenant_roots, unfit
 from zora_core.settings import Settings, examples
+from zora_core.skills.secrets import hides_secrets, without_secrets
+from zora_core.storable import storable
 from zora_core.threads import in_thread
 
 if TYPE_CHECKING:
@@ -260,7 +263,7 @@ class TaskContext:
         if url is not None:
             return await self._fetched_page(url, url)
         if path is not None:
-            return self._file_page(path, path, kind="file")
+            return await self._file_page(path, path, kind="file")
         assert page is not None
         configs = {c.page: c.config for c in await self._rows("frontend_configs", PageConfig, "list_frontend_configs")}
         if page not in configs:
@@ -272,7 +275,7 @@ class TaskContext:
         if config.get("url"):
             return await self._fetched_page(page, str(config["url"]))
         if config.get("path"):
-            return self._file_page(page, str(config["path"]), kind="page")
+            return await self._file_page(page, str(config["path"]), kind="page")
         raise InvalidInput(f"the config of page {page!r} names neither a url nor a path")
 
     async def _fetched_page(self, ref: str, url: str) -> Page:
@@ -289,9 +292,9 @@ class TaskContext:
             html = answer.body.decode("utf-8", "replace")
         return self._page(ref, html, source=url, url=answer.final_url)
 
-    def _file_page(self, ref: str, path: str, *, kind: str) -> Page:
+    async def _file_page(self, ref: str, path: str, *, kind: str) -> Page:
         file = self.path(path)
-        html = self.read_file(path, kind=kind, ref=ref if kind == "page" else None).decode("utf-8", "replace")
+        html = (await self.file(path, kind=kind, ref=ref if kind == "page" else None)).decode("utf-8", "replace")
         return self._page(ref, html, source=ref, url=file.as_uri())
 
     def _page(self, ref: str, html: str, *, source: str | None = None, url: str | None = None) -> Page:
@@ -314,29 +317,74 @@ class TaskContext:
         self.cite("url", url, answer.body, names=[answer.final_url])
         return answer
 
+    def roots(self) -> list[Path]:
+        """The folders that this task may read; a relative path counts from the first. See `zora_core.roots`."""
+        settings = self._settings
+        own = permitted(settings.home, self._task_id)
+        configured = tenant_roots(settings.home, self._tenant_id)
+        roots = [*(settings.file_roots if configured is None else configured)]
+        if own is not None and unfit(own, settings.home) is None:
+            roots.insert(0, own)
+        return [*roots, examples().resolve()]
+
+    def may_read(self, path: Path) -> bool:
+        """Whether a path lies in one of the folders that this task may read, links resolved."""
+        resolved, home = path.resolve(), self._settings.home.resolve()
+        return not resolved.is_relative_to(home) and any(resolved.is_relative_to(root) for root in self.roots())
+
     def path(self, path: str) -> Path:
-        """Resolve a file or directory that may be read: under one of ZORA_FILE_ROOTS, or the examples."""
-        roots = [*self._settings.file_roots, examples().resolve()]
-        resolved = (self._settings.file_roots[0] / path).resolve()
-        if not any(resolved.is_relative_to(root) for root in roots):
-            raise InvalidInput(
-                f"{path!r} lies outside the folders that this runtime may read ({', '.join(map(str, roots))}): "
-                "add its folder to ZORA_FILE_ROOTS"
-            )
+        """Resolve a file or directory that this task may read; raises `InvalidInput` for any other.
+
+        Hidden files and folders, and files that usually hold credentials, are refused.
+        """
+        storable(path, "the path")
+        roots = self.roots()
+        resolved = (roots[0] / path).resolve()
+        if not self.may_read(resolved) or (len(roots) == 1 and not Path(path).is_absolute()):
+            raise InvalidInput(f"{path!r} lies outside the folders that this task may read{self._allowed(roots[:-1])}")
+        root = next(root for root in roots if resolved.is_relative_to(root))
+        if reason := hides_secrets(resolved.relative_to(root)):
+            raise InvalidInput(f"{path!r} is not read: {reason}")
         if not resolved.exists():
             raise InvalidInput(f"{path!r} does not exist (looked at {resolved})")
         return resolved
 
+    def _allowed(self, roots: Sequence[Path]) -> str:
+        if roots:
+            return f" ({', '.join(map(str, roots))}): add its folder to ZORA_FILE_ROOTS, or to `zora tenants roots`"
+        own = permitted(self._settings.home, self._task_id)
+        if own is not None:
+            return f", which are none: the task was created in {own}, but {unfit(own, self._settings.home)}"
+        return (
+            ", which are none: set ZORA_FILE_ROOTS where the worker runs, or `zora tenants roots` (a task created with "
+            "`zora create-task` may also read the folder it was created in, on the same machine)"
+        )
+
+    async def file(self, path: str, *, kind: str = "file", ref: str | None = None) -> bytes:
+        """The content of a file of at most 5 MB that may be read, credentials in it masked, recorded as a source."""
+        data = self._content(path)
+        return self._cite_file(path, data, await self.compute(without_secrets, data), kind, ref)
+
     def read_file(self, path: str, *, kind: str = "file", ref: str | None = None) -> bytes:
-        """The content of a file of at most 5 MB that may be read, recorded as a source."""
+        """What `file` returns, for a handler that is a plain function; in an `async` one use `file`."""
+        data = self._content(path)
+        return self._cite_file(path, data, without_secrets(data), kind, ref)
+
+    def _content(self, path: str) -> bytes:
         file = self.path(path)
         if not file.is_file():
             raise InvalidInput(f"{path!r} is not a file")
-        if file.stat().st_size > MAX_FILE_BYTES:
-            raise InvalidInput(f"{path!r} has {file.stat().st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
-        data = file.read_bytes()
-        self.cite(kind, ref or str(file), data, names=[path])
+        with file.open("rb") as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise InvalidInput(f"{path!r} has more than {MAX_FILE_BYTES:,} bytes ({file.stat().st_size:,})")
         return data
+
+    def _cite_file(self, path: str, data: bytes, shown: bytes, kind: str, ref: str | None) -> bytes:
+        ref = ref or str(self.path(path))
+        source = self._source(kind, ref, hashlib.sha256(data).hexdigest(), len(data), "bytes")
+        self.ledger.add(source, shown, names=[path])
+        return shown
 
     async def tasks(
         self,

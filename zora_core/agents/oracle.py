@@ -343,7 +343,7 @@ async def _read_source(ctx: TaskContext, number: int, source: str, limits: list[
         name = stripped.removeprefix("file://").removeprefix("file:")
         if name.lower().endswith((".html", ".htm")):
             return await _page_document(ctx, await ctx.page(path=name), number, limits)
-        return Document(stripped, ctx.read_file(name, ref=stripped).decode("utf-8", "replace"))
+        return Document(stripped, (await ctx.file(name, ref=stripped)).decode("utf-8", "replace"))
     ref = f"sources[{number - 1}]"
     ctx.cite("payload", ref, source)
     return Document(ref, source)

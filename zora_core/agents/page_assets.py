@@ -82,6 +82,6 @@ async def _read(resource: Resource, page: Page, ctx: TaskContext) -> tuple[bytes
         length = answer.headers.get("content-length", "")
         return answer.body, int(length) if length.isdigit() else len(answer.body)
     if parts.scheme == "file" and urlsplit(page.url or "").scheme == "file":
-        data = ctx.read_file(unquote(parts.path))
+        data = await ctx.file(unquote(parts.path))
         return data, len(data)
     raise InvalidInput("the page was given without an address to load it from")

@@ -7,7 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cache
+from pathlib import PurePath
 
 from zora_core.data import load
 
@@ -55,6 +57,29 @@ def redact(text: str) -> str:
         parts += [text[position : match.start], match.masked]
         position = match.end
     return "".join([*parts, text[position:]])
+
+
+def without_secrets(data: bytes) -> bytes:
+    """The content of a file with credentials masked; what is no text stays as it is."""
+    if b"\0" in data[:8000]:
+        return data
+    text = data.decode("utf-8", "surrogateescape")
+    parts, position = [], 0
+    for match in find_secrets(text):
+        parts += [text[position : match.start], match.masked]
+        position = match.end
+    return "".join([*parts, text[position:]]).encode("utf-8", "surrogateescape") if parts else data
+
+
+def hides_secrets(path: PurePath) -> str | None:
+    """Why a file or folder is not read at all, by its path below a root: it is hidden, or usually holds credentials."""
+    hidden = next((part for part in path.parts if part.startswith(".")), None)
+    if hidden is not None:
+        return f"{hidden!r} is hidden, and hidden files often hold credentials"
+    name = path.name.lower()
+    if any(fnmatch(name, pattern) for pattern in load("risk_secrets")["credential_files"]):
+        return "files of this name usually hold credentials"
+    return None
 
 
 def unmasked(text: str) -> re.Pattern[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
@@ -36,6 +37,18 @@ class Session:
     async def value(self, function: str, /, **arguments: Any) -> Any:
         """Call a function that returns one value for the session's tenant."""
         return await self.database.value(function, tenant_id=self.settings.tenant_id, **arguments)
+
+    def permit(self, tasks: Iterable[UUID | str]) -> None:
+        """Let tasks that a person has just created here read the current folder, unless folders are configured."""
+        from zora_core.roots import permit, tenant_roots
+
+        home = self.settings.home
+        if self.settings.file_roots or tenant_roots(home, self.settings.tenant_id) is not None:
+            return
+        try:
+            permit(home, tasks, Path.cwd())
+        except OSError as error:
+            click.echo(f"note: the task may read no files, because {home} cannot be written: {error}", err=True)
 
     async def task(self, task: str) -> dict[str, Any]:
         """A task by its id or the end of it."""

@@ -96,7 +96,10 @@ def create_task(
 
     async def create() -> dict[str, Any]:
         async with session() as zora:
-            return (await zora.call("create_agent_tasks", tasks=[task]))[0]
+            row = (await zora.call("create_agent_tasks", tasks=[task]))[0]
+            if row["created"]:
+                zora.permit([row["id"]])
+            return row
 
     row = run(create())
     if as_json:

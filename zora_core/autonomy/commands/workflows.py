@@ -125,6 +125,7 @@ def run_(key: str, inputs: dict[str, Any], as_json: bool) -> None:
                 tasks=workflow.tasks(inputs),
                 user_id=who["id"],
             )
+            zora.permit(task["id"] for task in await zora.call("list_workflow_run_tasks", id=row["id"]))
             return row
 
     row = run(write())
