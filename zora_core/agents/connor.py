@@ -14,6 +14,7 @@ from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
 from zora_core.errors import FetchFailed, InvalidInput
 from zora_core.models import AgentId, Severity, Suggestion, Task, TaskRecord, TaskResult
+from zora_core.storable import escaped
 
 if typing.TYPE_CHECKING:
     from pathlib import Path
@@ -147,7 +148,7 @@ class Connor(Agent):
             if repository.shallow:
                 not_examined.append("history before the point where the clone was cut off")
             digest = "\n".join(f"{commit.at.isoformat()} {commit.author}" for commit in commits)
-            ctx.cite("repository", str(repository.directory), digest, count=len(commits), unit="commits")
+            ctx.cite("repository", escaped(str(repository.directory)), digest, count=len(commits), unit="commits")
         await ctx.progress(0.2, f"read {count(len(commits), 'commit')}")
         previous = _previous(payload, await ctx.tasks(status="completed", limit=TASK_LIMIT))
         with tempfile.TemporaryDirectory(prefix="zora-code-") as folder:

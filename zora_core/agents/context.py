@@ -35,7 +35,7 @@ from zora_core.processes import in_process
 from zora_core.roots import permitted, tenant_roots, unfit
 from zora_core.settings import Settings, examples
 from zora_core.skills.secrets import hides_secrets, without_secrets
-from zora_core.storable import storable
+from zora_core.storable import escaped, storable
 from zora_core.threads import in_thread
 
 if TYPE_CHECKING:
@@ -346,15 +346,18 @@ class TaskContext:
         if reason := hides_secrets(resolved.relative_to(root)):
             raise InvalidInput(f"{path!r} is not read: {reason}")
         if not resolved.exists():
-            raise InvalidInput(f"{path!r} does not exist (looked at {resolved})")
+            raise InvalidInput(f"{path!r} does not exist (looked at {escaped(str(resolved))})")
         return resolved
 
     def _allowed(self, roots: Sequence[Path]) -> str:
         if roots:
-            return f" ({', '.join(map(str, roots))}): add its folder to ZORA_FILE_ROOTS, or to `zora tenants roots`"
+            names = escaped(", ".join(map(str, roots)))
+            return f" ({names}): add its folder to ZORA_FILE_ROOTS, or to `zora tenants roots`"
         own = permitted(self._settings.home, self._task_id)
         if own is not None:
-            return f", which are none: the task was created in {own}, but {unfit(own, self._settings.home)}"
+            return (
+                f", which are none: the task was created in {escaped(str(own))}, but {unfit(own, self._settings.home)}"
+            )
         return (
             ", which are none: set ZORA_FILE_ROOTS where the worker runs, or `zora tenants roots` (a task created with "
             "`zora create-task` may also read the folder it was created in, on the same machine)"
@@ -381,7 +384,7 @@ class TaskContext:
         return data
 
     def _cite_file(self, path: str, data: bytes, shown: bytes, kind: str, ref: str | None) -> bytes:
-        ref = ref or str(self.path(path))
+        ref = ref or escaped(str(self.path(path)))
         source = self._source(kind, ref, hashlib.sha256(data).hexdigest(), len(data), "bytes")
         self.ledger.add(source, shown, names=[path])
         return shown

@@ -63,7 +63,7 @@ def analyze(
     cycles = import_cycles(modules)
     ratio, untested = _test_ratio(inventory)
     progress(0.8, "looked for duplicates and cycles")
-    secrets = _secrets(inventory.files)
+    secrets = _secrets([*inventory.files, *inventory.others])
     linted, not_linted = lint(inventory)
     issues = _without_echoes(
         [
@@ -96,7 +96,8 @@ def analyze(
         "memory": memory(issues, functions),
     }
     findings = to_findings(issues, comparison.notes if comparison else {})
-    return Analysis(findings, issues, result, {file.path: file.text for file in inventory.files})
+    read = {file.path: file.text for file in (*inventory.files, *inventory.others)}
+    return Analysis(findings, issues, result, read)
 
 
 def _secrets(files: Sequence[SourceFile]) -> list[Issue]:
@@ -167,6 +168,7 @@ def _inventory_figures(
         "files": len(inventory.files),
         "lines": sum(figures["lines"] for figures in languages.values()),
         "languages": dict(sorted(languages.items(), key=lambda item: -item[1]["code_lines"])),
+        "read_for_credentials_only": len(inventory.others),
         "not_read": dict(sorted(inventory.skipped.items())),
         "not_parsed": list(broken[:LISTED]),
         "not_measured": list(unmeasured[:LISTED]),

@@ -6,14 +6,17 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 import tomllib
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from zora_core.models import FileLine, Severity
 from zora_core.skills.codebase.inventory import Inventory, SourceFile
 from zora_core.skills.codebase.issue import Issue, place, settings
+from zora_core.storable import UNSTORABLE, escaped
 
 FILES_PER_CALL = 2000
 # With so many files on which ruff crashes, the fault is taken to be its own.
@@ -31,30 +34,43 @@ def lint(inventory: Inventory) -> tuple[list[Issue], list[str]]:
     Raises `RuntimeError` with ruff's own message when it cannot run.
     """
     rules = settings()["ruff"]
-    by_path = {os.path.join(inventory.root, file.path): file for file in inventory.python()}
     issues = []
     failing: list[str] = []
     places: dict[tuple[str, int, bool], FileLine] = {}
-    paths = sorted(by_path)
     version = _target_version(inventory.files)
-    for start in range(0, len(paths), FILES_PER_CALL):
-        for found in _checked(paths[start : start + FILES_PER_CALL], version, failing):
-            file = by_path.get(found["filename"])
-            code = found["code"] or "invalid-syntax"
-            if file is None or (file.is_test and code in rules["ignore_in_tests"]):
-                continue
-            spot = (file.path, found["location"]["row"], code in rules["hide_text"])
-            if spot not in places:
-                places[spot] = place(file.path, found["location"]["row"], file.lines, hide=spot[2])
-            issues.append(
-                Issue(
-                    rule_id=f"code.ruff.{code}",
-                    message=f"{code} {found['message']}",
-                    severity=severity_of(code),
-                    places=(places[spot],),
+    with tempfile.TemporaryDirectory(prefix="zora-lint-") as folder:
+        by_path = {_lintable(file, Path(folder)): file for file in inventory.python()}
+        paths = sorted(by_path)
+        for start in range(0, len(paths), FILES_PER_CALL):
+            for found in _checked(paths[start : start + FILES_PER_CALL], version, failing):
+                file = by_path.get(found["filename"])
+                code = found["code"] or "invalid-syntax"
+                if file is None or (file.is_test and code in rules["ignore_in_tests"]):
+                    continue
+                spot = (file.path, found["location"]["row"], code in rules["hide_text"])
+                if spot not in places:
+                    places[spot] = place(file.path, found["location"]["row"], file.lines, hide=spot[2])
+                issues.append(
+                    Issue(
+                        rule_id=f"code.ruff.{code}",
+                        message=escaped(f"{code} {found['message']}"),
+                        severity=severity_of(code),
+                        places=(places[spot],),
+                    )
                 )
-            )
     return issues, [by_path[path].path for path in failing]
+
+
+def _lintable(file: SourceFile, folder: Path) -> str:
+    """The path under which ruff finds a file; a copy where its name or its declared encoding is not UTF-8."""
+    real = str(file.real)
+    if UNSTORABLE.search(real) is None and file.encoding.startswith("utf-8"):
+        return real
+    number = len(os.listdir(folder))
+    copy = folder / str(number) / file.path.rsplit("/", 1)[-1].replace("\\", "_")
+    copy.parent.mkdir()
+    copy.write_text(file.text, encoding="utf-8", newline="")
+    return str(copy)
 
 
 def _checked(paths: list[str], version: str, failing: list[str]) -> list[dict[str, Any]]:

@@ -157,9 +157,9 @@ def _commits(output: bytes) -> Iterator[Commit]:
             added, _, rest = entry.strip("\n").partition("\t")
             deleted, _, path = rest.partition("\t")
             if path and added.isdigit() and deleted.isdigit():
-                changes[path] = changes.get(path, 0) + int(added) + int(deleted)
+                changes[escaped(path)] = changes.get(escaped(path), 0) + int(added) + int(deleted)
         if seconds.strip().isdigit():
-            yield Commit(author.strip(), datetime.fromtimestamp(int(seconds), UTC), changes)
+            yield Commit(escaped(author.strip()), datetime.fromtimestamp(int(seconds), UTC), changes)
 
 
 def export_head(repository: Path, destination: Path) -> int:
