@@ -285,9 +285,15 @@ def _code_summary(target: str, analysis: Analysis, previous: TaskRecord | None) 
     from zora_core.skills.wording import count
 
     inventory, totals = analysis.result["inventory"], analysis.result["totals"]
-    if not inventory["files"]:
-        return f"{target} holds no source file that could be read ({sum(inventory['not_read'].values())} left out)."
+    others = inventory["read_for_credentials_only"]
+    if not inventory["files"] and not totals["issues"]:
+        left_out = f"{sum(inventory['not_read'].values())} left out"
+        if others:
+            left_out += f", {others} read for credentials only"
+        return f"{target} holds no source file that could be read ({left_out})."
     examined = f"{count(inventory['files'], 'file')} with {count(inventory['lines'], 'line')} of {target}"
+    if others:
+        examined += f" (and {others} read for credentials only)"
     if not totals["issues"]:
         return f"Nothing found in {examined}."
     severities = ", ".join(
