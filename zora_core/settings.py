@@ -24,6 +24,7 @@ from uuid import UUID
 
 from zora_core.errors import ConfigurationError
 from zora_core.roots import checked
+from zora_core.storable import UNSTORABLE
 
 DEFAULT_TENANT_ID = UUID("00000000-0000-0000-0000-000000000001")
 
@@ -66,7 +67,10 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     env = os.environ if environment is None else environment
 
     def value(name: str) -> str | None:
-        return env.get(name, "").strip() or None
+        text = env.get(name, "").strip() or None
+        if text is not None and UNSTORABLE.search(text):
+            raise ConfigurationError(f"{name} is not UTF-8 text: set it anew")
+        return text
 
     url, key = value("SUPABASE_URL"), value("SUPABASE_SERVICE_KEY")
     if bool(url) != bool(key):

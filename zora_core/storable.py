@@ -10,6 +10,8 @@ from zora_core.errors import InvalidInput
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 MAX_DEPTH = 200
+# What refers to itself many times over, as YAML may, is larger than its text.
+MAX_VALUES = 2_000_000
 
 
 def problem(value: Any, name: str) -> str | None:
@@ -18,8 +20,12 @@ def problem(value: Any, name: str) -> str | None:
     `name` is what the value is called, such as `title` or `payload`.
     """
     stack: list[tuple[Any, str, int]] = [(value, name, 0)]
+    values = 0
     while stack:
         one, path, depth = stack.pop()
+        values += 1
+        if values > MAX_VALUES:
+            return f"{name} holds more than {MAX_VALUES:,} values: give less at once"
         if isinstance(one, str):
             if found := UNSTORABLE.search(one):
                 return f"{path} {_what(found)}"

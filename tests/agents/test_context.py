@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -14,6 +16,7 @@ from zora_core.agents import Registry
 from zora_core.agents.context import TaskContext
 from zora_core.errors import InvalidInput
 from zora_core.roots import permit, set_tenant_roots
+from zora_core.storable import storable
 
 pytestmark = pytest.mark.both_transports
 
@@ -143,6 +146,34 @@ async def test_a_page_is_read_by_key_by_html_or_refused_by_name(zora: Zora, tmp_
     ):
         with pytest.raises(InvalidInput, match=message):
             await ctx.page(**arguments)
+
+
+@pytest.mark.parametrize("charset", ["unicode_escape", "utf-7", "idna", "rot13", "no-such", "utf-8", "latin1"])
+async def test_a_fetched_page_is_text_that_can_be_stored(zora: Zora, charset: str) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", f"text/html; charset={charset}")
+            self.end_headers()
+            self.wfile.write(b"<p>a\0b \\ud800 +2AA- \xe9</p>")
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep the test's output clean."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        page = await context(zora).page(url=f"http://127.0.0.1:{server.server_port}/")
+        server.shutdown()
+    storable(page.html, "the page")
+    assert ("é" in page.html) is (charset == "latin1")
+
+
+async def test_a_file_that_is_no_text_is_refused(zora: Zora, tmp_path: Path) -> None:
+    (tmp_path / "image.html").write_bytes(b"GIF89a\0<p>")
+    with pytest.raises(InvalidInput, match="holds no markup"):
+        await context(zora).page(path="image.html")
+    with pytest.raises(InvalidInput, match="NUL character at position"):
+        await context(zora).fetch("http://127.0.0.1/\0")
 
 
 async def test_private_addresses_are_refused_unless_allowed(zora: Zora) -> None:

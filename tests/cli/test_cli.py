@@ -302,3 +302,33 @@ def test_a_tenants_folders_are_set_shown_and_reset(zora: Zora, tmp_path: Path) -
 def test_a_root_that_cannot_be_one_is_refused_in_one_line(zora: Zora) -> None:
     (said,) = zora("status", status=2, ZORA_FILE_ROOTS="/").strip().splitlines()
     assert said.startswith("error: ZORA_FILE_ROOTS names '/', which agents must not read: it is the whole file system.")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("create-task", "SAM", "review_climate_page", os.fsdecode(b"caf\xe9")),
+        ("create-task", "SAM", "review_climate_page", "t", "--payload", '{"html": "\\u0000"}'),
+        ("create-task", "SAM", "review_climate_page", "t", "--payload", '{"html": "\\ud800"}'),
+        ("create-task", "SAM", "review_climate_page", "t", "--payload", "[" * 50_000),
+        ("schedules", "create", "n", "sam", "t", "--cron=@daily", "--payload", '{"html": "\\ud800"}'),
+        ("memory", "search", os.fsdecode(b"\xff")),
+        ("tasks", "show", os.fsdecode(b"\xff")),
+        ("suggestions", "reject", os.fsdecode(b"\xff"), "--reason", "x"),
+        ("workflows", "run", "frontend-quality-round", "--input", 'page="\\ud800"'),
+        ("workflows", "run", os.fsdecode(b"\xff")),
+        ("ask", os.fsdecode(b"\xff")),
+        ("--tenant", os.fsdecode(b"\xff"), "status"),
+        (os.fsdecode(b"\xff"),),
+    ],
+)
+def test_text_that_cannot_be_stored_is_refused_in_one_line(zora: Zora, arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "zora_core.autonomy.cli", *arguments],
+        env=zora.environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode in (1, 2), done.stdout
+    assert "Traceback" not in done.stderr
+    *_, last = done.stderr.strip().splitlines()
+    assert last.lower().startswith("error: ")
+    assert any(word in last for word in ("UTF-8", "NUL", "half a character", "not JSON"))

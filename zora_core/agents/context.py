@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import webencodings
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -35,7 +36,7 @@ from zora_core.processes import in_process
 from zora_core.roots import permitted, tenant_roots, unfit
 from zora_core.settings import Settings, examples
 from zora_core.skills.secrets import hides_secrets, without_secrets
-from zora_core.storable import escaped, storable
+from zora_core.storable import UNSTORABLE, escaped, storable
 from zora_core.threads import in_thread
 
 if TYPE_CHECKING:
@@ -286,22 +287,24 @@ class TaskContext:
         if "html" not in kind and "text" not in kind:
             raise InvalidInput(f"{url} is {kind}, not a page")
         charset = kind.partition("charset=")[2].strip(" \"';") or "utf-8"
-        try:
-            html = answer.body.decode(charset, "replace")
-        except LookupError:  # a charset that does not exist
-            html = answer.body.decode("utf-8", "replace")
+        # Only the encodings of the web: Python has others, which decode to something else than text.
+        html, _ = webencodings.decode(answer.body, webencodings.lookup(charset) or webencodings.UTF8, "replace")
         return self._page(ref, html, source=url, url=answer.final_url)
 
     async def _file_page(self, ref: str, path: str, *, kind: str) -> Page:
         file = self.path(path)
-        html = (await self.file(path, kind=kind, ref=ref if kind == "page" else None)).decode("utf-8", "replace")
+        data = await self.file(path, kind=kind, ref=ref if kind == "page" else None)
+        if b"\0" in data:
+            raise InvalidInput(f"{path!r} holds no markup: it has NUL characters")
+        html, _ = webencodings.decode(data, webencodings.UTF8, "replace")
         return self._page(ref, html, source=ref, url=file.as_uri())
 
     def _page(self, ref: str, html: str, *, source: str | None = None, url: str | None = None) -> Page:
         """A page of what was read as `source`, whose text and elements may be quoted."""
         from zora_core.skills.page import Page
 
-        page = Page(ref=ref, html=html, url=url)
+        # A parser makes the same of NUL; and a lone surrogate cannot be encoded.
+        page = Page(ref=ref, html=UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", html), url=url)
         self.ledger.add_page(page, self.ledger.positions(source or ref)[-1])
         return page
 
@@ -311,6 +314,7 @@ class TaskContext:
 
     async def fetch(self, url: str, *, method: str = "GET") -> Fetched:
         """Fetch a URL under the runtime's network policy."""
+        storable(url, "the address")
         from zora_core.fetch import fetch
 
         answer = await fetch(url, method=method, allow_private=self._settings.allow_private_addresses)

@@ -343,7 +343,10 @@ async def _read_source(ctx: TaskContext, number: int, source: str, limits: list[
         name = stripped.removeprefix("file://").removeprefix("file:")
         if name.lower().endswith((".html", ".htm")):
             return await _page_document(ctx, await ctx.page(path=name), number, limits)
-        return Document(stripped, (await ctx.file(name, ref=stripped)).decode("utf-8", "replace"))
+        data = await ctx.file(name, ref=stripped)
+        if b"\0" in data:
+            raise InvalidInput(f"sources[{number - 1}] is not a text: {name!r} holds NUL characters")
+        return Document(stripped, data.decode("utf-8", "replace"))
     ref = f"sources[{number - 1}]"
     ctx.cite("payload", ref, source)
     return Document(ref, source)

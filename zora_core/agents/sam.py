@@ -112,7 +112,7 @@ class Sam(Agent):
 
 async def _file_page(target: str, ctx: TaskContext) -> Page:
     page = await ctx.page(path=target)
-    if "\0" in page.html or "<" not in page.html:
+    if "<" not in page.html:
         raise InvalidInput(f"{target!r} holds no markup")
     return page
 

@@ -14,6 +14,7 @@ from uuid import UUID
 import click
 
 from zora_core.settings import Settings, load_settings
+from zora_core.storable import problem, storable
 
 if TYPE_CHECKING:
     from zora_core.database.database import Database
@@ -31,11 +32,15 @@ class Session:
     settings: Settings
 
     async def call(self, function: str, /, **arguments: Any) -> list[dict[str, Any]]:
-        """Call a function for the session's tenant."""
+        """Call a function for the session's tenant; raises `InvalidInput` for text that cannot be stored."""
+        for name, value in arguments.items():
+            storable(value, name)
         return await self.database.call(function, tenant_id=self.settings.tenant_id, **arguments)
 
     async def value(self, function: str, /, **arguments: Any) -> Any:
-        """Call a function that returns one value for the session's tenant."""
+        """Call a function that returns one value for the session's tenant, checked like the arguments of `call`."""
+        for name, value in arguments.items():
+            storable(value, name)
         return await self.database.value(function, tenant_id=self.settings.tenant_id, **arguments)
 
     def permit(self, tasks: Iterable[UUID | str]) -> None:
@@ -71,6 +76,17 @@ async def session() -> AsyncIterator[Session]:
         yield Session(database, settings)
     finally:
         await database.close()
+
+
+def read_json(text: str) -> Any:
+    """The JSON that an option holds; raises `click.BadParameter` for what is none or cannot be stored."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(f"is not JSON: {error}") from error
+    if said := problem(value, "the JSON"):
+        raise click.BadParameter(said)
+    return value
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

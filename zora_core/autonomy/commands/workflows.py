@@ -98,7 +98,7 @@ def _inputs(_context: click.Context, _parameter: click.Parameter, values: tuple[
             raise click.BadParameter(f"{value!r} is not of the form NAME=VALUE")
         try:
             found[name] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             found[name] = text
     return found
 
