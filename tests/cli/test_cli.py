@@ -158,6 +158,9 @@ def test_the_loop_works_until_it_is_asked_to_stop(zora: Zora) -> None:
         (("--tenant", "nobody", "status"), 1, "no tenant 'nobody' (known: default"),
         (("tasks", "list", "--status", "done"), 2, "'done' is not one of"),
         (("run-once", "--limit", "0"), 2, "0 is not in the range"),
+        (("run-once", "--agents", "sam,BOB"), 2, "unknown agent 'BOB' (known: AEGIS, CONNOR"),
+        (("run-loop", "--types", "plan"), 2, "unknown task type 'plan' (known: analyze_codebase"),
+        (("run-once", "--agents", "SAM", "--types", "plan_workflow"), 2, "there would be nothing to run"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong_and_what_would_be_right(
@@ -168,11 +171,21 @@ def test_a_wrong_call_says_what_is_wrong_and_what_would_be_right(
     assert "Traceback" not in said
 
 
+def test_a_worker_can_be_narrowed_to_agents_and_types(zora: Zora) -> None:
+    made = zora.json("create-task", "EIVOR", "summarize_recent_events", "This week")
+    assert zora.json("run-once", "--agents", "SAM,lumina") == []
+    assert zora.json("run-once", "--types", "memory_cleanup", "--types", "plan_workflow") == []
+    assert zora.json("tasks", "show", made["id"])["attempt"] == 0
+    (run,) = zora.json("run-once", "--agents", "eivor", "--types", "summarize_recent_events,memory_cleanup")
+    assert run["task"]["id"] == made["id"]
+
+
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
         ({"SUPABASE_URL": "https://x.supabase.co"}, "SUPABASE_SERVICE_KEY is not"),
         ({"SUPABASE_SERVICE_KEY": "secret-key"}, "SUPABASE_URL is not"),
+        ({"ZORA_UNKNOWN_TYPE_SECONDS": "soon"}, "ZORA_UNKNOWN_TYPE_SECONDS is 'soon': set it to a number of seconds"),
         ({"ZORA_TENANT_ID": "seven"}, "ZORA_TENANT_ID is 'seven', which is not a UUID"),
         ({"DATABASE_URL": "mysql://secret-key@host/db"}, "must begin with postgresql://"),
     ],
@@ -193,10 +206,10 @@ def test_an_unreachable_server_is_one_clear_line(zora: Zora) -> None:
 @pytest.mark.parametrize(
     ("change", "status", "message"),
     [
-        (("/postgres?", "/nowhere?"), 2, 'database "nowhere" does not exist; check the database\'s name'),
+        (("/postgres?", "/nowhere?"), 2, 'database "nowhere" does not exist; check the user, the'),
         (("/postgres?", "/postgres?colour=red&"), 2, 'unrecognized configuration parameter "colour"; check'),
         (("/postgres?", "/postgres?sslmode=perhaps&"), 2, "check the parameters of DATABASE_URL"),
-        (("postgres@", "stranger@"), 2, "the database refused the login"),
+        (("postgres@", "stranger@"), 2, "the database refuses the login"),
     ],
 )
 def test_a_wrong_url_is_one_clear_line(zora: Zora, change: tuple[str, str], status: int, message: str) -> None:

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
 from zora_core.errors import FetchFailed, InvalidInput
-from zora_core.models import AgentId, Severity, Suggestion, Task, TaskRecord, TaskResult
+from zora_core.models import AgentId, Severity, Suggestion, Task, TaskRecord, TaskResult, identity
 from zora_core.storable import escaped
 
 if typing.TYPE_CHECKING:
@@ -29,6 +29,12 @@ TASK_LIMIT = 300
 # More than a handful of proposals is not read; the rest stands in the findings.
 MAX_SUGGESTIONS = 8
 MAX_FINDINGS = 200
+# What a person can decide on, by rule.
+ADVICE = {
+    "code.secret": "Revoke it and issue a new one, kept out of the repository, whose history still holds the old.",
+    "code.import-cycle": "Move what both need into a third module, or import inside the function that needs it.",
+    "code.hotspot": "Cover it with tests, then split it where its reasons to change part.",
+}
 
 
 class ReviewSystemHealth(Payload):
@@ -114,6 +120,9 @@ class Connor(Agent):
             result["not_examined"].append(f"unusual hours: {count(len(hours), 'hour')} of history, {warm_up} needed")
         suggestions = _health_suggestions(checks)
         return TaskResult(
+            examined={
+                _subject(check): [identity(_subject(check))] if check.status == "red" else [] for check in checks[::-1]
+            },
             summary=_health_summary(checks, endpoints, len(unusual)),
             findings=select(findings, suggestions, MAX_FINDINGS),
             suggestions=suggestions,
@@ -160,12 +169,14 @@ class Connor(Agent):
         await ctx.in_thread(ctx.cite_files, "directory", payload.target, analysis.files)
         result = {"target": payload.target, "include": payload.include, "exclude": payload.exclude, **analysis.result}
         result["not_examined"] = not_examined
+        subject = json.dumps([payload.target, sorted(payload.include), sorted(payload.exclude)])
         if previous is not None:
             result["comparison"]["previous_task"] = str(previous.id)
         return TaskResult(
             summary=_code_summary(payload.target, analysis, previous),
             findings=analysis.findings,
-            suggestions=_code_suggestions(payload.target, analysis),
+            suggestions=_code_suggestions(payload.target, analysis, subject),
+            examined={subject: [issue.key for issue in analysis.issues if issue.rule_id in ADVICE]},
             result=result,
         )
 
@@ -232,10 +243,16 @@ def _health_suggestions(checks: list[Check]) -> list[Suggestion]:
             findings=[finding(check).id],
             evidence=list(check.evidence),
             risk_level="medium",
+            key=identity(_subject(check)),
+            subject=_subject(check),
         )
         for check in checks
         if check.status == "red"
     ][:MAX_SUGGESTIONS]
+
+
+def _subject(check: Check) -> str:
+    return f"{check.name} {check.subject}"
 
 
 def _target(target: str, ctx: TaskContext) -> Path:
@@ -308,24 +325,21 @@ def _code_summary(target: str, analysis: Analysis, previous: TaskRecord | None) 
     return summary
 
 
-def _code_suggestions(target: str, analysis: Analysis) -> list[Suggestion]:
+def _code_suggestions(target: str, analysis: Analysis, subject: str) -> list[Suggestion]:
     """What a person can decide on: credentials to revoke, cycles to break, functions to split."""
-    advice = {
-        "code.secret": "Revoke it and issue a new one, kept out of the repository, whose history still holds the old.",
-        "code.import-cycle": "Move what both need into a third module, or import inside the function that needs it.",
-        "code.hotspot": "Cover it with tests, then split it where its reasons to change part.",
-    }
-    chosen = [f for rule in advice for f in analysis.findings if f.rule_id == rule]
+    chosen = [f for rule in ADVICE for f in analysis.findings if f.rule_id == rule]
     chosen.sort(key=lambda finding: -finding.severity.rank)
     return [
         Suggestion(
             suggestion_type="advice",
             title=finding.title[:200],
-            body=advice[finding.rule_id],
+            body=ADVICE[finding.rule_id],
             target={"codebase": target, "rule_id": finding.rule_id},
             findings=[finding.id],
             evidence=finding.evidence,
             risk_level="medium" if finding.severity.rank >= Severity.HIGH.rank else "low",
+            key=finding.key,
+            subject=subject,
         )
         for finding in chosen[:MAX_SUGGESTIONS]
     ]

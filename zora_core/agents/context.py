@@ -34,7 +34,7 @@ from zora_core.models import (
 )
 from zora_core.processes import in_process
 from zora_core.roots import permitted, tenant_roots, unfit
-from zora_core.settings import Settings, examples
+from zora_core.settings import EXAMPLES, Settings, examples
 from zora_core.skills.secrets import hides_secrets, without_secrets
 from zora_core.storable import UNSTORABLE, escaped, storable
 from zora_core.threads import in_thread
@@ -342,6 +342,8 @@ class TaskContext:
         Hidden files and folders, and files that usually hold credentials, are refused.
         """
         storable(path, "the path")
+        if path.startswith(f"{EXAMPLES}/"):
+            path = str(examples() / path.removeprefix(f"{EXAMPLES}/"))
         roots = self.roots()
         resolved = (roots[0] / path).resolve()
         if not self.may_read(resolved) or (len(roots) == 1 and not Path(path).is_absolute()):

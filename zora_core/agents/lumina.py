@@ -11,9 +11,9 @@ from pydantic import ConfigDict, Field, field_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
-from zora_core.agents.page_payload import ONE_PAGE, PagePayload, noted
+from zora_core.agents.page_payload import ONE_PAGE, PagePayload, noted, page_subject
 from zora_core.errors import InvalidInput, InvalidPayload, UnknownTaskType
-from zora_core.models import AgentId, Finding, Metric, Quote, Severity, Suggestion, Task, TaskResult
+from zora_core.models import AgentId, Finding, Metric, Quote, Severity, Suggestion, Task, TaskResult, identity
 
 if typing.TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
@@ -126,8 +126,10 @@ def _frontend_result(assets: Assets, year: int) -> TaskResult:
     kept = items[: settings()["max_items"]]
     proposed = items[: settings()["max_suggestions"]]
     found.sort(key=lambda finding: -finding.severity.rank)
-    suggestions = [_item_suggestion(page.ref, number, item) for number, item in enumerate(proposed, 1)]
+    subject = page_subject(page)
+    suggestions = [_item_suggestion(page.ref, subject, number, item) for number, item in enumerate(proposed, 1)]
     return TaskResult(
+        examined={subject: [identity(subject, item.key) for item in items]} if subject and not page.limits else {},
         summary=noted(_frontend_summary(page.ref, found, items, len(proposed), access.elements), page.limits),
         findings=select(found, suggestions, STORED_FINDINGS),
         suggestions=suggestions,
@@ -176,7 +178,7 @@ def _frontend_summary(ref: str, found: list[Finding], items: list[WorkItem], pro
     )
 
 
-def _item_suggestion(ref: str, number: int, item: WorkItem) -> Suggestion:
+def _item_suggestion(ref: str, subject: str, number: int, item: WorkItem) -> Suggestion:
     numbers = f"impact {item.impact:g} x reach {item.reach:g} / {item.effort_minutes} min = {item.score:g}"
     return Suggestion(
         suggestion_type="advice",
@@ -191,6 +193,8 @@ def _item_suggestion(ref: str, number: int, item: WorkItem) -> Suggestion:
         },
         findings=item.findings,
         evidence=item.evidence,
+        key=identity(subject or ref, item.key),
+        subject=subject,
     )
 
 

@@ -25,13 +25,14 @@ from zora_core.models import (
     Suggestion,
     Task,
     TaskResult,
+    identity,
 )
 
 if typing.TYPE_CHECKING:
     from datetime import datetime
 
     from zora_core.agents.context import TaskContext
-    from zora_core.skills.missions import Choice, Proposal, Situation
+    from zora_core.skills.missions import Action, Choice, Proposal, Situation
     from zora_core.skills.page import Page
     from zora_core.skills.research import Brief, Document
 
@@ -119,6 +120,9 @@ class Oracle(Agent):
             summary=_missions_sentence(choice, profile, where, payload.focus_area),
             findings=[_mission_finding(p, profile) for p in choice.proposals] or [_no_mission(choice, existing)],
             suggestions=[_mission_suggestion(p, profile) for p in choice.proposals],
+            examined={
+                _subject(profile): [_key(profile, action) for action in missions.suitable(profile, existing)],
+            },
             result=_missions_result(choice, where, profile, payload, existing),
         )
 
@@ -259,7 +263,17 @@ def _mission_suggestion(proposal: Proposal, profile: ClimateProfile | None) -> S
         findings=[_mission_finding(proposal, profile).id],
         evidence=_mission_evidence(proposal, profile),
         risk_level="low",
+        key=_key(profile, action),
+        subject=_subject(profile),
     )
+
+
+def _subject(profile: ClimateProfile | None) -> str:
+    return f"profile {profile.id if profile else 'none'}"
+
+
+def _key(profile: ClimateProfile | None, action: Action) -> str:
+    return identity(_subject(profile), action.id)
 
 
 def _missions_result(

@@ -73,3 +73,9 @@ def refuse_empty(page: Page) -> None:
     """Raise `InvalidInput` for a page on which nothing stands."""
     if not page.html.strip():
         raise InvalidInput(f"page {page.ref!r} is empty: there is nothing to review")
+
+
+def page_subject(page: Page, *more: str) -> str:
+    """What a review of a page is about, the same in every run; empty for markup that nothing names."""
+    named = page.ref if page.ref != "html" else f"html “{page.title}”" if page.title else ""
+    return " ".join([named, *more]) if named else ""

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import click
 
+from zora_core.autonomy.interrupts import interrupt_work
 from zora_core.settings import Settings, load_settings
 from zora_core.storable import problem, storable
 
@@ -61,18 +62,27 @@ class Session:
 
 
 @asynccontextmanager
-async def session() -> AsyncIterator[Session]:
-    """Open the database for the tenant that the command line or the environment names."""
+async def session(*, wait: bool = False) -> AsyncIterator[Session]:
+    """Open the database for the tenant that the command line or the environment names.
+
+    With `wait`, for commands that run until they are stopped, a database that cannot serve calls is waited for.
+    """
+    from zora_core.autonomy.backoff import retrying
     from zora_core.database.connect import check_tenant, open_database
 
     settings = load_settings()
-    database = await open_database(settings)
-    try:
+    database = await open_database(settings, wait=wait)
+
+    async def choose_tenant() -> Settings:
         tenant = click.get_current_context().find_root().obj
         if tenant:
-            settings = dataclasses.replace(settings, tenant_id=await database.value("find_tenant", tenant=tenant))
-        elif not settings.embedded:
+            return dataclasses.replace(settings, tenant_id=await database.value("find_tenant", tenant=tenant))
+        if not settings.embedded:
             await check_tenant(database, settings)
+        return settings
+
+    try:
+        settings = await (retrying(database, choose_tenant) if wait else choose_tenant())
         yield Session(database, settings)
     finally:
         await database.close()
@@ -91,6 +101,7 @@ def read_json(text: str) -> Any:
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a command's coroutine."""
+    interrupt_work()
     return asyncio.run(coroutine)
 
 

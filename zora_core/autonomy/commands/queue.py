@@ -186,6 +186,7 @@ def show(task: str, as_json: bool) -> None:
                 "journal": await zora.call("list_journal_entries", task_id=row["id"], limit=100),
                 "dependencies": await zora.call("list_agent_task_dependencies", id=row["id"]),
                 "tree": await zora.call("list_agent_task_tree", id=row["id"]),
+                "suggestions": await zora.call("list_agent_suggestions", task_id=row["id"], limit=1000),
             }
 
     row, about = run(read())
@@ -195,7 +196,7 @@ def show(task: str, as_json: bool) -> None:
     from zora_core.autonomy.commands.render import print_task
     from zora_core.autonomy.commands.render_tree import print_dependencies, print_tree
 
-    print_task(row, about["explanation"], about["journal"])
+    print_task(row, about["explanation"], about["journal"], about["suggestions"])
     print_dependencies(about["dependencies"])
     print_tree(about["tree"], row["id"])
 

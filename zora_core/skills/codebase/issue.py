@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from zora_core.data import load
-from zora_core.models import FileLine, Finding, Metric, Severity
+from zora_core.models import FileLine, Finding, Metric, Severity, identity
 from zora_core.skills.secrets import cut, find_secrets
 
 LINE_CHARACTERS = 160
@@ -34,6 +34,11 @@ class Issue:
     def path(self) -> str:
         """The file of the main place."""
         return self.places[0].path
+
+    @property
+    def key(self) -> str:
+        """What it is the same as in every run: those of one key make one finding."""
+        return identity(self.rule_id, self.path, self.subject)
 
 
 def settings() -> dict[str, Any]:
@@ -102,4 +107,5 @@ def _finding(group: list[Issue], notes: list[str]) -> Finding:
         confidence=min(issue.confidence for issue in group),
         source=first.source,
         evidence=[*places[:limit], *(m for issue in group[:limit] for m in issue.metrics)],
+        key=first.key,
     )
