@@ -401,7 +401,7 @@ async def test_the_objects_that_are_looked_for_are_those_that_the_script_makes(f
 @pytest.mark.parametrize(
     ("statement", "name"),
     [
-        ("drop function evidence_digest cascade", "column agent_suggestions.evidence_digest"),
+        ("drop function effect_digest cascade", "column agent_suggestions.effect_digest"),
         ("drop function list_workers", "function list_workers"),
         ("drop index agent_tasks_ready", "index agent_tasks_ready"),
         ("drop trigger journal_entries_append_only on journal_entries", "trigger journal_entries.journal_entries_app"),

@@ -65,7 +65,7 @@ _CHANGES = re.compile(
     r"|^ *create type (?P<type>\w+)"
     r"|^ *create (?:or replace )?function (?P<function>\w+)"
     r"|^ *create (?:unique )?index (?P<index>\w+)[^;]*;"
-    r"|^ *drop index (?:if exists )?(?P<dropped>\w+)"
+    r"|^ *drop (?P<kind>index|function) (?:if exists )?(?P<dropped>\w+)"
     r"|^ *create trigger (?P<trigger>\w+)\s[^;]*?\son (?P<on>\w+)[^;]*;",
     re.MULTILINE | re.DOTALL,
 )
@@ -227,8 +227,10 @@ def objects() -> dict[str, str | None]:
             found |= dict.fromkeys(f"column {change['altered']}.{name}" for name in added)
             for name in re.findall(r"\bdrop column (?:if exists )?(\w+)", change["actions"]):
                 found.pop(f"column {change['altered']}.{name}", None)
+                indexes = re.compile(rf" on {change['altered']} .*\b{name}\b", re.DOTALL)
+                found = {key: made for key, made in found.items() if made is None or not indexes.search(made)}
         elif change["dropped"]:
-            found.pop(f"index {change['dropped']}", None)
+            found.pop(f"{change['kind']} {change['dropped']}", None)
         elif change["trigger"]:
             found[f"trigger {change['on']}.{change['trigger']}"] = change[0]
         elif change["index"]:
