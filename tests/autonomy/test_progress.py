@@ -333,7 +333,7 @@ async def test_showing_a_running_task_tells_its_progress(zora: Zora, capsys: pyt
 
     async def shown() -> str:
         (row,) = await zora.call("get_agent_task", tenant_id=zora.tenant_id, id=str(task_id))
-        print_task(row, "", [])
+        print_task(row, "", [], [])
         return capsys.readouterr().out
 
     assert "progress" not in await shown()
