@@ -141,7 +141,7 @@ class PostgrestDatabase(Database):
     async def migrate(self) -> bool:
         """Raises `ConfigurationError`, unless there is nothing to do: over HTTP only functions can be called."""
         try:
-            await self.check_schema()
+            schema.refuse_newer(await self.check_schema())
             if lacking := await self.missing_objects():
                 raise SchemaError(schema.explain_missing(lacking, remedy=RUN_SCRIPT))
         except SchemaError as error:
@@ -154,11 +154,6 @@ class PostgrestDatabase(Database):
         installed = schema.Installed.of(said)
         schema.compare(installed, remedy=RUN_SCRIPT)
         return installed
-
-    async def missing_objects(self) -> list[str]:
-        """See `Database.missing_objects`."""
-        rows = await self.call("missing_schema_objects", objects=list(schema.objects()))
-        return [row["missing_schema_objects"] for row in rows]
 
     async def close(self) -> None:
         """Close the connections."""
