@@ -7,8 +7,10 @@
 | `ZORA_SCHEMA` | the schema of the database that holds ZORA's tables and functions (default: `public`) |
 | `ZORA_TENANT_ID` | whose tasks; required with Supabase, otherwise the default tenant |
 | `ZORA_HOME` | where the embedded database lives (default: the user's data directory) |
-| `ZORA_FILE_ROOTS` | folders that agents may read, separated as in PATH (default: the current directory) |
+| `ZORA_FILE_ROOTS` | folders that agents may read, separated as in PATH (default: none; see `roots`) |
 | `ZORA_ALLOW_PRIVATE_ADDRESSES` | `1` lets agents fetch from private and loopback addresses |
+| `ZORA_ANALYSIS_MEMORY_MB` | memory that the analysis of a page, a text or a repository may use (default: 2048) |
+| `ZORA_UNKNOWN_TYPE_SECONDS` | how long a task waits for a worker that knows its type before it fails (default: 600) |
 | `ZORA_JWT_SECRET` | the secret of the HS256 tokens that the API takes, at least 32 bytes |
 | `ZORA_JOURNAL_KEY` | the key that signs the journal, 32 bytes in base64 (default: a file in `ZORA_HOME`) |
 """
@@ -23,7 +25,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from zora_core.database.address import read_address
 from zora_core.errors import ConfigurationError
+from zora_core.roots import checked
+from zora_core.storable import UNSTORABLE
 
 DEFAULT_TENANT_ID = UUID("00000000-0000-0000-0000-000000000001")
 
@@ -40,6 +45,8 @@ class Settings:
     home: Path
     file_roots: tuple[Path, ...] = ()
     allow_private_addresses: bool = False
+    analysis_memory_mb: int = 2048
+    unknown_type_seconds: float = 600.0
     jwt_secret: str | None = None
     journal_key: bytes | None = None
 
@@ -66,7 +73,10 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     env = os.environ if environment is None else environment
 
     def value(name: str) -> str | None:
-        return env.get(name, "").strip() or None
+        text = env.get(name, "").strip() or None
+        if text is not None and UNSTORABLE.search(text):
+            raise ConfigurationError(f"{name} is not UTF-8 text: set it anew")
+        return text
 
     url, key = value("SUPABASE_URL"), value("SUPABASE_SERVICE_KEY")
     if bool(url) != bool(key):
@@ -80,21 +90,21 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     except ValueError as error:
         raise ConfigurationError(f"ZORA_TENANT_ID is {tenant!r}, which is not a UUID") from error
     database_url = value("DATABASE_URL")
-    if database_url and not database_url.startswith(("postgres://", "postgresql://")):
-        raise ConfigurationError(
-            "DATABASE_URL must begin with postgresql:// (it begins with "
-            f"{database_url.split(':', 1)[0][:20]!r}): see the README for examples"
-        )
+    if database_url:
+        read_address(database_url)
     roots = value("ZORA_FILE_ROOTS")
+    home = _home(value("ZORA_HOME"))
     return Settings(
         database_url=database_url,
         supabase_url=url,
         supabase_service_key=key,
         schema=load_schema(env),
         tenant_id=tenant_id,
-        home=_home(value("ZORA_HOME")),
-        file_roots=tuple(Path(r).resolve() for r in roots.split(os.pathsep) if r) if roots else (Path.cwd(),),
+        home=home,
+        file_roots=checked(filter(None, (roots or "").split(os.pathsep)), home, "ZORA_FILE_ROOTS"),
         allow_private_addresses=value("ZORA_ALLOW_PRIVATE_ADDRESSES") in ("1", "true", "yes"),
+        analysis_memory_mb=_megabytes(value("ZORA_ANALYSIS_MEMORY_MB")),
+        unknown_type_seconds=_seconds("ZORA_UNKNOWN_TYPE_SECONDS", value("ZORA_UNKNOWN_TYPE_SECONDS"), 600.0),
         jwt_secret=value("ZORA_JWT_SECRET"),
         journal_key=_journal_key(value("ZORA_JOURNAL_KEY")),
     )
@@ -112,11 +122,34 @@ def load_schema(environment: Mapping[str, str] | None = None) -> str:
     return schema
 
 
+def _seconds(name: str, configured: str | None, default: float) -> float:
+    try:
+        seconds = default if configured is None else float(configured)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 366 * 86400:
+        raise ConfigurationError(f"{name} is {configured!r}: set it to a number of seconds above 0, at most a year")
+    return seconds
+
+
+EXAMPLES = "{examples}"  # at the beginning of a path: the folder below
+
+
 def examples() -> Path:
     """The folder of the example site and tenant: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parent
     packaged = package / "examples"
     return packaged if packaged.is_dir() else package.parent / "examples"
+
+
+def _megabytes(configured: str | None) -> int:
+    if configured is None:
+        return 2048
+    if not configured.isascii() or not configured.isdigit() or not 128 <= int(configured) <= 1_000_000:
+        raise ConfigurationError(
+            f"ZORA_ANALYSIS_MEMORY_MB is {configured!r}: must be a whole number of megabytes, 128 to 1000000"
+        )
+    return int(configured)
 
 
 def _journal_key(configured: str | None) -> bytes | None:

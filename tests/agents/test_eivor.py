@@ -150,3 +150,15 @@ async def test_what_a_person_wants_to_keep_is_not_proposed_again_in_another_bund
     ]
     assert {merge["suggested_value"]["keep"], *merge["suggested_value"]["archive"]} == {third, *apart}
     assert kept not in str(merge)
+
+
+async def test_a_cleanup_that_a_policy_applies_does_not_claim_that_a_person_decides(zora: Zora) -> None:
+    await zora.call("set_agent_task_policy", tenant_id=zora.tenant_id, task_type="memory_cleanup", max_risk_level="low")
+    for _ in range(2):
+        await remember(zora, "The label names the method of the footprint.")
+    task = await zora.run("EIVOR", "memory_cleanup", {})
+    assert str(task.result_summary).endswith("A policy allows the suggestion: applied without asking.")
+    assert "a person" not in str(task.result_summary)
+    await zora.call("attend_agent_suggestions")
+    (row,) = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id, task_id=task.id)
+    assert (row["status"], row["decided_as"]) == ("applied", "policy")

@@ -136,7 +136,7 @@ def test_a_key_that_does_not_do_is_named_and_not_shown(installed: Project, key: 
 
 def test_a_project_without_the_schema_is_told_which_script_to_run(empty: Project) -> None:
     said = wrong(empty, "schema")
-    assert "the project has not the functions that this zora calls" in said
+    assert "the database lacks a function of this zora" in said
     assert "run the output of `zora schema --supabase` in the project's SQL editor" in said
 
 

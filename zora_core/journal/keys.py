@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
+from zora_core.database.address import read_address
 from zora_core.errors import ConfigurationError
 from zora_core.private_files import make_private_folder, write_private
 from zora_core.settings import Settings
@@ -192,5 +193,8 @@ def _address(settings: Settings) -> str:
     if settings.database_url is None:
         return "embedded"
     parts = urlsplit(settings.database_url)
+    if "," in parts.netloc:  # one database on several hosts, in whatever order they are named
+        hosts = ",".join(sorted(f"{host.lower()}:{port}" for host, port in read_address(settings.database_url).hosts))
+        return hashlib.sha256(f"{hosts}{parts.path}".encode()).hexdigest()[:12]
     host = parts.hostname or parse_qs(parts.query).get("host", [""])[0]
     return hashlib.sha256(f"{host}:{parts.port or 5432}{parts.path}".encode()).hexdigest()[:12]

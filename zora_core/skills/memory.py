@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from zora_core.data import load
-from zora_core.models import Evidence, Finding, MemoryEvent, Metric, Quote, Rows, Severity
+from zora_core.models import Evidence, Finding, MemoryEvent, Metric, Quote, Rows, Severity, identity
 from zora_core.skills.sameness import groups_that_say_the_same
 from zora_core.skills.similarity import candidate_pairs, differing_facts, similarity, statement
 from zora_core.skills.text import shorten, stems, words
@@ -293,6 +293,7 @@ def stale_finding(kind: str, group: list[MemoryEvent], now: datetime, older_than
     span = older_than_days * settings()["spans"].get(kind, 1)
     return Finding(
         rule_id="memory.stale",
+        key=identity(kind, f"{span:g}"),
         title=f"{len(group)} {kind} memories are older than {span:g} days",
         detail=f"The oldest is {age} days old: “{shorten(oldest.content)}”.",
         severity=Severity.INFO,
