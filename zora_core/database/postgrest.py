@@ -226,8 +226,8 @@ class PostgrestDatabase(Database):
             )
         elif code == "25006":
             return DatabaseUnavailable(
-                f"the database is read-only ({said}): Supabase makes it so while the disk is over 95 % full (dashboard: "
-                "Database, Settings), and a read replica always is"
+                f"the database is read-only ({said}): Supabase makes it so while the disk is over 95 % full "
+                "(dashboard: Database, Settings), and a read replica always is"
             )
         elif code:
             return error_for(code, said, _REMEDIES, answered=self.answered, constraint=failure.details is not None)
