@@ -151,12 +151,13 @@ async def test_a_service_that_is_well_again_needs_no_care(zora: Zora) -> None:
         {"agent_id": "CONNOR", "task_type": "review_system_health", "title": "t", "priority": 9}]))[0]  # fmt: skip
     await zora.run_once(limit=1)
     assert (await zora.task(task["id"])).status == "completed"
-    before = await open_ones(zora)
+    # The server that tests share may need care of its own.
+    before = {row["id"] for row in (await open_ones(zora)).values() if row["target"]["check"] == "queue-age"}
     assert before
     await zora.sql("delete from agent_tasks where task_type = 't'")
     again = await run(zora, "CONNOR", "review_system_health", {})
-    assert await open_ones(zora) == {}
-    assert {row["closed_by_task_id"] for row in await suggestions(zora)} == {again}
+    closed = {row["id"] for row in await suggestions(zora) if row["closed_by_task_id"] == again}
+    assert before <= closed
 
 
 async def remember(zora: Zora, content: str, **columns: Any) -> UUID:

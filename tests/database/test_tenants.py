@@ -399,6 +399,7 @@ def values(tenant: Tenant, function: str, parameter: str, kind: str) -> list[Any
         "author": [tenant.mark],
         "subject": [tenant.mark],
         "writable": [["title"]],
+        "keys": [[tenant.mark, tenant.mark]],
         "rests_on": [["title"]],
         "definition": ["{}"],
         "context": ["{}"],

@@ -331,4 +331,4 @@ def _claim_suggestions(
 
 def _examined(subject: str, keys: Iterable[str]) -> dict[str, list[str]]:
     """Nothing for markup that nothing names: other markup may be another page."""
-    return {subject: list(dict.fromkeys(keys))} if subject else {}
+    return {subject: list(keys)} if subject else {}

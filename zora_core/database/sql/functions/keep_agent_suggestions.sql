@@ -22,6 +22,13 @@ create or replace function run_key(
     select text_digest(p_agent_id || E'\n' || p_task_type || E'\n' || p_key)
 $$;
 
+-- The last of these keys; what one run finds several times on the same gets a number from the second on.
+create or replace function numbered_key(p_keys text []) returns text language sql immutable parallel safe as $$
+    select p_keys[cardinality(p_keys)]
+        || case when n.times > 1 then ' ' || n.times else '' end
+    from cardinality(array_positions(p_keys, p_keys[cardinality(p_keys)])) as n (times)
+$$;
+
 -- What evidence rests on, piece by piece, without where it stands and without measured values: a quoted text, an element's
 -- start tag, a line, rows, the name of a figure.
 create or replace function evidence_grounds(p_evidence jsonb) returns text [] language sql immutable parallel safe as $$
@@ -137,7 +144,7 @@ declare
     v_by_policy boolean;
     v_kept integer := 0;
     v_allowed integer := 0;
-    v_keys text[];
+    v_keys text[] := '{}';
     v_closed agent_suggestions;
 begin
     select * into v_task
@@ -157,13 +164,13 @@ begin
             return jsonb_build_object('refusal', format('the suggestion “%s” (%s) cannot be stored: %s',
                 v_given ->> 'title', v_given ->> 'suggestion_type', v_prepared.problem));
         end if;
+        v_keys := v_keys || coalesce(
+            run_key(v_task.agent_id, v_task.task_type, nullif(v_given ->> 'key', '')),
+            suggestion_key(v_task.agent_id, v_given ->> 'suggestion_type', coalesce(v_given -> 'target', '{}'),
+                nullif(v_given -> 'suggested_value', 'null'))
+        );
         v_suggestions := v_suggestions || (v_given || jsonb_build_object(
-            'effect', v_prepared.effect,
-            'key', coalesce(
-                run_key(v_task.agent_id, v_task.task_type, nullif(v_given ->> 'key', '')),
-                suggestion_key(v_task.agent_id, v_given ->> 'suggestion_type', coalesce(v_given -> 'target', '{}'),
-                    nullif(v_given -> 'suggested_value', 'null'))
-            )
+            'effect', v_prepared.effect, 'key', numbered_key(v_keys)
         ));
     end loop;
 
@@ -185,9 +192,13 @@ begin
 
     if jsonb_typeof(p_result -> 'examined') = 'object' then
         v_keys := array(select s.suggestion ->> 'key' from unnest(v_suggestions) as s (suggestion)) || array(
-            select run_key(v_task.agent_id, v_task.task_type, k.key)
-            from jsonb_each(p_result -> 'examined') as e (subject, keys)
-            cross join lateral jsonb_array_elements_text(e.keys) as k (key)
+            select k.key || case when row_number() over (partition by k.key) > 1
+                then ' ' || row_number() over (partition by k.key) else '' end
+            from (
+                select run_key(v_task.agent_id, v_task.task_type, k.key) as key
+                from jsonb_each(p_result -> 'examined') as e (subject, keys)
+                cross join lateral jsonb_array_elements_text(e.keys) as k (key)
+            ) as k
         );
         for v_closed in
             update agent_suggestions as s

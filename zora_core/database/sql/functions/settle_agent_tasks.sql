@@ -54,7 +54,8 @@ create or replace function settle_agent_tasks(
         ) as g (id, lease_token, outcome, summary, result, error, failure_kind, delay)
     ), given as materialized (
         select r.id, r.lease_token, case when r.answer ? 'refusal' then 'failed' else r.outcome end as outcome,
-            nullif(concat_ws(' ', r.summary, r.answer ->> 'note'), '') as summary, r.result - 'examined' as result,
+            nullif(concat_ws(' ', r.summary, r.answer ->> 'note'), '') as summary,
+            case when jsonb_typeof(r.result) = 'object' then r.result - 'examined' else r.result end as result,
             coalesce(r.answer ->> 'refusal', r.error) as error,
             case when r.answer ? 'refusal' then 'error' else r.failure_kind end as failure_kind, r.delay,
             r.answer -> 'children' as children

@@ -37,8 +37,8 @@ alter table agent_suggestions
 drop column proposal_digest,
 drop column evidence_digest;
 
-drop function proposal_digest(text, text, jsonb, jsonb);
-drop function evidence_digest(jsonb);
+drop function if exists proposal_digest(text, text, jsonb, jsonb);
+drop function if exists evidence_digest(jsonb);
 
 -- Of two runs that propose the same at once, one does.
 create unique index agent_suggestions_open on agent_suggestions (tenant_id, key)
