@@ -78,6 +78,10 @@ class FalseEvidence(ZoraError):
     """A result names evidence that its run did not read. Trying again cannot help: the handler is wrong."""
 
 
+class AnalysisFailed(ZoraError):
+    """The process that analysed outside input ran out of memory or ended before it had a result."""
+
+
 class FetchFailed(ZoraError):
     """The address is allowed but did not answer (unknown host, refused connection, time-out). Trying again may help."""
 

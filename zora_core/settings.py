@@ -7,8 +7,9 @@
 | `ZORA_SCHEMA` | the schema of the database that holds ZORA's tables and functions (default: `public`) |
 | `ZORA_TENANT_ID` | whose tasks; required with Supabase, otherwise the default tenant |
 | `ZORA_HOME` | where the embedded database lives (default: the user's data directory) |
-| `ZORA_FILE_ROOTS` | folders that agents may read, separated as in PATH (default: the current directory) |
+| `ZORA_FILE_ROOTS` | folders that agents may read, separated as in PATH (default: none; see `roots`) |
 | `ZORA_ALLOW_PRIVATE_ADDRESSES` | `1` lets agents fetch from private and loopback addresses |
+| `ZORA_ANALYSIS_MEMORY_MB` | memory that the analysis of a page, a text or a repository may use (default: 2048) |
 | `ZORA_UNKNOWN_TYPE_SECONDS` | how long a task waits for a worker that knows its type before it fails (default: 600) |
 | `ZORA_JWT_SECRET` | the secret of the HS256 tokens that the API takes, at least 32 bytes |
 | `ZORA_JOURNAL_KEY` | the key that signs the journal, 32 bytes in base64 (default: a file in `ZORA_HOME`) |
@@ -26,6 +27,8 @@ from uuid import UUID
 
 from zora_core.database.address import read_address
 from zora_core.errors import ConfigurationError
+from zora_core.roots import checked
+from zora_core.storable import UNSTORABLE
 
 DEFAULT_TENANT_ID = UUID("00000000-0000-0000-0000-000000000001")
 
@@ -42,6 +45,7 @@ class Settings:
     home: Path
     file_roots: tuple[Path, ...] = ()
     allow_private_addresses: bool = False
+    analysis_memory_mb: int = 2048
     unknown_type_seconds: float = 600.0
     jwt_secret: str | None = None
     journal_key: bytes | None = None
@@ -69,7 +73,10 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     env = os.environ if environment is None else environment
 
     def value(name: str) -> str | None:
-        return env.get(name, "").strip() or None
+        text = env.get(name, "").strip() or None
+        if text is not None and UNSTORABLE.search(text):
+            raise ConfigurationError(f"{name} is not UTF-8 text: set it anew")
+        return text
 
     url, key = value("SUPABASE_URL"), value("SUPABASE_SERVICE_KEY")
     if bool(url) != bool(key):
@@ -86,15 +93,17 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     if database_url:
         read_address(database_url)
     roots = value("ZORA_FILE_ROOTS")
+    home = _home(value("ZORA_HOME"))
     return Settings(
         database_url=database_url,
         supabase_url=url,
         supabase_service_key=key,
         schema=load_schema(env),
         tenant_id=tenant_id,
-        home=_home(value("ZORA_HOME")),
-        file_roots=tuple(Path(r).resolve() for r in roots.split(os.pathsep) if r) if roots else (Path.cwd(),),
+        home=home,
+        file_roots=checked(filter(None, (roots or "").split(os.pathsep)), home, "ZORA_FILE_ROOTS"),
         allow_private_addresses=value("ZORA_ALLOW_PRIVATE_ADDRESSES") in ("1", "true", "yes"),
+        analysis_memory_mb=_megabytes(value("ZORA_ANALYSIS_MEMORY_MB")),
         unknown_type_seconds=_seconds("ZORA_UNKNOWN_TYPE_SECONDS", value("ZORA_UNKNOWN_TYPE_SECONDS"), 600.0),
         jwt_secret=value("ZORA_JWT_SECRET"),
         journal_key=_journal_key(value("ZORA_JOURNAL_KEY")),
@@ -131,6 +140,16 @@ def examples() -> Path:
     package = Path(__file__).parent
     packaged = package / "examples"
     return packaged if packaged.is_dir() else package.parent / "examples"
+
+
+def _megabytes(configured: str | None) -> int:
+    if configured is None:
+        return 2048
+    if not configured.isascii() or not configured.isdigit() or not 128 <= int(configured) <= 1_000_000:
+        raise ConfigurationError(
+            f"ZORA_ANALYSIS_MEMORY_MB is {configured!r}: must be a whole number of megabytes, 128 to 1000000"
+        )
+    return int(configured)
 
 
 def _journal_key(configured: str | None) -> bytes | None:

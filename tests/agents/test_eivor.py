@@ -80,6 +80,28 @@ async def test_cleanup_suggests_merges_and_reports_contradictions(zora: Zora) ->
     assert result["findings"][0]["rule_id"] == "memory.contradiction"
 
 
+async def test_memories_that_differ_in_order_or_in_a_negation_are_reported_and_never_merged(zora: Zora) -> None:
+    await remember(zora, "Anna owes Ben 50 euro for the train tickets")
+    await remember(zora, "Ben owes Anna 50 euro for the train tickets")
+    await remember(zora, "Die Kundin möchte über neue Aktionen der Rösterei informiert werden")
+    await remember(zora, "Die Kundin möchte nicht über neue Aktionen der Rösterei informiert werden")
+    result = answer(await zora.run("EIVOR", "memory_cleanup"))
+    assert result["suggestions"] == []
+    assert result["result"]["duplicates"] == 0
+    assert result["result"]["kept_apart"] == 2
+    assert {f["rule_id"] for f in result["findings"]} == {"memory.similar"}
+
+
+async def test_only_equal_memories_are_merged_at_low_risk(zora: Zora) -> None:
+    for content in ("We sell the refills in the shop.", "We sell the refills in the  shop"):
+        await remember(zora, content)
+    for content in ("The label names the method of it.", "A label names the method of it."):
+        await remember(zora, content, kind="decision")
+    result = answer(await zora.run("EIVOR", "memory_cleanup"))
+    risks = {s["title"]: s["risk_level"] for s in result["suggestions"]}
+    assert risks == {"Merge 2 equal memories": "low", "Merge 2 nearly equal memories": "medium"}
+
+
 async def test_a_second_run_after_applying_proposes_nothing(zora: Zora) -> None:
     await remember(zora, "Backups are kept for 35 days.", kind="decision")
     await remember(zora, "Backups are kept for 35 days.", kind="decision", age=3)

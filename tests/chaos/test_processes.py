@@ -18,6 +18,7 @@ from tests.autonomy.test_runtime import until
 from tests.chaos.worker import Chaos
 from tests.conftest import Zora
 from zora_core.agents import Registry
+from zora_core.autonomy.backoff import retrying
 from zora_core.autonomy.worker import TaskRun, Worker
 from zora_core.database.connect import open_database
 from zora_core.database.embedded import EmbeddedServer
@@ -207,7 +208,7 @@ async def test_a_running_loop_survives_the_death_of_its_embedded_server(short_tm
 
     async def create(task_type: str) -> None:
         task = {"agent_id": "SAM", "task_type": task_type, "title": "t"}
-        await database.call("create_agent_tasks", tenant_id=DEFAULT_TENANT_ID, tasks=[task])
+        await retrying(database, lambda: database.call("create_agent_tasks", tenant_id=DEFAULT_TENANT_ID, tasks=[task]))
 
     await create("wait")
     await asyncio.wait_for(probe.started.wait(), 20)

@@ -264,3 +264,84 @@ def test_the_demo_completes_one_task_of_each_type_and_says_where_to_look(zora: Z
     suggestion = zora.json("--tenant", DEMO, "suggestions", "list")[0]
     assert "Evidence" in zora("--tenant", DEMO, "suggestions", "show", suggestion["id"][-8:])
     assert zora.json("--tenant", DEMO, "tasks", "prune", "--older-than-days", "1") == {"deleted": 0}
+
+
+def test_a_task_reads_the_folder_in_which_a_person_created_it_and_no_other_task_does(
+    zora: Zora, tmp_path: Path
+) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "app.py").write_text("import os\nos.system(input())\n")
+    create = [sys.executable, "-m", "zora_core.autonomy.cli", "create-task", "CONNOR", "analyze_codebase", "Look"]
+    environment = {**zora.environment, "PYTHONPATH": str(Path(__file__).parents[2])}
+    for target in (".", str(tmp_path)):
+        subprocess.run(
+            [*create, "--payload", json.dumps({"target": target})],
+            cwd=tmp_path / "shop", env=environment, capture_output=True, timeout=60, check=True,
+        )  # fmt: skip
+    program = (
+        "import asyncio, sys\nfrom zora_core.autonomy.commands.common import load_settings\n"
+        "from zora_core.database.connect import open_database\n"
+        "async def main():\n"
+        "    database = await open_database(load_settings())\n"
+        "    task = {'agent_id': 'CONNOR', 'task_type': 'analyze_codebase', 'title': 'Not from here',\n"
+        "            'payload': {'target': sys.argv[1]}}\n"
+        "    await database.call('create_agent_tasks', tenant_id=load_settings().tenant_id, tasks=[task])\n"
+        "    await database.close()\n"
+        "asyncio.run(main())\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "shop")], env=environment, timeout=60, check=True)
+    here, parent, other = sorted(zora.json("run-once", status=1), key=lambda run: run["task"]["id"])
+    assert here["status"] == "completed", here["error"]
+    assert "1 file" in here["summary"]
+    assert "outside the folders that this task may read" in parent["error"]
+    assert "which are none: set ZORA_FILE_ROOTS" in other["error"]
+
+
+def test_a_tenants_folders_are_set_shown_and_reset(zora: Zora, tmp_path: Path) -> None:
+    assert "no folder" in zora("tenants", "roots")
+    said = zora("tenants", "roots", str(tmp_path))
+    assert str(tmp_path) in said
+    assert zora.json("tenants", "roots") == {
+        "tenant_id": "00000000-0000-0000-0000-000000000001", "roots": [str(tmp_path)], "source": "zora tenants roots",
+    }  # fmt: skip
+    assert "whole file system" in zora("tenants", "roots", "/", status=2)
+    assert "ZORA_HOME" in zora("tenants", "roots", zora.environment["ZORA_HOME"], status=2)
+    assert "is not a folder" in zora("tenants", "roots", str(tmp_path / "missing"), status=2)
+    assert "only one of them" in zora("tenants", "roots", "--none", "--reset", status=2)
+    assert zora.json("tenants", "roots", "--none")["roots"] == []
+    assert zora.json("tenants", "roots", "--reset")["source"] == "ZORA_FILE_ROOTS"
+
+
+def test_a_root_that_cannot_be_one_is_refused_in_one_line(zora: Zora) -> None:
+    (said,) = zora("status", status=2, ZORA_FILE_ROOTS="/").strip().splitlines()
+    assert said.startswith("error: ZORA_FILE_ROOTS names '/', which agents must not read: it is the whole file system.")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("create-task", "SAM", "review_climate_page", os.fsdecode(b"caf\xe9")),
+        ("create-task", "SAM", "review_climate_page", "t", "--payload", '{"html": "\\u0000"}'),
+        ("create-task", "SAM", "review_climate_page", "t", "--payload", '{"html": "\\ud800"}'),
+        ("create-task", "SAM", "review_climate_page", "t", "--payload", "[" * 50_000),
+        ("schedules", "create", "n", "sam", "t", "--cron=@daily", "--payload", '{"html": "\\ud800"}'),
+        ("memory", "search", os.fsdecode(b"\xff")),
+        ("tasks", "show", os.fsdecode(b"\xff")),
+        ("suggestions", "reject", os.fsdecode(b"\xff"), "--reason", "x"),
+        ("workflows", "run", "frontend-quality-round", "--input", 'page="\\ud800"'),
+        ("workflows", "run", os.fsdecode(b"\xff")),
+        ("ask", os.fsdecode(b"\xff")),
+        ("--tenant", os.fsdecode(b"\xff"), "status"),
+        (os.fsdecode(b"\xff"),),
+    ],
+)
+def test_text_that_cannot_be_stored_is_refused_in_one_line(zora: Zora, arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "zora_core.autonomy.cli", *arguments],
+        env=zora.environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode in (1, 2), done.stdout
+    assert "Traceback" not in done.stderr
+    *_, last = done.stderr.strip().splitlines()
+    assert last.lower().startswith("error: ")
+    assert any(word in last for word in ("UTF-8", "NUL", "half a character", "not JSON"))

@@ -71,7 +71,7 @@ def test_in_the_demo_a_plan_becomes_tasks_a_mission_is_made_and_both_are_taken_b
 
 
 def test_an_approval_shows_the_difference_and_asks(demo: Demo) -> None:
-    merge = demo.proposed("merge_memories")[0]
+    merge = next(s for s in demo.proposed("merge_memories") if s["title"] == "Merge 3 nearly equal memories")
     assert "cannot ask for confirmation" in demo("suggestions", "approve", merge["id"][-8:], status=2)
     shown = demo("suggestions", "show", merge["id"][-8:])
     for part in ("= content:", "= tags:", '+ archived_at: "now"', "decide until", merge["effect_digest"], "Evidence"):

@@ -136,7 +136,7 @@ def test_a_key_that_does_not_do_is_named_and_not_shown(installed: Project, key: 
 
 def test_a_project_without_the_schema_is_told_which_script_to_run(empty: Project) -> None:
     said = wrong(empty, "schema")
-    assert "the project has not the functions that this zora calls" in said
+    assert "the database lacks a function of this zora" in said
     assert "run the output of `zora schema --supabase` in the project's SQL editor" in said
 
 
@@ -181,7 +181,7 @@ def test_a_schema_that_is_not_exposed_is_named_and_its_place_among_others_does_n
     installed.sql("create schema if not exists other")
     with stand_in(installed.authenticator_url, "--schema=other") as url:
         said = wrong(installed, "connection", SUPABASE_URL=url)
-        assert "does not show the schema public: add it to “Exposed schemas”" in said
+        assert "does not show the schema public: enable the Data API and add the schema to “Exposed schemas”" in said
     with stand_in(installed.authenticator_url, "--schema=other", "--schema=public") as url:
         assert checks(installed, SUPABASE_URL=url)["schema"][0] == "ok"
 

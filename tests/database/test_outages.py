@@ -396,6 +396,19 @@ async def test_sockets_are_watched_by_the_kernel(zora: Zora, between: Network) -
             assert used.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
 
 
+async def test_a_host_that_is_silent_does_not_use_up_the_time_of_the_next(zora: Zora, between: Network) -> None:
+    async with network(zora.url) as silent:
+        silent.forget_new = True
+        hosts = ",".join(one.url.partition("@")[2].partition("/")[0] for one in (silent, between))
+        path = between.url.partition("@")[2].partition("/")[2]
+        database = await connect(f"postgresql://postgres@{hosts}/{path}&connect_timeout=1")
+        try:
+            await database.call("zora_now")
+            assert silent.made >= 2, "it was tried by the pool, too"
+        finally:
+            await database.close()
+
+
 async def test_a_url_may_name_several_hosts(zora: Zora, between: Network) -> None:
     async with network(zora.url) as gone:
         dead = gone.url

@@ -136,7 +136,13 @@ async def test_an_old_an_altered_and_a_newer_schema_are_refused_with_the_remedy(
     for step in (schema.check, schema.migrate):
         with pytest.raises(SchemaError, match=r"version 999 of zora 999\.0\.0.*: .*upgrade zora"):
             await step(fresh)
-    await fresh.execute("delete from zora_migrations where version in (3, 999)")
+    await fresh.execute("delete from zora_migrations where version = 999; update zora_functions set digest = 'x'")
+    for newer in ("999", "999.1.dev3", "999rc1"):
+        await fresh.execute("update zora_functions set release = $1", newer)
+        with pytest.raises(asyncpg.PostgresError, match="a later zora than this one"):
+            await fresh.execute(schema.render_script())
+        await fresh.execute("rollback")
+    await fresh.execute("delete from zora_migrations where version = 3")
     await fresh.execute("update zora_functions set release = '0.0.1'")
     with pytest.raises(SchemaError, match=f"version {schema.latest_version()}, without 3: run `zora migrate`"):
         await schema.check(fresh)

@@ -48,6 +48,9 @@ def release(*, minor: int = 0, patch: int = 0) -> str:
         (replace(OURS, digest="x", release=f"{release(patch=9)}.dev1"), "newer", True),
         (replace(OURS, release=None, digest="x", versions=frozenset({1})), "older", False),
         (schema.Installed(), "older", False),
+        (schema.Installed.of({"version": 12, "digest": "x"}), "older", False),
+        (schema.Installed.of({"version": 998, "digest": "x"}), "newer", False),
+        (schema.Installed.of({"digest": None, "versions": None}), "older", False),
     ],
 )  # fmt: skip
 def test_a_database_is_the_same_older_or_newer(found: schema.Installed, standing: str, works: bool) -> None:

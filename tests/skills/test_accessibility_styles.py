@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,36 @@ def test_aria_attributes_are_reported_where_html_gives_no_role_that_takes_them(m
 )
 def test_aria_attributes_are_accepted_where_html_permits_them(markup: str) -> None:
     assert not {"aria-not-permitted", "aria-name-prohibited"} & broken(document(markup))
+
+
+@pytest.mark.parametrize(
+    "css",
+    [
+        "p{color:" + "(" * 20_000 + "}",
+        "p{font-size:" + "calc(" * 2_000 + "1px" + ")" * 2_000 + "}",
+        ":not(:is(" * 2_000 + "p" + "))" * 2_000 + "{color:#ddd}",
+        "@media all{" * 5_000 + "p{color:#ddd}",
+        "@supports " + "(not " * 5_000 + "(gap:0)" + ")" * 5_000 + "{p{color:#ddd}}",
+        ".a{" + "& & {" * 20 + "color:#ddd" + "}" * 21,
+        "p{" + "".join(f"--v{n}:var(--v{n + 1}) var(--v{n + 1});" for n in range(60)) + "--v60:#ddd;color:var(--v0)}",
+        "p{" + "".join(f"--v{n}:var(--v{(n + 1) % 2_000});" for n in range(2_000)) + "color:var(--v0)}",
+        "p{background:" + ",".join(["linear-gradient(" + ",".join(["red"] * 100) + ")"] * 100) + "}",
+        "p{box-shadow:" + ",".join(["inset 0 0 0 1px red"] * 5_000) + "}",
+    ],
+    ids=[
+        "value",
+        "functions",
+        "selector",
+        "media",
+        "supports",
+        "nesting",
+        "variables",
+        "circle",
+        "gradients",
+        "shadows",
+    ],
+)
+def test_style_sheets_that_are_made_to_be_slow_end_soon(css: str) -> None:
+    started = time.process_time()
+    assert low_contrast(styled(css, '<p class="a">text</p>' * 100)) == []
+    assert time.process_time() - started < 5

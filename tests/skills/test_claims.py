@@ -395,9 +395,25 @@ def test_any_text_is_taken(text: str, source: str) -> None:
             "This bag biodegrades within 6 months.",
             "claims.us.degradable",
         ),
+        (
+            "We cut our emissions by more than 45%.",
+            "We cut our emissions by more than 45% since 2019.",
+            "claims.eu.reduction-baseline",
+        ),
+        ("Our mug is greener than ever.", "Our mug is greener than a paper cup.", "claims.eu.comparison-basis"),
+        (
+            "Compostable cup, home delivery within 30 days.",
+            "This cup is compostable in an industrial composting plant within 30 days.",
+            "claims.uk.disposal-conditions",
+        ),
+        (
+            "We will be net zero by 2040 under our transition plan, verified by our customers.",
+            "We will be net zero by 2040 under our transition plan, verified by Ravel Assurance.",
+            "claims.eu.future-unverified",
+        ),
     ],
 )
-def test_a_figure_cures_only_what_it_belongs_to(bad: str, good: str, rule_id: str) -> None:
+def test_words_cure_only_what_they_belong_to(bad: str, good: str, rule_id: str) -> None:
     assert rule_id in rules(bad)
     assert rule_id not in rules(good)
 

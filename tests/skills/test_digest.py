@@ -175,6 +175,13 @@ def test_every_line_cites_rows_and_equal_sentences_are_said_once() -> None:
     )
 
 
+def test_of_a_trace_only_the_telling_line_is_among_the_highlights() -> None:
+    frames = "".join(f'  File "/app/shop{n}.py", line {n}, in read\n    return stock(n) or n\n' for n in range(4))
+    body = f"Traceback (most recent call last):\n{frames}OSError: the disk of the shop is full"
+    lines = digest([entry("Outage", category="incident", body=body)], [], [], since=SINCE, until=UNTIL).highlights
+    assert [(line.text, line.start) for line in lines] == [("OSError: the disk of the shop is full", body.index("OSE"))]
+
+
 def test_no_events_make_an_empty_digest() -> None:
     summary = digest([], [], [], since=SINCE, until=UNTIL)
     assert findings(summary) == []

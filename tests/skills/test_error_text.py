@@ -79,6 +79,11 @@ name
             'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    read()',
             ["read()"],
         ),
+        (
+            "ModuleNotFoundError: No module named 'x'\n\nThe above exception was the direct cause of the following "
+            "exception:\n\nImportError: plugin x cannot be loaded",
+            ["ImportError: plugin x cannot be loaded", "ModuleNotFoundError: No module named 'x'"],
+        ),
         ("The import stopped.\nNothing was stored.", ["The import stopped."]),
     ],
 )

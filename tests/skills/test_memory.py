@@ -129,7 +129,7 @@ def pairs(file: str, section: str | None = None) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("first", "second"), pairs("pairs_different.txt"))
+@pytest.mark.parametrize(("first", "second"), pairs("pairs_different.txt") + pairs("pairs_different_second.txt"))
 def test_memories_that_say_different_things_are_never_merged(first: str, second: str) -> None:
     assert run(memory(first), memory(second), threshold=0.5).clusters == []
 
@@ -144,12 +144,22 @@ def test_nearly_equal_english_memories_are_merged_as_such(first: str, second: st
     assert [c.exact for c in run(memory(first), memory(second)).clusters] == [False]
 
 
-def test_what_is_similar_and_not_the_same_is_reported_without_a_proposal() -> None:
-    cleanup = run(memory("Anna owes Ben 50 euro for the tickets"), memory("Ben owes Anna 50 euro for the tickets"))
+@pytest.mark.parametrize(
+    ("first", "second", "differs"),
+    [
+        ("Anna owes Ben 50 euro for the tickets", "Ben owes Anna 50 euro for the tickets", "word order"),
+        ("Die Kundin möchte bald den neuen Brief", "Die Kundin möchte bald nicht den neuen Brief", "the word nicht"),
+        ("The flag of the shop is C# here", "The flag of the shop is C here", "signs, symbols or capitals"),
+        ("The pump in the cellar is new now", "The pump in the celar is new now", "the words cellar, celar"),
+    ],
+)
+def test_what_is_similar_and_not_the_same_is_reported_without_a_proposal(first: str, second: str, differs: str) -> None:
+    cleanup = run(memory(first, age=2), memory(second), threshold=0.8)
+    assert cleanup.clusters == []
     (pair,) = cleanup.similar
-    assert pair.score < 1
-    found = [f for f in findings(cleanup, now=NOW, older_than_days=30) if f.rule_id == "memory.similar"]
-    assert "word order" in found[0].detail
+    assert pair.differs == (differs,)
+    (found,) = [f for f in findings(cleanup, now=NOW, older_than_days=30) if f.rule_id == "memory.similar"]
+    assert f"They differ in {differs}, which can change the meaning." in found.detail
 
 
 @given(

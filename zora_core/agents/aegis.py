@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
-from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
-from zora_core.agents.page_payload import page_subject
+from zora_core.agents.page_payload import noted, page_subject, visible_text
 from zora_core.errors import InvalidInput
 from zora_core.models import AgentId, Evidence, Integer, Quote, Suggestion, Task, TaskResult, identity
 
@@ -94,24 +93,10 @@ class Aegis(Agent):
     @handler("check_climate_claims", timeout_seconds=300)
     async def check_climate_claims(self, task: Task, payload: CheckClimateClaims, ctx: TaskContext) -> TaskResult:
         """Check environmental claims in English against EU, UK and US rules and against given sources."""
-        from zora_core.skills.claims import check_text
-
         await ctx.progress(0, "reading what is claimed")
-        texts, subject = await _texts(payload, ctx)
-        sources = await _sources(payload, ctx)
-        stated = payload.claim is not None or payload.claims is not None
-        reports = {}
-        for number, (ref, text) in enumerate(texts.items()):
-            await ctx.progress(0.4 + 0.6 * number / len(texts), f"checking text {number + 1} of {len(texts)}")
-            reports[ref] = await ctx.compute(
-                check_text,
-                text,
-                source=ref,
-                jurisdictions=tuple(payload.jurisdictions),
-                sources=sources,
-                assume_claims=stated,
-            )
-        return _claims_result(reports, payload, len(sources), subject)
+        texts, subject, limits = await _texts(payload, ctx)
+        sources = await _sources(payload, ctx, limits)
+        return await ctx.compute(_check_claims, texts, payload, sources, subject, limits)
 
     @handler("review_recent_agent_tasks", timeout_seconds=300)
     async def review_recent_agent_tasks(
@@ -141,24 +126,46 @@ class Aegis(Agent):
         return result
 
 
-async def _texts(payload: CheckClimateClaims, ctx: TaskContext) -> tuple[dict[str, str], str]:
-    """What is to be checked, by the name under which it is quoted, and the page that it is all of; empty if none."""
+def _check_claims(
+    texts: dict[str, str], payload: CheckClimateClaims, sources: list[SourceText], subject: str, limits: list[str]
+) -> TaskResult:
+    from zora_core.child import progress
+    from zora_core.skills.claims import check_text
+
+    reports = {}
+    for number, (ref, text) in enumerate(texts.items()):
+        progress(0.4 + 0.6 * number / len(texts), f"checking text {number + 1} of {len(texts)}")
+        reports[ref] = check_text(
+            text,
+            source=ref,
+            jurisdictions=tuple(payload.jurisdictions),
+            sources=sources,
+            assume_claims=payload.claim is not None or payload.claims is not None,
+        )
+    return _claims_result(reports, payload, len(sources), subject, limits)
+
+
+async def _texts(payload: CheckClimateClaims, ctx: TaskContext) -> tuple[dict[str, str], str, list[str]]:
+    """What is to be checked, by the name under which it is quoted; and the page that it is all of, empty if none.
+
+    Last come the limits that the page was beyond.
+    """
     if payload.url is not None or payload.html is not None:
         page = await ctx.page(url=payload.url, html=payload.html)
-        text = await ctx.compute(attrgetter("text"), page)
+        text, limits = await ctx.compute(visible_text, page)
         if not text:
             raise InvalidInput(f"{page.ref} has no visible text to check: give the claims themselves as `claims`")
-        return {page.ref: text}, await ctx.compute(page_subject, page)
+        return {page.ref: text}, await ctx.compute(page_subject, page), list(limits)
     claims = payload.claims if payload.claims is not None else [payload.claim or ""]
     ctx.cite("payload", "claims", "\n".join(claims), count=len(claims), unit="claims")
     texts = {f"claims[{index}]" if payload.claims is not None else "claim": text for index, text in enumerate(claims)}
     for ref, text in texts.items():
         ctx.derive(ref, text, source="claims")
-    return texts, ""
+    return texts, "", []
 
 
-async def _sources(payload: CheckClimateClaims, ctx: TaskContext) -> list[SourceText]:
-    """The given sources as texts; a source that is a URL is fetched."""
+async def _sources(payload: CheckClimateClaims, ctx: TaskContext, limits: list[str]) -> list[SourceText]:
+    """The given sources as texts; a source that is a URL is fetched. Adds the limits that its page was beyond."""
     from zora_core.skills.claims import SourceText
 
     texts = []
@@ -168,7 +175,9 @@ async def _sources(payload: CheckClimateClaims, ctx: TaskContext) -> list[Source
         )
         if source.startswith(("http://", "https://")) and not any(c.isspace() for c in source.strip()):
             page = await ctx.page(url=source.strip())
-            texts.append(SourceText(page.ref, await ctx.compute(attrgetter("text"), page)))
+            text, beyond = await ctx.compute(visible_text, page)
+            limits += [f"source {index + 1}: {limit}" for limit in beyond]
+            texts.append(SourceText(page.ref, text))
         else:
             ref = f"sources[{index}]"
             ctx.cite("payload", ref, source)
@@ -177,7 +186,7 @@ async def _sources(payload: CheckClimateClaims, ctx: TaskContext) -> list[Source
 
 
 def _claims_result(
-    reports: dict[str, ClaimsReport], payload: CheckClimateClaims, sources: int, subject: str
+    reports: dict[str, ClaimsReport], payload: CheckClimateClaims, sources: int, subject: str, limits: list[str]
 ) -> TaskResult:
     from zora_core.skills import wording
 
@@ -203,11 +212,14 @@ def _claims_result(
         summary = f"{summary} {wording.not_judged(not_judged)}"
     suggestions = _rewordings(claims, subject)
     return TaskResult(
-        examined={subject: [identity(claim.text) for _, claim in claims if claim.remedies]} if subject else {},
-        summary=summary,
+        examined={subject: [identity(claim.text) for _, claim in claims if claim.remedies]}
+        if subject and not limits
+        else {},
+        summary=noted(summary, limits),
         findings=select(findings, suggestions, MAX_FINDINGS),
         suggestions=suggestions,
         result={
+            "limits_reached": limits,
             "verdicts": verdicts,
             "claims": [_claim_row(ref, claim) for ref, claim in claims[:MAX_LISTED]],
             "claims_total": len(claims),

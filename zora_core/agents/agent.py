@@ -212,7 +212,7 @@ async def run_handler(task_type: TaskType, task: Task, ctx: TaskContext) -> Outc
     if inspect.iscoroutinefunction(task_type.function):
         result = await task_type.function(task, payload, ctx)
     else:
-        result = await ctx.compute(task_type.function, task, payload, ctx)
+        result = await ctx.in_thread(task_type.function, task, payload, ctx)
     if not isinstance(result, Outcome):
         raise TypeError(
             f"{task.agent_id} {task.task_type} returned {type(result).__name__}, not a TaskResult, Snooze or Delegate"

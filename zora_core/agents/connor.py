@@ -6,7 +6,6 @@ import asyncio
 import json
 import shutil
 import typing
-from collections.abc import Callable
 from datetime import timedelta
 
 from pydantic import ConfigDict, Field
@@ -15,6 +14,7 @@ from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
 from zora_core.errors import FetchFailed, InvalidInput
 from zora_core.models import AgentId, Severity, Suggestion, Task, TaskRecord, TaskResult, identity
+from zora_core.storable import escaped
 
 if typing.TYPE_CHECKING:
     from pathlib import Path
@@ -140,13 +140,15 @@ class Connor(Agent):
 
         root = _target(payload.target, ctx)
         await ctx.progress(0, "reading the history")
-        repository = await ctx.compute(find_repository, root)
+        repository = await ctx.compute(find_repository, root, ctx.roots())
         commits: list[Commit] = []
         not_examined = []
         if repository is None:
             not_examined.append("history: not a Git repository")
-        elif not _may_read(repository.directory, ctx):
-            not_examined.append(f"history: the repository {repository.directory} lies outside what may be read")
+        elif repository.outside is not None:
+            if repository.bare:
+                raise InvalidInput(f"the repository {payload.target!r} is not read: {repository.outside}")
+            not_examined.append(f"history: {repository.outside}")
         else:
             try:
                 commits = await ctx.compute(read_history, root)
@@ -155,15 +157,16 @@ class Connor(Agent):
             if repository.shallow:
                 not_examined.append("history before the point where the clone was cut off")
             digest = "\n".join(f"{commit.at.isoformat()} {commit.author}" for commit in commits)
-            ctx.cite("repository", str(repository.directory), digest, count=len(commits), unit="commits")
+            ctx.cite("repository", escaped(str(repository.directory)), digest, count=len(commits), unit="commits")
         await ctx.progress(0.2, f"read {count(len(commits), 'commit')}")
         previous = _previous(payload, await ctx.tasks(status="completed", limit=TASK_LIMIT))
         with tempfile.TemporaryDirectory(prefix="zora-code-") as folder:
             if repository is not None and repository.bare:
                 await ctx.compute(export_head, root, Path(folder))
                 root = Path(folder)
-            analysis = await ctx.compute(_analyze, root, payload, commits, previous, _reporter(ctx, start=0.2))
-        ctx.cite_files("directory", payload.target, analysis.files)
+            analysis = await ctx.compute(_analyze, root, payload, commits, previous)
+        # On a thread: hashing hundreds of megabytes takes a second.
+        await ctx.in_thread(ctx.cite_files, "directory", payload.target, analysis.files)
         result = {"target": payload.target, "include": payload.include, "exclude": payload.exclude, **analysis.result}
         result["not_examined"] = not_examined
         subject = json.dumps([payload.target, sorted(payload.include), sorted(payload.exclude)])
@@ -268,14 +271,6 @@ def _target(target: str, ctx: TaskContext) -> Path:
     return root
 
 
-def _may_read(directory: Path, ctx: TaskContext) -> bool:
-    try:
-        ctx.path(str(directory))
-    except InvalidInput:
-        return False
-    return True
-
-
 def _previous(payload: AnalyzeCodebase, tasks: list[TaskRecord]) -> TaskRecord | None:
     """The newest completed analysis of the same target with the same globs."""
     same = payload.model_dump(include={"target", "include", "exclude"})
@@ -288,28 +283,18 @@ def _previous(payload: AnalyzeCodebase, tasks: list[TaskRecord]) -> TaskRecord |
     return None
 
 
-def _reporter(ctx: TaskContext, *, start: float) -> Callable[[float, str], None]:
-    """Reports the progress of work on another thread, which begins at `start`."""
-    loop = asyncio.get_running_loop()
-
-    def report(fraction: float, message: str) -> None:
-        asyncio.run_coroutine_threadsafe(ctx.progress(start + (1 - start) * fraction, message), loop)
-
-    return report
-
-
-def _analyze(
-    root: Path,
-    payload: AnalyzeCodebase,
-    commits: list[Commit],
-    previous: TaskRecord | None,
-    report: Callable[[float, str], None],
-) -> Analysis:
+def _analyze(root: Path, payload: AnalyzeCodebase, commits: list[Commit], previous: TaskRecord | None) -> Analysis:
+    from zora_core.child import progress
     from zora_core.skills.codebase import analyze
 
     before = previous.result["result"]["memory"] if previous is not None and previous.result else None
     return analyze(
-        root, include=payload.include, exclude=payload.exclude, commits=commits, previous=before, progress=report
+        root,
+        include=payload.include,
+        exclude=payload.exclude,
+        commits=commits,
+        previous=before,
+        progress=lambda fraction, message: progress(0.2 + 0.8 * fraction, message),
     )
 
 
@@ -317,9 +302,15 @@ def _code_summary(target: str, analysis: Analysis, previous: TaskRecord | None) 
     from zora_core.skills.wording import count
 
     inventory, totals = analysis.result["inventory"], analysis.result["totals"]
-    if not inventory["files"]:
-        return f"{target} holds no source file that could be read ({sum(inventory['not_read'].values())} left out)."
+    others = inventory["read_for_credentials_only"]
+    if not inventory["files"] and not totals["issues"]:
+        left_out = f"{sum(inventory['not_read'].values())} left out"
+        if others:
+            left_out += f", {others} read for credentials only"
+        return f"{target} holds no source file that could be read ({left_out})."
     examined = f"{count(inventory['files'], 'file')} with {count(inventory['lines'], 'line')} of {target}"
+    if others:
+        examined += f" (and {others} read for credentials only)"
     if not totals["issues"]:
         return f"Nothing found in {examined}."
     severities = ", ".join(

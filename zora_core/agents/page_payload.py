@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Sequence
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -51,6 +52,21 @@ class PagePayload(Payload):
             page = await ctx.page(page=self.page)
         refuse_empty(page)
         return page
+
+
+def visible_text(page: Page) -> tuple[str, tuple[str, ...]]:
+    """The text that a reader of the page sees, and which limits its markup was beyond."""
+    return page.text, page.limits
+
+
+def main_text(page: Page) -> tuple[str, tuple[str, ...]]:
+    """The page's own content, and which limits its markup was beyond."""
+    return page.main_text, page.limits
+
+
+def noted(summary: str, limits: Sequence[str]) -> str:
+    """A summary that says what was not analysed."""
+    return " ".join([summary, *(f"Note: {limit}." for limit in limits)])
 
 
 def refuse_empty(page: Page) -> None:

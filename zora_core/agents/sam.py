@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
-from zora_core.agents.page_payload import ONE_PAGE, PagePayload, page_subject, refuse_empty
+from zora_core.agents.page_payload import ONE_PAGE, PagePayload, noted, page_subject, refuse_empty
 from zora_core.errors import InvalidInput
 from zora_core.models import AgentId, Element, Evidence, Finding, Quote, Suggestion, Task, TaskResult, identity
 
@@ -113,7 +113,7 @@ class Sam(Agent):
 
 async def _file_page(target: str, ctx: TaskContext) -> Page:
     page = await ctx.page(path=target)
-    if "\0" in page.html or "<" not in page.html:
+    if "<" not in page.html:
         raise InvalidInput(f"{target!r} holds no markup")
     return page
 
@@ -140,9 +140,10 @@ def _accessibility_result(assets: Assets, level: str) -> TaskResult:
     suggestions = _accessibility_suggestions(page, report, subject)
     return TaskResult(
         examined=_examined(
-            "" if report.truncated else subject, (identity(subject, f.rule_id) for f in report.findings)
+            "" if report.truncated or page.limits else subject,
+            (identity(subject, f.rule_id) for f in report.findings),
         ),
-        summary=_accessibility_summary(page, report, level),
+        summary=noted(_accessibility_summary(page, report, level), page.limits),
         findings=select(report.findings, suggestions, STORED_FINDINGS),
         suggestions=suggestions,
         result={
@@ -158,6 +159,7 @@ def _accessibility_result(assets: Assets, level: str) -> TaskResult:
             "stylesheets_read": assets.read,
             "unread": assets.unread,
             "truncated": report.truncated,
+            "limits_reached": list(page.limits),
             "limits": "Markup and styles only: no script ran, nothing was laid out; a person must check the rest.",
         },
     )
@@ -225,13 +227,14 @@ def _climate_result(assets: Assets, year: int) -> TaskResult:
     ]
     suggestions, examined = _claim_suggestions(page, report, sourced, findings)
     return TaskResult(
-        examined=examined,
-        summary=_climate_summary(page, report, sum(sourced), weight, assets.complete),
+        examined={} if page.limits else examined,
+        summary=noted(_climate_summary(page, report, sum(sourced), weight, assets.complete), page.limits),
         findings=select(findings, suggestions, STORED_FINDINGS),
         suggestions=suggestions,
         result={
             "page": page.ref,
             "title": page.title,
+            "limits_reached": list(page.limits),
             "sentences": report.sentences,
             "claims": claims,
             "claims_total": len(report.claims),

@@ -44,6 +44,7 @@ from zora_core.errors import (
     ZoraError,
 )
 from zora_core.logs import set_up_logging
+from zora_core.storable import problem
 
 _USAGE = (ConfigurationError, InvalidPayload, RetriesExhausted, UnexpectedAnswer, UnknownTaskType)
 
@@ -54,6 +55,13 @@ class Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of their definition."""
         return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse arguments that are not text, before any command looks at them."""
+        for place, argument in enumerate(args, 1):
+            if said := problem(argument, f"argument {place}"):
+                raise click.UsageError(said, ctx)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; an error raised on purpose is one line on stderr, and Ctrl-C is none."""

@@ -88,13 +88,13 @@ async def examine() -> list[Check]:
 async def _schema(settings: Settings, database: Database) -> Check:
     """Raises `SchemaError` when this program cannot work with what the database has."""
     found = await database.check_schema()
+    place = "" if settings.schema == schema.PUBLIC else f" in {settings.schema}"
+    if found.standing == "newer":  # what it should have is for the newer program to say
+        newer = f"{found.described}{place}, newer than this zora {__version__}, which works with it"
+        return Check("schema", "note", f"{newer}; upgrade zora")
     remedy = RUN_SCRIPT if settings.supabase_url else "run `zora migrate`, which makes them again"
     if lacking := await database.missing_objects():
         return Check("schema", "wrong", schema.explain_missing(lacking, remedy=remedy))
-    place = "" if settings.schema == schema.PUBLIC else f" in {settings.schema}"
-    if found.standing == "newer":
-        newer = f"{found.described}{place}, newer than this zora {__version__}, which works with it"
-        return Check("schema", "note", f"{newer}; upgrade zora")
     return Check("schema", "ok", f"version {schema.latest_version()}{place}")
 
 

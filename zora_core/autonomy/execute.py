@@ -21,7 +21,6 @@ from zora_core.errors import FalseEvidence, InvalidInput, InvalidPayload, Unknow
 from zora_core.graph import ordered, references, resolve
 from zora_core.masking import mask
 from zora_core.models import Task, TaskResult
-from zora_core.threads import in_thread
 
 if TYPE_CHECKING:
     from zora_core.agents.agent import TaskType
@@ -214,8 +213,6 @@ def _delegated(run: Run, delegation: Delegate, registry: Registry) -> Settlement
 
 async def _completed(run: Run, task_type: TaskType, result: TaskResult, context: TaskContext) -> Settlement:
     """The settlement of a result whose evidence has been found in what the run read, with the effects it proposes."""
-    from zora_core.agents.evidence import chain
-
     if task_type.evidence != "none" and not context.sources and not result.findings:
         raise FalseEvidence(
             f"{run.task.agent_id} {run.task.task_type} returned a result without evidence: read what it rests on "
@@ -224,9 +221,7 @@ async def _completed(run: Run, task_type: TaskType, result: TaskResult, context:
     _check_depth("result", result.result)
     for suggestion in result.suggestions:
         _check_depth("suggestion", [suggestion.target, suggestion.current_value, suggestion.suggested_value])
-    # A thread costs more than the check of a result that claims nothing.
-    claims = result.findings or result.suggestions
-    stored = await in_thread(chain, result, context.ledger) if claims else chain(result, context.ledger)
+    stored = await context.checked(result)
     for suggestion, row in zip(result.suggestions, stored["suggestions"], strict=True):
         row["effect"] = effect_of(suggestion)
     return run.settlement("completed", summary=result.summary, result=stored)

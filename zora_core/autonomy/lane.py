@@ -12,18 +12,13 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zora_core.autonomy.execute import failed
-from zora_core.database.database import Call, Database, Pace, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from uuid import UUID
-
     from zora_core.autonomy.execute import Run, Settlement
-    from zora_core.database.schema import Installed
+    from zora_core.database.database import Database, Row
 
 logger = logging.getLogger("zora.runtime")
 T = TypeVar("T")
@@ -181,59 +176,24 @@ def _loop_like(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop()
 
 
-class DatabaseElsewhere(Database):
-    """A database whose connections belong to another event loop, where the calls are carried out."""
+class CallsElsewhere:
+    """The calls of a database whose connections belong to another event loop, where they are carried out.
+
+    It has what a `TaskContext` needs of a `Database`, and no more: a handler opens, closes and migrates nothing.
+    """
 
     def __init__(self, database: Database, home: asyncio.AbstractEventLoop) -> None:
         """Call `database` on the loop `home`."""
         self._database = database
         self._home = home
 
-    @property
-    def pace(self) -> Pace:  # type: ignore[override]
-        """As there."""
-        return self._database.pace
-
-    @property
-    def notifies(self) -> bool:
-        """Whether the database does; not here, see `listening`."""
-        return self._database.notifies
-
     async def call(self, function: str, /, **arguments: Any) -> list[Row]:
         """See `Database.call`."""
         return await self._there(self._database.call(function, **arguments))
 
-    async def batch(self, calls: Sequence[Call]) -> list[list[Row]]:
-        """See `Database.batch`."""
-        return await self._there(self._database.batch(calls))
-
-    async def read(self, query: str, tenant_id: UUID, /, **arguments: Any) -> Sequence[Mapping[str, Any]]:
-        """See `Database.read`."""
-        return await self._there(self._database.read(query, tenant_id, **arguments))
-
-    async def restricted(self, *, max_connections: int = 8) -> Database:
-        """See `Database.restricted`."""
-        restricted = await self._there(self._database.restricted(max_connections=max_connections))
-        return DatabaseElsewhere(restricted, self._home)
-
-    def listening(self, channel: str, callback: Callable[[str], None]) -> AbstractAsyncContextManager[asyncio.Event]:
-        """Not from here: an event belongs to one loop."""
-        raise NotImplementedError("notifications are heard on the loop that the database was opened on")
-
-    async def migrate(self) -> bool:
-        """See `Database.migrate`."""
-        return await self._there(self._database.migrate())
-
-    async def check_schema(self) -> Installed:
-        """See `Database.check_schema`."""
-        return await self._there(self._database.check_schema())
-
-    async def missing_objects(self) -> list[str]:
-        """See `Database.missing_objects`."""
-        return await self._there(self._database.missing_objects())
-
-    async def close(self) -> None:
-        """Nothing to do: the connections are closed where they were opened."""
+    async def value(self, function: str, /, **arguments: Any) -> Any:
+        """See `Database.value`."""
+        return await self._there(self._database.value(function, **arguments))
 
     async def _there(self, call: Coroutine[Any, Any, T]) -> T:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self._home))

@@ -17,14 +17,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
 from zora_core import __version__
 from zora_core.agents.context import TaskContext
 from zora_core.autonomy.backoff import retrying
 from zora_core.autonomy.execute import Run, Settlement, execute
-from zora_core.autonomy.lane import DatabaseElsewhere, Lane
+from zora_core.autonomy.lane import CallsElsewhere, Lane
 from zora_core.autonomy.schedules import attend_schedules
 from zora_core.autonomy.settler import Settler
 from zora_core.errors import DatabaseUnavailable
@@ -327,7 +327,7 @@ class Worker:
             )
 
         home = asyncio.get_running_loop()
-        database = DatabaseElsewhere(self._database, home)
+        database = cast("Database", CallsElsewhere(self._database, home))
         return Lane(work, ended)
 
     async def _collect(self) -> None:

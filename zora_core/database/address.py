@@ -37,7 +37,7 @@ _DROPPED = frozenset(
     }
 )  # fmt: skip
 # They change what a connection means, and the driver does not know them.
-_UNSUPPORTED = frozenset({"hostaddr", "replication", "require_auth", "requirepeer", "schema", "sslcrldir"})
+_UNSUPPORTED = frozenset({"hostaddr", "replication", "require_auth", "requirepeer", "sslcrldir"})
 _FILES = {
     "sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY", "sslcrl": "PGSSLCRL",
 }  # fmt: skip
@@ -115,6 +115,10 @@ def _parameters(query: str, name: str) -> dict[str, str]:
         raise ConfigurationError(f"gssencmode=require in {name} is not supported: use sslmode=require")
     if parameters.get("schema") == "public":  # Prisma's default, and ours
         del parameters["schema"]
+    if "schema" in parameters:
+        raise ConfigurationError(f"the parameter schema in {name} is not supported: remove it, and set ZORA_SCHEMA")
+    if "schema" in parameters:
+        raise ConfigurationError(f"the parameter schema in {name} is not supported: remove it, and set ZORA_SCHEMA")
     for parameter in sorted(_UNSUPPORTED & parameters.keys()):
         raise ConfigurationError(f"the parameter {parameter} in {name} is not supported: remove it")
     return {parameter: value for parameter, value in parameters.items() if parameter not in _DROPPED}

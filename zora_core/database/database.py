@@ -119,9 +119,12 @@ class Database(ABC):
     async def check_schema(self) -> Installed:
         """What is installed; raises `SchemaError` unless the schema is one that this program works with."""
 
-    @abstractmethod
     async def missing_objects(self) -> list[str]:
         """The tables, columns, functions, indexes and triggers that the schema should have and has not."""
+        from zora_core.database import schema
+
+        rows = await self.call("missing_schema_objects", objects=list(schema.objects()))
+        return [row["missing_schema_objects"] for row in rows]
 
     @abstractmethod
     async def close(self) -> None:

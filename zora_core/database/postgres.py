@@ -292,7 +292,7 @@ async def connect(
     address = read_address(url, environment=os.environ)
     _check_files(address)
     for parameter in address.ignored:
-        logger.warning("the parameter %s in DATABASE_URL is not supported and has no effect", parameter)
+        logger.warning("the parameter %s in DATABASE_URL is not supported: ZORA_SCHEMA names the schema", parameter)
     pooled = server is None and await _is_pooled(address)
     pool = await _open_pool(address, pooled, max_connections)
     return PostgresDatabase(pool, address, pooled=pooled, server=server, schema_name=schema_name)
@@ -329,9 +329,25 @@ def _trust(address: Address) -> dict[str, Any]:
 async def _connect(address: Address, **options: Any) -> asyncpg.Connection:
     """A connection outside of the pool."""
     options = {"server_settings": _NAMED, "timeout": address.connect_seconds, **_trust(address), **options}
-    connection = await asyncpg.connect(address.url, **options)
+    connection = await _first_host(address, **options)
     _keep_alive(connection)
     return connection
+
+
+async def _first_host(address: Address, **options: Any) -> asyncpg.Connection:
+    """A connection to the first host that serves; each has the whole time to connect, as for libpq.
+
+    asyncpg gives the time to all hosts together, so that one whose network is gone would use it up.
+    """
+    failed: Exception | None = None
+    for host, port in address.hosts if len(address.hosts) > 1 else ():
+        try:
+            return await asyncpg.connect(address.url, host=host.strip("[]"), port=port, **options)
+        except (OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched) as error:
+            failed = error
+    if failed is not None:
+        raise failed
+    return await asyncpg.connect(address.url, **options)
 
 
 async def _open_pool(
@@ -343,8 +359,13 @@ async def _open_pool(
     login: Mapping[str, str | None] | None = None,
 ) -> asyncpg.Pool:
     """A pool; a pooler would refuse settings at the start of a session, so that there the role is set per call."""
+
+    async def connect_one(_: str, **options: Any) -> asyncpg.Connection:
+        return await _first_host(address, **options)
+
     return await asyncpg.create_pool(
         address.url,
+        connect=connect_one,
         **(login or {}),
         min_size=0,
         max_size=max_connections,

@@ -65,7 +65,7 @@ _CHANGES = re.compile(
     r"|^ *create type (?P<type>\w+)"
     r"|^ *create (?:or replace )?function (?P<function>\w+)"
     r"|^ *create (?:unique )?index (?P<index>\w+)[^;]*;"
-    r"|^ *drop (?P<kind>index|function) (?:if exists )?(?P<dropped>\w+)"
+    r"|^ *drop (?P<kind>table|type|function|index) (?:if exists )?(?P<dropped>\w+)"
     r"|^ *create trigger (?P<trigger>\w+)\s[^;]*?\son (?P<on>\w+)[^;]*;",
     re.MULTILINE | re.DOTALL,
 )
@@ -107,7 +107,7 @@ class Installed:
         """What the function installed_schema() says; a database before migration 13 says less."""
         versions = said.get("versions")
         return cls(
-            frozenset(range(1, said["version"] + 1) if versions is None else versions),
+            frozenset(range(1, (said.get("version") or 0) + 1) if versions is None else versions),
             said.get("digest") or "",
             said.get("release"),
             tuple(said.get("replaced") or ()),
@@ -205,8 +205,8 @@ def latest_version() -> int:
 @cache
 def created(kind: str) -> tuple[str, ...]:
     """The names of all that the script creates of a kind: `table` or `function`, Supabase's part included."""
-    script = "\n".join([_text("bootstrap.sql"), *(m.sql for m in migrations()), functions(), _text("supabase.sql")])
-    return tuple(sorted({name for found, name in _CREATED.findall(script) if found == kind}))
+    ours = {name.removeprefix(f"{kind} ") for name in objects() if name.startswith(f"{kind} ")}
+    return tuple(sorted(ours | {name for found, name in _CREATED.findall(_text("supabase.sql")) if found == kind}))
 
 
 @cache
@@ -227,10 +227,13 @@ def objects() -> dict[str, str | None]:
             found |= dict.fromkeys(f"column {change['altered']}.{name}" for name in added)
             for name in re.findall(r"\bdrop column (?:if exists )?(\w+)", change["actions"]):
                 found.pop(f"column {change['altered']}.{name}", None)
-                indexes = re.compile(rf" on {change['altered']} .*\b{name}\b", re.DOTALL)
-                found = {key: made for key, made in found.items() if made is None or not indexes.search(made)}
+                # PostgreSQL drops the indexes that hold the column.
+                held = re.compile(rf"\bon {change['altered']}\b.*\b{name}\b", re.DOTALL)
+                found = {key: made for key, made in found.items() if not (made and held.search(made))}
         elif change["dropped"]:
             found.pop(f"{change['kind']} {change['dropped']}", None)
+            if change["kind"] == "table":
+                found = {name: made for name, made in found.items() if f" {change['dropped']}." not in name}
         elif change["trigger"]:
             found[f"trigger {change['on']}.{change['trigger']}"] = change[0]
         elif change["index"]:
@@ -247,7 +250,7 @@ def _filled(file: str, schema: str) -> str:
         (kind, name, version)
         for version, sql in [*((m.version, m.sql) for m in migrations()), (0, functions())]
         for kind, name in dict.fromkeys(_CREATED.findall(sql))
-        if kind != "trigger"
+        if f"{kind} {name}" in objects()
     ]
     values = {
         ":schema": schema,
@@ -363,6 +366,15 @@ def compare(found: Installed, *, remedy: str) -> None:
     raise SchemaError(f"the database's functions are not those of this zora: {remedy}")
 
 
+def refuse_newer(found: Installed) -> None:
+    """Raise `SchemaError` when a database must not be migrated by this program."""
+    if found.standing == "newer":
+        raise SchemaError(
+            f"the database has schema {found.described}, which is newer than this zora {__version__}: nothing was "
+            "changed; upgrade zora"
+        )
+
+
 def explain_missing(names: Sequence[str], *, remedy: str) -> str:
     """One line about missing objects, with what to do."""
     lost = [name for name in names if name.startswith(_HOLDING_DATA)]
@@ -386,11 +398,7 @@ async def migrate(connection: asyncpg.Connection, schema: str = PUBLIC) -> bool:
     somebody else are in the way; nothing is changed then.
     """
     found = await installed(connection, schema)
-    if found.standing == "newer":
-        raise SchemaError(
-            f"the database has schema {found.described}, which is newer than this zora {__version__}: nothing was "
-            "changed; upgrade zora"
-        )
+    refuse_newer(found)
     supabase = await connection.fetchval(_ON_SUPABASE)
     closed = not supabase or await connection.fetchval(
         f"select to_regproc('{quoted(schema)}.zora_claimed_tenant') is not null"

@@ -51,7 +51,12 @@ def detect(sentence: str, facts: Facts) -> Detection:
     text = normalize(sentence)
     spans = {name: [m.span() for m in terms.find(text)] for name, terms in _groups().items()}
     # What a longer term says is not said again by the subject within it, nor at all when it is denied.
-    talked = [m.span() for m in _features()["generic"].find(text)[:_MOST] if not is_asserted(text, m.span())]
+    # A phrase that the rules call generic is praise, too; its single words ("green", "eco") need company.
+    generic = [m.span() for m in _features()["generic"].find(text)[:_MOST]]
+    labels = [m.span() for m in _features()["label_claim"].find(text)[:_MOST]]
+    phrases = [(a, b) for a, b in generic + labels if not text[a:b].isalpha() and not _overlaps((a, b), spans["merit"])]
+    spans["merit"] = sorted(spans["merit"] + phrases)
+    talked = [span for span in generic if not is_asserted(text, span)]
     said = (spans["merit"], spans["technology"], talked)
     spans["topic"] = [span for span in spans["topic"] if not any(inside(*span, longer) for longer in said)]
     spans["merit"] = [span for span in spans["merit"][:_MOST] if is_asserted(text, span)]
@@ -78,7 +83,10 @@ def detect(sentence: str, facts: Facts) -> Detection:
 
 
 def sentences_of(text: str) -> list[Sentence]:
-    """The sentences of `text`; those are joined that a line break divides in a term or after a word such as "the"."""
+    """The sentences of `text`; those are joined that a line break divides in a term or after a word such as "the".
+
+    A question is joined with a yes after it: together they claim what they say.
+    """
     unfinished = frozenset(load("claims_parsing")["unfinished"])
     joined: list[Sentence] = []
     for sentence in split_sentences(text):
@@ -91,6 +99,8 @@ def sentences_of(text: str) -> list[Sentence]:
 
 
 def _goes_on(text: str, first: Sentence, second: Sentence, unfinished: frozenset[str]) -> bool:
+    if first.text[-1] == "?" and _answers().match(second.text):
+        return len(first.text) <= _LONGEST
     breaks = text[first.start + len(first.text) : second.start].replace("\r\n", "\n").replace("\r", "\n").count("\n")
     # Without a limit of length a long list would be joined again and again.
     if not breaks or len(first.text) > _LONGEST or first.text[-1] in ".!?:;…|":
@@ -136,6 +146,11 @@ def is_asserted(text: str, span: tuple[int, int]) -> bool:
     return praises or not hint.search(text, clause, start) or not before.search(text, clause, start)
 
 
+def _overlaps(span: tuple[int, int], others: list[tuple[int, int]]) -> bool:
+    place = bisect_left(others, (span[1], 0))
+    return place > 0 and others[place - 1][1] > span[0]
+
+
 def _near(left: list[tuple[int, int]], right: list[tuple[int, int]], distance: int) -> bool:
     """Whether a span of `left` and one of `right` lie apart by at most `distance` characters."""
     starts, ends = sorted(c for c, _ in right), sorted(d for _, d in right)
@@ -159,6 +174,11 @@ def _mentions() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str], re.P
         re.compile(f"(?:{before})$", re.IGNORECASE),
         re.compile("|".join(rules["after"]), re.IGNORECASE),
     )
+
+
+@cache
+def _answers() -> re.Pattern[str]:
+    return re.compile(rf"(?:{'|'.join(load('claims_parsing')['answers'])})\b", re.IGNORECASE)
 
 
 @cache

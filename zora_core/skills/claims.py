@@ -20,6 +20,8 @@ __all__ = ["JURISDICTIONS", "VERDICTS", "Claim", "ClaimsReport", "SourceText", "
 
 # Within English text a sentence counts as one of another language with this much that speaks for it.
 _FOREIGN = 1.8
+# Words of these groups show that a sentence too short to tell its language is English, and that it was judged.
+_ENVIRONMENTAL = {"merit", "technology", "topic"}
 # Sentences of a language that are quoted as not judged.
 _QUOTED = 10
 
@@ -131,7 +133,7 @@ def check_text(
         if detection.is_claim or (assume_claims and _speaks_of_environment(sentence.text, detection)):
             beside = " ".join(s.text for s in sentences[max(0, index - 1) : index + 2] if s is not sentence)
             claims.append(_judge(sentence, original, facts, detection, beside, rules, evidence, source, jurisdictions))
-        elif code is None and not detection.words:
+        elif code is None and not detection.words.keys() & _ENVIRONMENTAL:
             foreign.setdefault(None, []).append(original)
     not_judged = [_unjudged(code, group, source) for code, group in foreign.items()]
     findings = [finding for claim in claims for finding in claim.findings] + [_not_judged(part) for part in not_judged]
@@ -150,11 +152,18 @@ def _languages(sentences: Sequence[Sentence]) -> list[str | None]:
     found = []
     for sentence, code in zip(sentences, told, strict=True):
         if code is None:
-            code = main
+            code = main or (language.ENGLISH if _leans_to_english(sentence.text) else None)
         elif main == language.ENGLISH != code and language.scores(sentence.text).get(code, _FOREIGN) < _FOREIGN:
             code = language.ENGLISH
         found.append(code)
     return found
+
+
+def _leans_to_english(text: str) -> bool:
+    """Whether more speaks for English than for any other language, though not much."""
+    points = language.scores(text)
+    english = points.pop(language.ENGLISH, 0.0)
+    return english > max(points.values(), default=0.0)
 
 
 def _unjudged(code: str | None, group: Sequence[Sentence], source: str) -> Unjudged:

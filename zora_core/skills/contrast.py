@@ -216,14 +216,21 @@ def _channel(token: Any, known: dict[str, float]) -> str | None:
     def unit(inner: Any) -> Amount | None:
         if inner.type == "ident" and inner.lower_value in known:
             return known[inner.lower_value], 0
-        return None
+        return _percentage(inner)
 
     if token.type == "ident" and token.lower_value in known:
         return f"{known[token.lower_value]:.12f}"
     if token.type == "function":
         found = calculate([token], unit)
-        return None if found is None or not math.isfinite(found[0]) else f"{found[0]:.12f}"
+        if found is None or not math.isfinite(found[0]):
+            return None
+        return f"{found[0]:.12f}{'%' if found[1] else ''}"
     return str(tinycss2.serialize([token])).lower()
+
+
+def _percentage(token: Any) -> Amount | None:
+    """A percentage as an amount that adds up with its like only."""
+    return (token.value, 1) if token.type == "percentage" else None
 
 
 def _mixed(token: Any, current: Colour, dark: bool, depth: int) -> Any:
@@ -240,8 +247,9 @@ def _mixed(token: Any, current: Colour, dark: bool, depth: int) -> Any:
         return None
     colours, shares = [], []
     for part in parts:
-        stated = [t.value / 100 for t in part if t.type == "percentage"]
-        named = [t for t in part if t.type != "percentage"]
+        shared = [calculate([t], _percentage) for t in part]
+        stated = [found[0] / 100 for found in shared if found is not None and found[1]]
+        named = [t for t, found in zip(part, shared, strict=True) if found is None]
         if len(named) != 1 or len(stated) > 1 or len(part) != len(named) + len(stated):
             return None
         colours.append(_space_colour(named[0], current, dark, depth + 1))

@@ -12,9 +12,9 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from zora_core.models import Finding, JournalEntry, MemoryEvent, Metric, Quote, Rows, Severity
-from zora_core.skills.error_text import telling_lines
+from zora_core.skills.error_text import is_trace, telling_lines
 from zora_core.skills.summaries import choose
-from zora_core.skills.text import sentences, shorten
+from zora_core.skills.text import Sentence, sentences, shorten
 
 _MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.I), "<id>"),
@@ -312,7 +312,9 @@ class _Said(NamedTuple):
 
 
 def _collect(said: dict[str, list[_Said]], place: _Place, text: str, weight: float) -> None:
-    for sentence in sentences(text):
+    # Of a trace only the telling lines can be read.
+    lines = [Sentence(line, text.index(line)) for line in telling_lines(text)] if is_trace(text) else sentences(text)
+    for sentence in lines:
         if 3 <= len(sentence.text.split()) <= 80:
             key = mask(sentence.text).casefold()
             said.setdefault(key, []).append(_Said(place, sentence.text, sentence.start, weight))

@@ -10,7 +10,7 @@ _MARGIN = re.compile(r"^(?:[ ]*[|+](?:-\+-+ \d+ -+$|-+$)?[ ]?)+")
 _LOG_PREFIX = re.compile(
     r"^\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,\d]*(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?\]?(?: \[[^\]]{1,40}\])?:?\s+"
 )
-_TRACEBACK = re.compile(r"Traceback \(most recent call last\)")
+_TRACEBACK = re.compile(r"Traceback \(most recent call last\)|^The above exception was|^During handling of the above")
 # "pkg.mod.SomeError: text", with what Java, Node, Go and .NET put before it.
 _EXCEPTION = re.compile(
     r"^(?:Caused by: |Suppressed: |Uncaught |\(?node:\d+\) |Unhandled (?:exception|rejection)[.:]? |\[cause\]: |-+> "
@@ -47,6 +47,11 @@ def telling_lines(text: str) -> list[str]:
     if len(chosen) == 1:
         chosen += _completing(lines, chosen[0])
     return [lines[place].strip() for place in chosen]
+
+
+def is_trace(text: str) -> bool:
+    """Whether `text` is the output of a program that failed, with frames, and not prose."""
+    return bool(_TRACEBACK.search(text)) or sum(bool(_FRAME.match(line)) for line in text.splitlines()) > 1
 
 
 def _raised_in_python(lines: Sequence[str]) -> list[int]:

@@ -117,7 +117,8 @@ def _profiles() -> _Profiles:
     letters: defaultdict[str, list[str]] = defaultdict(list)
     for code, profile in load("languages")["languages"].items():
         for word in sorted(set(profile["words"].casefold().split())):
-            if len(word) > 1:
+            # Other single letters are names, units and variables in every language.
+            if len(word) > 1 or word in "yèé":
                 words[word].append(code)
         for letter in sorted(set(profile.get("letters", ""))):
             letters[letter].append(code)
@@ -130,6 +131,10 @@ def _profiles() -> _Profiles:
 @cache
 def _claims() -> dict[str, re.Pattern[str]]:
     return {
-        code: re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, terms))})\w*", re.IGNORECASE)
+        code: re.compile(rf"(?<!\w)(?:{'|'.join(map(_beginning, terms))})(?!\w)", re.IGNORECASE)
         for code, terms in load("languages")["claims"].items()
     }
+
+
+def _beginning(term: str) -> str:
+    return re.escape(term.removesuffix("$")) + ("" if term.endswith("$") else r"\w*")

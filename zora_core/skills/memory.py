@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -139,8 +139,17 @@ def _similar(memories: Sequence[MemoryEvent], threshold: float) -> list[Similar]
             score = similarity(older.content, newer.content)
             if score >= threshold:
                 differs = differing_facts(older.content, newer.content)
-                found.append(Similar(older, newer, score, tuple(differs) or ("word order or form",)))
+                found.append(Similar(older, newer, score, tuple(differs) or _apart(older.content, newer.content)))
     return sorted(found, key=lambda s: (-s.score, str(s.first.id), str(s.second.id)))
+
+
+def _apart(first: str, second: str) -> tuple[str, ...]:
+    """In what two texts differ that state the same facts as far as their words are known."""
+    a, b = Counter(words(first)), Counter(words(second))
+    own = [word for word, _ in ((a - b) + (b - a)).most_common(5)]
+    if own:
+        return (f"the words {', '.join(own)}" if len(own) > 1 else f"the word {own[0]}",)
+    return ("word order" if words(first) != words(second) else "signs, symbols or capitals",)
 
 
 def _recency(memory: MemoryEvent) -> tuple[datetime, str]:

@@ -72,7 +72,8 @@ def _loose_form(form: str) -> str:
         return form
     rules = _sets()
     form = _spaced_unit().sub("", form)
-    form = re.sub(r"(?<=[^\W_])[.!]$", "", form)
+    # After a digit "!" is an operator.
+    form = re.sub(r"(?<=[^\W\d_]) ?!+$", "", form)
     chunks = _without_courtesy(form.split())
     # Beside other capital letters as names, "A" is a name, too.
     if any(_LETTER_NAME.fullmatch(chunk) or (place and chunk == "A") for place, chunk in enumerate(chunks)):

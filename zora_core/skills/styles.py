@@ -8,7 +8,7 @@ says so.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -142,7 +142,7 @@ class Style:
             value = longhand(found.via, name, value.strip())
         if value is None:  # invalid at computed-value time
             return "unset"
-        value = value.strip()
+        value = value.strip() or "unset"  # variables may come to nothing
         return "" if value.lower() == "revert" else value
 
     def known(self, name: str) -> bool:
@@ -178,7 +178,9 @@ class Styles:
             self._add_sheet(element, sheets or {})
         self._ranks = self.sheets.layer_ranks()
         self._static = _Matcher(self.sheets.rules)
-        self._focus = _Matcher(self.sheets.rules, focus=True)
+        self._focus = _Matcher(self.sheets.rules, lambda selector: selector.focus)
+        self._focus_elsewhere = _Matcher(self.sheets.rules, lambda selector: selector.focus_elsewhere)
+        self._variables = _Variables(self.sheets.registered)
         self._shared: dict[tuple[int, ...], Cascaded] = {}
         self._styles: dict[Element, Style] = {}
         root_px = 16.0
@@ -188,9 +190,7 @@ class Styles:
         for element in document.elements:
             parent = self._styles[element.parent] if element.parent else None
             cascaded = self._cascade(element)
-            style = self._styles[element] = _resolved(
-                cascaded, element, parent, root_px, self.sheets.registered, dark=dark
-            )
+            style = self._styles[element] = _resolved(cascaded, element, parent, root_px, self._variables, dark=dark)
             if parent is None:
                 root_px = style.root_px = style.font_px
 
@@ -271,10 +271,8 @@ class Styles:
 
         Each with its style without and with the focus.
         """
-        if not self._focus.size:
-            return []
         node = self.nodes[element]
-        around = [(near, self._focus.match(near)) for near in _around(node)]
+        around = [(near, self._focus.match(near)) for near in _around(node) if self._focus_elsewhere.may_match(near)]
         self.nodes.focus(element, on=True)
         try:
             return [(self._styles[near.element], self._restyled(near, before)) for near, before in around]
@@ -287,7 +285,7 @@ class Styles:
         if self._focus.match(node) == before:
             return self._styles[element]
         parent = self._styles[element.parent] if element.parent else None
-        return _resolved(self._cascade(element), element, parent, self._styles[element].root_px, self.sheets.registered)
+        return _resolved(self._cascade(element), element, parent, self._styles[element].root_px, self._variables)
 
 
 def _around(node: Node) -> list[Node]:
@@ -303,21 +301,25 @@ def _around(node: Node) -> list[Node]:
 
 
 class _Matcher:
-    """Rules, found for a node by its id, its classes and its tag: all of them, or those that ask for the focus."""
+    """Rules, found for a node by its id, its classes and its tag: all of them, or those with certain selectors."""
 
-    def __init__(self, rules: Iterable[Rule], *, focus: bool = False) -> None:
+    def __init__(self, rules: Iterable[Rule], wanted: Callable[[Selector], bool] = lambda _: True) -> None:
         self._by_key: dict[str, list[tuple[int, Rule, Selector]]] = {}
         self._others: list[tuple[int, Rule, Selector]] = []
         self.size = 0
         for rule in rules:
             for selector in rule.selectors:
-                if (focus and not selector.focus) or selector.compiled.never_matches:
+                if not wanted(selector) or selector.compiled.never_matches:
                     continue
                 self.size += 1
                 if not selector.keys:
                     self._others.append((self.size, rule, selector))
                 for key in selector.keys:
                     self._by_key.setdefault(key, []).append((self.size, rule, selector))
+
+    def may_match(self, node: Node) -> bool:
+        """Whether a rule names the node's id, its tag or one of its classes, or none at all."""
+        return bool(self._others) or not self._by_key.keys().isdisjoint(node.names)
 
     def match(self, node: Node) -> list[tuple[int, Rule, Selector]]:
         """The rules that match in order, each with its number and its selector."""
@@ -348,25 +350,25 @@ def _resolved(
     element: Element,
     parent: Style | None,
     root_px: float,
-    registered: Mapping[str, tuple[bool, str | None]],
+    variables: _Variables,
     *,
     dark: bool = False,
 ) -> Style:
     style = Style(cascaded.declared, cascaded.maybe, root_px=root_px)
-    style.variables = _variables(cascaded.declared, parent.variables if parent else {}, registered)
+    style.variables = variables.of(cascaded.declared, parent.variables if parent else {})
     style.scheme_dark = _scheme(style, parent, dark)
     _font_size(style, element, parent or Style({}, {}))
     style.weight = _weight(style, element, parent.weight if parent else 400)
     style.colour = _text_colour(style, element, parent)
     _display(style, element, parent)
     for name, part in cascaded.pseudo.items():
-        setattr(style, name, _pseudo(part, style, element, registered))
+        setattr(style, name, _pseudo(part, style, element, variables))
     return style
 
 
-def _pseudo(part: Cascaded, of: Style, element: Element, registered: Mapping[str, tuple[bool, str | None]]) -> Style:
+def _pseudo(part: Cascaded, of: Style, element: Element, variables: _Variables) -> Style:
     style = Style(part.declared, part.maybe, root_px=of.root_px, font_px=of.font_px, font_known=of.font_known)
-    style.variables = _variables(part.declared, of.variables, registered)
+    style.variables = variables.of(part.declared, of.variables)
     style.scheme_dark, style.colour = of.scheme_dark, of.colour
     if style.get("color") not in {"", "inherit", "unset", "currentcolor"}:
         style.colour = parse_colour(style.get("color"), of.colour or BLACK, of.scheme_dark)
@@ -380,69 +382,89 @@ def _pseudo(part: Cascaded, of: Style, element: Element, registered: Mapping[str
     return style
 
 
-def _variables(
-    declared: Mapping[str, Declared],
-    inherited: Mapping[str, str],
-    registered: Mapping[str, tuple[bool, str | None]],
-) -> Mapping[str, str]:
-    """The computed custom properties: those declared here with their own variables put in, over the inherited ones."""
-    own = {name: found.value for name, found in declared.items() if name.startswith("--")}
-    base: Mapping[str, str] = inherited
-    defaults = {
-        name: initial
-        for name, (inherits, initial) in registered.items()
-        if initial is not None and (not inherits or name not in inherited)
-    }
-    if any(inherited.get(name) != value for name, value in defaults.items()):
-        base = {**inherited, **defaults}
-    if not own:
-        return base
-    computed: dict[str, str] = dict(base)
-    waiting: dict[str, str] = {}
-    for name, value in own.items():
-        lowered = value.strip().lower()
-        if lowered in {"inherit", "unset", "revert", "revert-layer"}:
-            continue
-        if lowered == "initial":
-            computed.pop(name, None)
-        elif "var(" in lowered:
-            waiting[name] = value
-        else:
-            computed[name] = value
-    _settle(waiting, computed)
-    if len(computed) == len(base) and all(base.get(name) == value for name, value in computed.items()):
-        return base
-    return computed
+class _Variables:
+    """The computed custom properties of elements; those with the same declarations and ancestors share theirs."""
+
+    def __init__(self, registered: Mapping[str, tuple[bool, str | None]]) -> None:
+        self._registered = registered
+        # The keys are identities: what they identify is kept beside the result.
+        self._known: dict[tuple[int, int], tuple[object, object, Mapping[str, str]]] = {}
+
+    def of(self, declared: Mapping[str, Declared], inherited: Mapping[str, str]) -> Mapping[str, str]:
+        """Those declared here with their own variables put in, over the inherited ones."""
+        key = (id(declared), id(inherited))
+        if key not in self._known:
+            self._known[key] = (declared, inherited, self._computed(declared, inherited))
+        return self._known[key][2]
+
+    def _computed(self, declared: Mapping[str, Declared], inherited: Mapping[str, str]) -> Mapping[str, str]:
+        own = {name: found.value for name, found in declared.items() if name.startswith("--")}
+        base: Mapping[str, str] = inherited
+        defaults = {
+            name: initial
+            for name, (inherits, initial) in self._registered.items()
+            if initial is not None and (not inherits or name not in inherited)
+        }
+        if any(inherited.get(name) != value for name, value in defaults.items()):
+            base = {**inherited, **defaults}
+        if not own:
+            return base
+        computed: dict[str, str] = dict(base)
+        waiting: dict[str, str] = {}
+        for name, value in own.items():
+            lowered = value.strip().lower()
+            if lowered in {"inherit", "unset", "revert", "revert-layer"}:
+                continue
+            if lowered == "initial":
+                computed.pop(name, None)
+            elif "var(" in lowered:
+                waiting[name] = value
+            else:
+                computed[name] = value
+        _settle(waiting, computed)
+        if len(computed) == len(base) and all(base.get(name) == value for name, value in computed.items()):
+            return base
+        return computed
 
 
 def _settle(waiting: dict[str, str], computed: dict[str, str]) -> None:
-    """Put variables into variables, those first that need no other; what stays in a circle has no value."""
+    """Put variables into variables, those first that need no other; variables in a circle have no value."""
     for name in waiting:
         computed.pop(name, None)
+    needs = {name: set(_mentioned(value) & waiting.keys()) for name, value in waiting.items()}
+    users: dict[str, list[str]] = {}
+    for name, needed in needs.items():
+        for other in needed:
+            users.setdefault(other, []).append(name)
+    ready = [name for name, needed in needs.items() if not needed]
     while waiting:
-        ready = [name for name, value in waiting.items() if not (_mentioned(value) & waiting.keys())]
         if not ready:
-            for name in [name for name in waiting if _circular(name, waiting)]:
+            for name in _circular(waiting, needs, users):
                 del waiting[name]
+                for user in users.get(name, ()):
+                    needs[user].discard(name)
+            ready = [name for name in waiting if not needs[name]]
             continue
-        for name in ready:
-            value = substitute(waiting.pop(name), computed)
-            if value is not None:
-                computed[name] = value
+        name = ready.pop()
+        value = substitute(waiting.pop(name), computed)
+        if value is not None:
+            computed[name] = value
+        for user in users.get(name, ()):
+            needs[user].discard(name)
+            if user in waiting and not needs[user]:
+                ready.append(user)
 
 
-def _circular(name: str, waiting: Mapping[str, str]) -> bool:
-    """Whether a variable's value leads back to the variable."""
-    seen: set[str] = set()
-    stack = [name]
-    while stack:
-        for other in _mentioned(waiting.get(stack.pop(), "")):
-            if other == name:
-                return True
-            if other not in seen:
-                seen.add(other)
-                stack.append(other)
-    return False
+def _circular(waiting: Mapping[str, str], needs: Mapping[str, set[str]], users: Mapping[str, list[str]]) -> list[str]:
+    """The variables in a circle, or between two: what is left when those that no other of them uses are taken away."""
+    uses = {name: sum(user in waiting for user in users.get(name, ())) for name in waiting}
+    outside = [name for name, count in uses.items() if not count]
+    while outside:
+        for other in needs[outside.pop()]:
+            uses[other] -= 1
+            if not uses[other]:
+                outside.append(other)
+    return [name for name, count in uses.items() if count]
 
 
 @lru_cache(maxsize=8192)

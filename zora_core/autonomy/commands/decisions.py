@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
 import click
 
-from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
+from zora_core.autonomy.commands.common import Session, json_option, print_json, read_json, run, session
 from zora_core.errors import DataRejected, InvalidInput, InvalidState
 from zora_core.models import AgentId
 
@@ -85,10 +84,7 @@ async def _preview(zora: Session, row: dict[str, Any]) -> tuple[list[dict[str, A
 
 
 def _value(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:
-    try:
-        return None if value is None else json.loads(value)
-    except ValueError as error:
-        raise click.BadParameter(f"is not JSON: {error}") from error
+    return None if value is None else read_json(value)
 
 
 @suggestions.command()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from zora_core.autonomy.commands.common import json_option, print_json, run, session, shown_task
+from zora_core.autonomy.commands.common import json_option, print_json, read_json, run, session, shown_task
 
 AGENTS = ("CONNOR", "LUMINA", "EIVOR", "ORACLE", "AEGIS", "SAM")
 _moment = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"])
@@ -81,9 +80,10 @@ def create_task(
             raise click.UsageError(f"missing --{name} (or the argument {name.upper()})")
     agent_id = _agent.convert(names["agent"], None, None)
     try:
-        parsed = json.loads(payload)
-    except json.JSONDecodeError as error:
-        raise click.BadParameter(f"not JSON: {error}", param_hint="--payload") from error
+        parsed = read_json(payload)
+    except click.BadParameter as error:
+        error.param_hint = "--payload"
+        raise
     if not isinstance(parsed, dict):
         raise click.BadParameter(f"must be a JSON object, not {payload}", param_hint="--payload")
     registry().find(agent_id, names["type"] or "").parse(parsed)
@@ -96,7 +96,10 @@ def create_task(
 
     async def create() -> dict[str, Any]:
         async with session() as zora:
-            return (await zora.call("create_agent_tasks", tasks=[task]))[0]
+            row = (await zora.call("create_agent_tasks", tasks=[task]))[0]
+            if row["created"]:
+                zora.permit([row["id"]])
+            return row
 
     row = run(create())
     if as_json:

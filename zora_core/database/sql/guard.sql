@@ -16,9 +16,12 @@ begin
     end if;
 
     if not v_applied <@ ':versions'::integer []
-        or string_to_array(substring(v_state ->> 'release' from '^[0-9.]+'), '.')::integer []
-        > string_to_array(substring(':release' from '^[0-9.]+'), '.')::integer []
-        or (v_state ->> 'release' = ':release' and v_state ->> 'digest' <> ':digest' and v_state -> 'replaced' ? ':digest')
+        or string_to_array(substring(v_state ->> 'release' from '^[0-9]+(?:\.[0-9]+)*'), '.')::integer []
+        > string_to_array(substring(':release' from '^[0-9]+(?:\.[0-9]+)*'), '.')::integer []
+        or (
+            v_state ->> 'release' = ':release' and v_state ->> 'digest' <> ':digest'
+            and v_state -> 'replaced' ? ':digest'
+        )
     then
         raise exception 'a later zora than this one (:release) has migrated the %: nothing was changed', v_place
             using errcode = 'PT409', hint = 'Upgrade zora.';

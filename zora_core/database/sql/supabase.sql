@@ -75,7 +75,8 @@ begin
         -- Not made anew when it is as it should be, because that waits for everybody who uses the table.
         if not exists (
             select from pg_policies as p
-            where p.schemaname = current_schema() and p.tablename = v_table and p.policyname = 'zora_authenticated_tenant'
+            where p.schemaname = current_schema() and p.tablename = v_table
+                and p.policyname = 'zora_authenticated_tenant'
                 and p.permissive = 'PERMISSIVE' and p.cmd = 'SELECT' and p.roles = '{authenticated}'
                 and p.qual = ':condition'
         ) then

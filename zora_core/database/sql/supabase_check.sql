@@ -59,7 +59,8 @@ intended as (
 policies as (
     select distinct p.tablename::text as table_name, p.policyname::text as name,
         p.policyname = 'zora_authenticated_tenant' and p.cmd = 'SELECT' and p.roles = '{authenticated}'
-        and p.tablename = any ('{:readable}'::text []) and replace(p.qual, ':schema.', '') = ':condition' as ours
+        and p.tablename = any ('{:readable}'::text [])
+        and replace(p.qual, quote_ident(':schema') || '.', '') = ':condition' as ours
     from pg_policies as p
     cross join unnest(p.roles) as m (name)
     inner join api_roles as r on r.name in ('anon', 'authenticated')

@@ -34,7 +34,7 @@ def attributes(view: View) -> Iterator[Violation]:
             yield Violation(
                 "aria-role-valid",
                 element,
-                f'"{shorten(role_value, 60)}" is no role of WAI-ARIA.',
+                f'"{shorten(role_value, 60)}" is not a role of WAI-ARIA.',
                 f'role="{likely}"' if likely else "",
             )
         for name in names:

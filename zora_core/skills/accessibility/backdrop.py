@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice, pairwise
 from typing import Any
 
@@ -34,6 +35,11 @@ _CANVAS_DARK = Colour(18 / 255, 18 / 255, 18 / 255)
 _SHIFTED_PX = 16.0
 _SMALL_PX = 64.0
 _MAX_LAYERS = 64
+_MAX_GRADIENTS = 8
+_MAX_STOPS = 16
+_MAX_SHADOW = 1_000
+# Below this contrast a text cannot be seen at all.
+_INVISIBLE = 1.02
 _MAX_INSIDE = 60
 
 
@@ -92,6 +98,8 @@ class Backdrops:
                 (front.over(b).faded(opacity), back.over(b).faded(opacity)) for front, back in layers for b in backs
             ][:_MAX_LAYERS]
             if all(back.alpha >= 0.999 for _, back in layers):
+                if place.parent in self._veiled:
+                    continue
                 break
             if self._shifted(place, text=place is element):
                 return None
@@ -99,12 +107,29 @@ class Backdrops:
         canvas = _CANVAS_DARK if root is not None and self._view.styles[root].scheme_dark else WHITE
         pairs = [(front.over(canvas), back.over(canvas)) for front, back in layers]
         front, back = max(pairs, key=lambda pair: contrast_ratio(*pair))
-        return Contrast(contrast_ratio(front, back), front, back, self._doubt(covered))
+        ratio = contrast_ratio(front, back)
+        return Contrast(ratio, front, back, self._doubt(covered, ratio))
 
-    def _doubt(self, covered: bool) -> str:
+    def _doubt(self, covered: bool, ratio: float) -> str:
         if not self._view.styles.complete:
             return "A style sheet of the page was not read, so the colours may be others."
+        if ratio < _INVISIBLE:
+            return "Text in the colour of its background may be hidden on purpose, or lie on something else."
         return "A positioned element may lie behind the text." if covered else ""
+
+    @cached_property
+    def _veiled(self) -> set[Element]:
+        """Elements that are painted as a group, or stand in one: what is inside is faded or filtered as a whole."""
+        veiled: set[Element] = set()
+        for element in self._view.document.elements:
+            style = self._view.styles[element]
+            own = _opacity(style) < 1 or any(
+                not style.known(name) or style.get(name) not in {"", "none", "normal", "initial", "unset", "1", "100%"}
+                for name in ("opacity", "filter", "mix-blend-mode")
+            )
+            if own or element.parent in veiled:
+                veiled.add(element)
+        return veiled
 
     def _unclear(self, style: Style, *, text: bool) -> bool:
         """Whether something about an element's painting cannot be computed here."""
@@ -170,7 +195,8 @@ class Backdrops:
             if box is text or box in set(text.ancestors()):
                 continue
             extent = _extent(self._view.styles[box])
-            if extent == "all":
+            # The height of an image follows from its width and its file.
+            if extent == "all" or (extent == "some" and box.tag in _REPLACED):
                 return None
             fixed = self._view.styles[box].get("position") == "fixed"
             possible |= extent == "some" and not fixed and text not in set(box.ancestors())
@@ -219,20 +245,10 @@ class Backdrops:
         image = style.raw("background-image")
         if image.lower() in {"", "none", "initial", "unset"}:
             return [base]
-        sizes = [text_of(part) for part in split(tokens_of(style.get("background-size") or "auto"), ",")]
-        colours = [base]
-        for place, layer in reversed(list(enumerate(split(tokens_of(image), ",")))):
-            if sizes[place % len(sizes)] not in {"auto", "cover", "contain", "100%", "100% 100%", "auto auto", "unset"}:
-                return []
-            tokens = bare(layer)
-            if len(tokens) == 1 and tokens[0].type == "ident" and tokens[0].lower_value == "none":
-                continue
-            if len(tokens) != 1 or tokens[0].type != "function" or "gradient" not in tokens[0].lower_name:
-                return []
-            stops = _stops(tokens[0].arguments, style)
+        layers = _gradients(image, style.get("background-size"), style.colour, style.scheme_dark)
+        colours = [base] if layers is not None else []
+        for stops in layers or ():
             colours = [stop.over(below) for stop in stops for below in colours][:_MAX_LAYERS]
-            if not colours:
-                return []
         return colours
 
     def _base(self, element: Element, style: Style) -> Colour | None:
@@ -271,12 +287,10 @@ def _opacity(style: Style) -> float:
 
 def _spreads(style: Style) -> bool:
     """Whether an inner shadow reaches far enough to lie behind the text."""
-    lengths = [style_length for token in tokens_of(style.get("box-shadow")) if (style_length := _pixels(token, style))]
-    return any(abs(length) >= _SMALL_PX for length in lengths)
-
-
-def _pixels(token: Any, style: Style) -> float | None:
-    return length_px(text_of([token]), style.font_px, None, style.root_px)
+    shadow = style.get("box-shadow")
+    lengths = re.findall(r"-?\d*\.?\d+(?:px|r?em|vw|vh)", shadow) if len(shadow) < _MAX_SHADOW else []
+    pixels = [length_px(length, style.font_px, None, style.root_px) or 0.0 for length in lengths]
+    return not lengths or any(abs(length) >= _SMALL_PX for length in pixels)
 
 
 def _has_background(style: Style) -> bool:
@@ -337,7 +351,30 @@ def _previous(element: Element) -> Element | None:
     return None
 
 
-def _stops(arguments: list[Any], style: Style) -> list[Colour]:
+@lru_cache(maxsize=1024)
+def _gradients(image: str, size: str, current: Colour | None, dark: bool) -> list[list[Colour]] | None:
+    """The colours of the gradients of a `background-image`, the lowest first; None where they cannot be told."""
+    layers = split(tokens_of(image), ",")
+    sizes = [text_of(part) for part in split(tokens_of(size or "auto"), ",")]
+    if len(layers) > _MAX_GRADIENTS:
+        return None
+    found = []
+    for place, layer in reversed(list(enumerate(layers))):
+        tokens = bare(layer)
+        if sizes[place % len(sizes)] not in {"auto", "cover", "contain", "100%", "100% 100%", "auto auto", "unset"}:
+            return None
+        if len(tokens) == 1 and tokens[0].type == "ident" and tokens[0].lower_value == "none":
+            continue
+        if len(tokens) != 1 or tokens[0].type != "function" or "gradient" not in tokens[0].lower_name:
+            return None
+        stops = _stops(tokens[0].arguments, current, dark)
+        if not stops:
+            return None
+        found.append(stops)
+    return found
+
+
+def _stops(arguments: list[Any], current: Colour | None, dark: bool) -> list[Colour]:
     """The colours of a gradient and three between each pair; none where one of them cannot be told."""
     stops: list[Colour] = []
     for part in split(arguments, ","):
@@ -348,11 +385,11 @@ def _stops(arguments: list[Any], style: Style) -> list[Colour]:
         for token in tokens:
             text = text_of([token])
             if token.type in {"ident", "hash", "function"} and valid_colour(text):
-                colour = parse_colour(text, style.colour or TRANSPARENT, style.scheme_dark)
-                if colour is None or ("currentcolor" in text.lower() and style.colour is None):
+                colour = parse_colour(text, current or TRANSPARENT, dark)
+                if colour is None or ("currentcolor" in text.lower() and current is None):
                     return []
                 stops.append(colour)
-    return list(_between(stops))
+    return list(_between(stops)) if len(stops) <= _MAX_STOPS else []
 
 
 def _between(stops: list[Colour]) -> Iterator[Colour]:

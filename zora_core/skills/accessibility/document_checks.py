@@ -45,7 +45,7 @@ def language(view: View) -> Iterator[Violation]:
         detail = "The html element's lang is empty." if root.has("lang") else "The html element has no lang."
         yield Violation("page-lang", root, detail, f'<html lang="{written}">' if written else "")
     elif not valid_language(tag):
-        yield Violation("page-lang-valid", root, f'lang="{tag}" is no language tag.')
+        yield Violation("page-lang-valid", root, f'lang="{tag}" is not a valid language tag.')
     elif body is not None:
         text = " ".join(_inherited_text(view, body))
         written = guess_language(text)
@@ -63,7 +63,7 @@ def _part(view: View, element: Element, tag: str) -> Iterator[Violation]:
     if element.closest("svg") or element.tag == "svg":
         return
     if not valid_language(tag):
-        yield Violation("part-lang-valid", element, f'lang="{tag}" is no language tag.')
+        yield Violation("part-lang-valid", element, f'lang="{tag}" is not a valid language tag.')
         return
     written = guess_language(" ".join(_inherited_text(view, element)))
     if written and written != _primary(tag) and _primary(tag) in words().languages:

@@ -18,6 +18,8 @@ _VISIBLE = re.compile(
     r"stroke-width|width|height|letter-spacing|text-transform|visibility|display|clip|clip-path|left|right|top|bottom|"
     r"content|animation-name|mask|mask-image|-webkit-text-fill-color|z-index|position)\Z"
 )
+# Confidence where a style sheet is missing.
+_DOUBTED = 0.5
 # Inputs in which a caret blinks while they have the focus: WCAG 2.2, Understanding 2.4.7, example 1.
 _WITH_CARET = frozenset({"", "text", "email", "tel", "url", "search", "password", "number"})
 
@@ -35,12 +37,12 @@ def focus(view: View) -> Iterator[Violation]:
         ):
             continue
         said = focused.get("outline") or f"outline-style: {focused.get('outline-style')}"
-        yield Violation(
-            "focus-outline",
-            element,
-            f'The outline of the focused element is "{said[:80]}", and nothing else changes.',
-            confidence=None if view.styles.complete else 0.5,
-        )
+        detail = f'The outline of the focused element is "{said[:80]}", and nothing else changes.'
+        if view.styles.complete:
+            yield Violation("focus-outline", element, detail)
+        else:
+            detail = f"{detail} A style sheet of the page was not read and may draw another indicator."
+            yield Violation("focus-outline", element, detail, confidence=_DOUBTED)
 
 
 def _has_caret(view: View, element: Element) -> bool:

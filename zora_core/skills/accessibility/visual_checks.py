@@ -131,7 +131,7 @@ def text_size(view: View) -> Iterator[Violation]:
         if len(text) < 4 or not view.seen(element) or element.tag in _SKIPPED or element.closest("svg", "sup", "sub"):
             continue
         style = view.styles[element]
-        if style.font_px < TINY_PX and element.tag not in {"sup", "sub"}:
+        if style.font_known and style.font_px < TINY_PX and element.tag not in {"sup", "sub"}:
             yield Violation("text-tiny", element, f'"{text[:50]}" is {style.font_px:.1f} px.')
         letters = [c for c in text if c.isalpha()]
         typed = len(text.split()) >= 6 and letters and sum(c.isupper() for c in letters) / len(letters) > 0.9

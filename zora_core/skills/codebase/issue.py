@@ -14,6 +14,7 @@ from zora_core.models import FileLine, Finding, Metric, Severity, identity
 from zora_core.skills.secrets import cut, find_secrets
 
 LINE_CHARACTERS = 160
+SECRET_CHARACTERS = 2_000
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def settings() -> dict[str, Any]:
 
 def place(path: str, line: int, lines: Sequence[str], *, hide: bool = False) -> FileLine:
     """Line `line` (1-based) of a file as evidence; credentials in it are masked, and `hide` leaves the text out."""
-    text = lines[line - 1].strip() if 0 < line <= len(lines) and not hide else ""
+    # A minified file is one line; more than what is shown is looked at, so that a secret on the edge is seen whole.
+    text = lines[line - 1].strip()[: LINE_CHARACTERS + SECRET_CHARACTERS] if 0 < line <= len(lines) and not hide else ""
     secrets = find_secrets(text)
     for secret in reversed(secrets):
         text = text[: secret.start] + secret.masked + text[secret.end :]

@@ -78,14 +78,16 @@ class Selector(NamedTuple):
     """One compiled selector.
 
     `certain` is false where it may match less than it does here; `pseudo` is "before", "after" or empty; `focus` says
-    that it asks for the focus. `keys` holds classes, ids and tags (`.a`, `#b`, `p`) of which an element that it matches
-    has one at least, or is empty; `above` holds those that its ancestors must have between them.
+    that it asks for the focus, and `focus_elsewhere` that another element than the matching one may have it. `keys`
+    holds classes, ids and tags (`.a`, `#b`, `p`) of which an element that it matches has one at least, or is empty;
+    `above` holds those that its ancestors must have between them.
     """
 
     compiled: Any
     certain: bool
     pseudo: str
     focus: bool
+    focus_elsewhere: bool
     keys: frozenset[str]
     above: frozenset[str]
 
@@ -160,7 +162,14 @@ def _compiled(part: list[Any], present: set[str] | None) -> Selector | None:
         raise _Invalid from None
     except SyntaxError:  # cssselect2 0.10 on `:has()` of what can never match
         return None
-    return Selector(compiled, notes.certain, notes.pseudo or "", notes.focus, _keys(part, 0), _above(part))
+    elsewhere = notes.focus and _asks_elsewhere(part, text)
+    return Selector(compiled, notes.certain, notes.pseudo or "", notes.focus, elsewhere, _keys(part, 0), _above(part))
+
+
+def _asks_elsewhere(part: list[Any], rewritten: str) -> bool:
+    """Whether a selector, rewritten, asks for the focus outside its last compound selector, or for that of another."""
+    own = _rewrite(_last_compound(part), _Rewriting(), 0)
+    return FOCUS_WITHIN in rewritten or ":has(" in own or rewritten.count(FOCUS) > own.count(FOCUS) or " " in own
 
 
 def _above(tokens: Sequence[Any]) -> frozenset[str]:

@@ -15,12 +15,14 @@ import tinycss2
 from zora_core.skills.css.conditions import media_applies, supports
 from zora_core.skills.css.selectors import Nodes, Selector, parse_selectors, valid_selectors
 from zora_core.skills.css.shorthands import expand
-from zora_core.skills.css.values import bare, split, text_of
+from zora_core.skills.css.values import bare, split, text_of, tokens_too_deep, too_deep
 
 MAX_RULES = 20_000
 MAX_CSS_CHARACTERS = 2_000_000
 _MAX_NESTING = 16
 _MAX_SELECTOR_CHARACTERS = 4_000
+# No value without an image in it is as long.
+_MAX_VALUE_CHARACTERS = 10_000
 
 Layer = tuple[str, ...]
 
@@ -78,6 +80,10 @@ class Sheets:
         if len(css) > MAX_CSS_CHARACTERS:
             self.complete = False
         found = tinycss2.parse_stylesheet(css[:MAX_CSS_CHARACTERS], skip_comments=True, skip_whitespace=True)
+        if too_deep(css):
+            kept = [rule for rule in found if not tokens_too_deep(rule)]
+            self.complete = self.complete and len(kept) == len(found)
+            found = kept
         self._walk(found, _Place())
 
     def layer_ranks(self) -> dict[Layer, int]:
@@ -193,6 +199,8 @@ class Sheets:
 def declared(node: Any) -> list[Declaration]:
     """The longhands that a declaration sets; none where a browser drops it."""
     value = text_of(node.value)
+    if len(value) > _MAX_VALUE_CHARACTERS and "url(" not in value:
+        return []
     if node.name.startswith("--"):
         return [Declaration(node.name, value, node.important, "")]
     name = node.lower_name
@@ -204,6 +212,8 @@ def declared(node: Any) -> list[Declaration]:
 
 def declarations_of(style: str) -> list[Declaration]:
     """The longhands that a style attribute sets."""
+    if too_deep(style):
+        return []
     nodes = tinycss2.parse_blocks_contents(style, skip_comments=True, skip_whitespace=True)
     return [part for node in nodes if node.type == "declaration" for part in declared(node)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,8 @@ Amount = tuple[float, int]
 
 _MAX_VALUE_CHARACTERS = 20_000
 _MAX_DEPTH = 24
+# Brackets within brackets; tinycss2 writes them out recursively.
+_MAX_BRACKETS = 64
 _ABSOLUTE = {
     "px": 1.0, "pt": 4 / 3, "pc": 16.0, "in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4, "q": 96 / 101.6,
 }  # fmt: skip
@@ -53,6 +56,29 @@ def split(tokens: Sequence[Any], separator: str) -> list[list[Any]]:
     return parts
 
 
+def too_deep(text: str) -> bool:
+    """Whether brackets stand in each other deeper than any style sheet needs; those in strings count, too."""
+    if sum(map(text.count, "([{")) <= _MAX_BRACKETS:
+        return False
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[\](){}]", text):
+        depth = depth + 1 if bracket in "([{" else max(0, depth - 1)
+        deepest = max(deepest, depth)
+    return deepest > _MAX_BRACKETS
+
+
+def tokens_too_deep(token: Any) -> bool:
+    """Whether blocks and functions inside a rule stand in each other too deep."""
+    stack = [(token, 0)]
+    while stack:
+        place, depth = stack.pop()
+        if depth > _MAX_BRACKETS:
+            return True
+        for inside in (getattr(place, name, None) for name in ("prelude", "content", "arguments")):
+            stack.extend((inner, depth + 1) for inner in inside or () if not isinstance(inner, str))
+    return False
+
+
 def text_of(tokens: Sequence[Any]) -> str:
     """Tokens as text, trimmed."""
     return str(tinycss2.serialize(tokens)).strip()
@@ -72,7 +98,7 @@ def substitute(value: str, variables: Mapping[str, str]) -> str | None:
     if len(value) > _MAX_VALUE_CHARACTERS:
         return None
     found = _substituted(tokens_of(value), variables, 0)
-    return found if found is not None and len(found) <= _MAX_VALUE_CHARACTERS else None
+    return found if found is not None and len(found) <= _MAX_VALUE_CHARACTERS and not too_deep(found) else None
 
 
 def _substituted(tokens: Sequence[Any], variables: Mapping[str, str], depth: int) -> str | None:
