@@ -17,6 +17,7 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from zora_core.admin.prose import prose
+from zora_core.admin.shapes import as_id, as_object, pieces_of
 
 # What a pending task waits for, in words.
 WAITS = {
@@ -43,11 +44,12 @@ def render(template: str, /, **values: Any) -> str:
         _targets.reset(token)
 
 
-def named(text: str, target: Any) -> str:
+def named(title: Any, target: Any) -> str:
     """The text of a link: with the end of its target's id, if another link of the page says the same already.
 
     Tasks of a schedule have one title, and who only hears the links must be able to tell them apart.
     """
+    text = str(title)
     targets = _targets.get().setdefault(" ".join(text.split()).casefold(), [])
     if str(target) not in targets:
         targets.append(str(target))
@@ -65,7 +67,17 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     environment.filters.update(
-        ago=ago, duration=duration, moment=moment, short=short, number=number, pretty=pretty, prose=prose, count=count
+        ago=ago,
+        duration=duration,
+        moment=moment,
+        short=short,
+        number=number,
+        pretty=pretty,
+        prose=prose,
+        count=count,
+        pieces=pieces_of,
+        as_object=as_object,
+        as_id=as_id,
     )
     environment.globals.update(WAITS=WAITS, named=named, static=static_url, with_query=with_query)
     return environment

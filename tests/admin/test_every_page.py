@@ -1,0 +1,119 @@
+"""Every page and every GET route of the API, with every kind of row: none answers that something went wrong."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from urllib.parse import urljoin, urlsplit
+
+import asyncpg
+from starlette.routing import Route
+
+from tests.admin.conftest import Visitor, Visitors
+from tests.api.conftest import Callers
+from tests.conftest import Zora
+from tests.rows import Rows
+from zora_core.admin.app import ROUTES
+from zora_core.api.app import routes
+from zora_core.api.state import Api
+from zora_core.models import Role
+
+HOSTILE = "<b>\u202e\x1b[31m\u200b"  # markup, a change of direction, a terminal's escape, an invisible character
+# The pages of one row by the table that they show; a new page that names a row must be put here.
+TABLES = {
+    "/agents/tasks/{id}": "agent_tasks",
+    "/agents/suggestions/{id:uuid}": "agent_suggestions",
+    "/workflow-runs/{id}": "workflow_runs",
+    "/schedules/{id}": "autonomy_schedules",
+    "/journal/{id:uuid}": "journal_entries",
+    "/memory/{id:uuid}": "memory_events",
+}
+# Neither shows rows, or they end the visitor's own session.
+NO_PAGES = {"/static/{name}", "/live", "/workflows/{key}"}
+
+
+async def seeded(zora: Zora, text: str = "words") -> Rows:
+    connection = await asyncpg.connect(zora.url)
+    try:
+        rows = Rows(connection, text)
+        await rows.every_kind()
+        return rows
+    finally:
+        await connection.close()
+
+
+def paths(rows: Rows) -> list[str]:
+    """The address of every page; of a row's page, with the id of every row."""
+    found = []
+    for route in ROUTES:
+        if not isinstance(route, Route) or route.path in NO_PAGES or "GET" not in (route.methods or ()):
+            continue
+        if "{" in route.path:
+            place = re.compile(r"\{id(:uuid)?\}")
+            assert rows.ids[TABLES[route.path]]
+            found += [place.sub(row_id, f"/admin{route.path}") for row_id in rows.ids[TABLES[route.path]]]
+        else:
+            found.append(f"/admin{route.path}")
+    return found
+
+
+async def opened(visitor: Visitor, begin: list[str]) -> dict[str, int]:
+    """Open pages, and each page that one of them links to; the status of each."""
+    answered: dict[str, int] = {}
+
+    async def look(path: str) -> set[str]:
+        answer = await visitor.client.get(path)
+        answered[path] = answer.status_code
+        targets = (urlsplit(urljoin(path, unescape(link))) for link in re.findall(r'href="([^"]*)"', answer.text))
+        return {
+            f"{target.path}?{target.query}".rstrip("?")
+            for target in targets
+            if target.path.startswith("/admin") and not target.netloc and "static" not in target.path
+        }
+
+    linked = set().union(*[await look(path) for path in begin])
+    for path in sorted(linked - set(answered)):
+        await look(path)
+    return answered
+
+
+async def test_no_page_fails_whatever_rows_it_shows(zora: Zora, founder: Visitor) -> None:
+    rows = await seeded(zora, HOSTILE)
+    answered = await opened(founder, paths(rows))
+    assert len(answered) > 500
+    assert {path: status for path, status in answered.items() if status not in (200, 303, 307)} == {}
+
+
+async def test_no_page_fails_for_somebody_who_may_only_look(zora: Zora, visitors: Visitors) -> None:
+    rows = await seeded(zora)
+    viewer = await visitors(Role.VIEWER)
+    answered = await opened(viewer, paths(rows))
+    assert {path: status for path, status in answered.items() if status not in (200, 303, 307, 403)} == {}
+
+
+async def test_no_route_of_the_api_fails_whatever_rows_it_reads(zora: Zora, api: Api, callers: Callers) -> None:
+    rows = await seeded(zora, HOSTILE)
+    client = await callers.client(Role.FOUNDER)
+    every = {row_id for ids in rows.ids.values() for row_id in ids}
+    failed = {}
+    for route in routes():
+        if "GET" not in route.methods or route.path.endswith("/events"):  # a stream without an end
+            continue
+        places = "{" in route.path
+        for row_id in every if places else [""]:
+            path = re.sub(r"\{\w+(:\w+)?\}", row_id, route.path)
+            answer = await client.get(path)
+            if answer.status_code not in (200, 404, 422):
+                failed[path] = answer.status_code
+            elif not places:
+                answer.json() if "json" in answer.headers["content-type"] else answer.text
+    assert failed == {}
+
+
+async def test_findings_and_evidence_of_a_run_are_shown_in_their_own_form(zora: Zora, founder: Visitor) -> None:
+    record = await zora.run("AEGIS", "check_climate_claims", {"claim": "Our socks are eco-friendly."})
+    assert record.result
+    assert record.result["findings"]
+    await founder.open(f"/admin/agents/tasks/{record.id}")
+    assert len(founder.texts(".finding")) == len(record.result["findings"])
+    assert any("eco-friendly" in quote for quote in founder.texts(".evidence q"))

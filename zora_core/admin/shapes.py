@@ -1,0 +1,61 @@
+"""Stored JSON in the shape that templates need: an import or another program may have written any other."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+from pydantic import TypeAdapter, ValidationError
+
+from zora_core.models import Evidence, Finding
+
+_EVIDENCE: TypeAdapter[Any] = TypeAdapter(Evidence)
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """A JSON object as it is; an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """A JSON array as it is; an empty one for anything else."""
+    return value if isinstance(value, list) else []
+
+
+def as_id(value: Any) -> str | None:
+    """A UUID's text; None for anything else."""
+    try:
+        return str(UUID(value)) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def pieces_of(evidence: Any) -> list[Any]:
+    """Pieces of evidence: objects of a known kind with all their fields, and the text of everything else."""
+    return [_piece(piece) for piece in as_list(evidence)]
+
+
+def _piece(piece: Any) -> Any:
+    try:
+        return _EVIDENCE.validate_python(_bare(piece)).model_dump()
+    except ValidationError:
+        return piece if isinstance(piece, str) else json.dumps(piece, ensure_ascii=False)
+
+
+def _bare(stored: Any) -> Any:
+    """A stored finding or piece of evidence without what settling adds: its id, and where the evidence was read."""
+    return {name: value for name, value in as_object(stored).items() if name not in ("id", "read")}
+
+
+def findings_of(result: Any) -> list[dict[str, Any]]:
+    """The findings of a task's result that have every field; pages show the whole result as JSON besides."""
+    found = []
+    for stored in as_list(as_object(result).get("findings")):
+        try:
+            evidence = [_bare(piece) for piece in as_list(as_object(stored).get("evidence"))]
+            finding = Finding.model_validate({**_bare(stored), "evidence": evidence})
+        except ValidationError:
+            continue
+        found.append({**finding.model_dump(), "id": as_object(stored).get("id") or finding.id})
+    return found
