@@ -9,6 +9,8 @@
 | `ZORA_FILE_ROOTS` | folders that agents may read, separated as in PATH (default: the current directory) |
 | `ZORA_ALLOW_PRIVATE_ADDRESSES` | `1` lets agents fetch from private and loopback addresses |
 | `ZORA_JWT_SECRET` | the secret of the HS256 tokens that the API takes, at least 32 bytes |
+| `ZORA_JWT_ISSUER`, `ZORA_JWT_AUDIENCE` | the `iss` and `aud` that a token must have (default: any) |
+| `ZORA_JWT_MAX_HOURS` | how far from now the `exp` of a token may be, in hours (default: 24) |
 | `ZORA_JOURNAL_KEY` | the key that signs the journal, 32 bytes in base64 (default: a file in `ZORA_HOME`) |
 """
 
@@ -38,6 +40,9 @@ class Settings:
     file_roots: tuple[Path, ...] = ()
     allow_private_addresses: bool = False
     jwt_secret: str | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_max_hours: float = 24
     journal_key: bytes | None = None
 
     @property
@@ -92,6 +97,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         file_roots=tuple(Path(r).resolve() for r in roots.split(os.pathsep) if r) if roots else (Path.cwd(),),
         allow_private_addresses=value("ZORA_ALLOW_PRIVATE_ADDRESSES") in ("1", "true", "yes"),
         jwt_secret=value("ZORA_JWT_SECRET"),
+        jwt_issuer=value("ZORA_JWT_ISSUER"),
+        jwt_audience=value("ZORA_JWT_AUDIENCE"),
+        jwt_max_hours=_hours("ZORA_JWT_MAX_HOURS", value("ZORA_JWT_MAX_HOURS") or "24"),
         journal_key=_journal_key(value("ZORA_JOURNAL_KEY")),
     )
 
@@ -101,6 +109,16 @@ def examples() -> Path:
     package = Path(__file__).parent
     packaged = package / "examples"
     return packaged if packaged.is_dir() else package.parent / "examples"
+
+
+def _hours(name: str, text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = 0.0
+    if not 0 < hours < float("inf"):
+        raise ConfigurationError(f"{name} is {text!r}: set it to a number of hours above 0")
+    return hours
 
 
 def _journal_key(configured: str | None) -> bytes | None:

@@ -79,7 +79,13 @@ def url_of(listener: socket.socket) -> str:
 async def api_for(owner: Database, settings: Settings, *, requests_per_minute: int) -> AsyncIterator[Api]:
     """The API over an open database, its reader of changes running."""
     database = await owner.restricted()
-    credentials = Credentials(database, settings.jwt_secret)
+    credentials = Credentials(
+        database,
+        settings.jwt_secret,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        max_hours=settings.jwt_max_hours,
+    )
     changes = Changes(owner, database, credentials)
     following = asyncio.create_task(changes.run())
     try:
