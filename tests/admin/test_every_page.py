@@ -7,6 +7,7 @@ from html import unescape
 from urllib.parse import urljoin, urlsplit
 
 import asyncpg
+import pytest
 from starlette.routing import Route
 
 from tests.admin.conftest import Visitor, Visitors
@@ -64,6 +65,7 @@ async def opened(visitor: Visitor, begin: list[str]) -> dict[str, int]:
     async def look(path: str) -> set[str]:
         answer = await visitor.client.get(path)
         answered[path] = answer.status_code
+        assert 'id="ignored"' not in answer.text, f"{path} has a filter that its page does not know"
         targets = (urlsplit(urljoin(path, unescape(link))) for link in re.findall(r'href="([^"]*)"', answer.text))
         return {
             f"{target.path}?{target.query}".rstrip("?")
@@ -117,3 +119,38 @@ async def test_findings_and_evidence_of_a_run_are_shown_in_their_own_form(zora: 
     await founder.open(f"/admin/agents/tasks/{record.id}")
     assert len(founder.texts(".finding")) == len(record.result["findings"])
     assert any("eco-friendly" in quote for quote in founder.texts(".evidence q"))
+
+
+LISTS = [
+    "/admin/agents/tasks", "/admin/agents/suggestions", "/admin/workflow-runs", "/admin/journal", "/admin/memory",
+    "/admin/climate", "/admin/schedules", "/admin/system", "/admin/access", "/admin/agents",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_a_wrong_or_unknown_filter_is_named_on_the_page(founder: Visitor, path: str) -> None:
+    await founder.open(path)
+    assert founder.page.css_first("#ignored") is None
+    await founder.open(f"{path}?statsu=failed")
+    assert "“statsu” is not a filter of this page" in founder.text
+    await founder.open(f"{path}?before=x&status=nonsense&skip=-1&offset=-1&agent=NOBODY&policy=")
+    assert founder.page.css_first("#ignored") is not None
+
+
+async def test_the_allowed_values_of_a_filter_are_named(founder: Visitor) -> None:
+    await founder.open("/admin/agents/tasks?view=all&status=done")
+    assert "status must be 'pending', 'in_progress', 'completed' or 'failed', not “done”" in founder.text
+    await founder.open("/admin/journal?since=tomorrow&task=x")
+    assert "since must be a valid date" in founder.text
+    assert "task must be a valid UUID" in founder.text
+
+
+async def test_a_count_is_exact_or_says_that_there_are_more(zora: Zora, founder: Visitor) -> None:
+    for number in (20, 1000):
+        rows = [{"agent_id": "SAM", "task_type": "review_accessibility", "title": "t"}] * number
+        await zora.call("create_agent_tasks", tenant_id=zora.tenant_id, tasks=rows)
+        await founder.open("/admin/agents/tasks?view=all")
+        said = "20 tasks, newest first" if number == 20 else "More than 1,000 tasks, newest first"
+        assert founder.texts(".found") == [f"{said}."]
+        await founder.open("/admin/journal")
+        assert founder.texts(".found")[0].startswith("More than 1,000 entries") is (number == 1000)

@@ -703,7 +703,8 @@ async def test_issuer_and_audience_are_checked_when_they_are_configured(api: Api
     assert (await strict.check(signed(claims(**{**good, "aud": ["zora", "shop"]})))).role == Role.MEMBER
     for wrong in (
         {"iss": ...}, {"aud": ...}, {"iss": "https://id.example.com"}, {"aud": "shop"}, {"aud": []}, {"aud": ["shop"]},
-        {"iss": ["https://id.example.org"]}, {"iss": None}, {"aud": None}, {"iss": ""}, {"aud": ""}, {"aud": {"zora": 1}},
+        {"iss": ["https://id.example.org"]}, {"iss": None}, {"aud": None}, {"iss": ""}, {"aud": ""},
+        {"aud": {"zora": 1}},
     ):  # fmt: skip
         with pytest.raises(Unauthorized):
             await strict.check(signed(claims(**{**good, **wrong})))

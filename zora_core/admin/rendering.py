@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache
@@ -141,6 +142,12 @@ def number(value: float | None, digits: int = 0) -> str:
 def count(value: int, cap: int = COUNT_CAP) -> str:
     """A count that was broken off at some number above `cap`."""
     return f"{value:,}" if value <= cap else f"{cap:,}+"
+
+
+def counted(row: Mapping[str, Any], one: str, many: str) -> str:
+    """A row of a `count_…` function in words, which is exact or a lower bound: `1 task`, `more than 1,000 tasks`."""
+    more = "more than " if row["is_estimate"] else ""
+    return f"{more}{row['total']:,} {one if row['total'] == 1 else many}"
 
 
 def pretty(value: Any) -> str:

@@ -36,9 +36,10 @@ MIN_SECRET_BYTES = 32  # RFC 7518, section 3.2: a key of HS256 has at least the 
 class Principal:
     """Whom a credential stands for.
 
-    `label` names the credential in logs: a key's prefix, or `user:` and an id. Rates are counted by tenant and label. `expires_at` is when
-    a token expires, in Unix time; None for a key, whose time the database watches. `agent_id` is the agent that holds
-    the credential; None for people and their programs. `email` is the user's, when the database knows them.
+    `label` names the credential in logs: a key's prefix, or `user:` and an id. Rates are counted by tenant and label.
+    `expires_at` is when a token expires, in Unix time; None for a key, whose time the database watches. `agent_id` is
+    the agent that holds the credential; None for people and their programs. `email` is the user's, when the database
+    knows them.
     """
 
     tenant_id: UUID

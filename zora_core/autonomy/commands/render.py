@@ -104,7 +104,7 @@ def print_runs(runs: Sequence[TaskRun]) -> None:
     console.print(made)
 
 
-def print_status(counts: list[dict[str, Any]], proposed: int) -> None:
+def print_status(counts: list[dict[str, Any]], proposed: dict[str, Any]) -> None:
     """Tasks per agent and state, and why pending ones wait."""
     if not counts:
         console.print("No tasks yet. Create one with `zora create-task`, or see `zora demo`.")
@@ -125,9 +125,10 @@ def print_status(counts: list[dict[str, Any]], proposed: int) -> None:
     console.print(table("agent", *(f">{c}" for c in AGENT_COLUMNS), rows=body))
     for reason, number in sorted(waiting.items()):
         console.print(f"{number:,} pending wait for {reason}.")
-    if proposed:
-        shown = f"{proposed}" if proposed < 50 else "50 or more"
-        console.print(f"{shown} suggestions wait for a person: `zora suggestions list --status proposed`.")
+    if proposed["total"]:
+        more = "more than " if proposed["is_estimate"] else ""
+        noun = "suggestion waits" if proposed["total"] == 1 else "suggestions wait"
+        console.print(f"{more}{proposed['total']:,} {noun} for a person: `zora suggestions list --status proposed`.")
 
 
 def print_tasks(rows: list[dict[str, Any]]) -> None:
