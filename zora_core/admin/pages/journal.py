@@ -152,6 +152,7 @@ async def verify(visit: Visit) -> Response:
         problems=count(len(report.problems) + report.more_problems, 10**9) if report else "",
         first_at=_moment(report.first_at) if report else None,
         last_at=_moment(report.last_at) if report else None,
+        unsealed_since=_moment(report.unsealed_since) if report else None,
     )
 
 
