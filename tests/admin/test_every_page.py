@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html import unescape
 from urllib.parse import urljoin, urlsplit
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -17,7 +18,8 @@ from tests.rows import Rows
 from zora_core.admin.app import ROUTES
 from zora_core.api.app import routes
 from zora_core.api.state import Api
-from zora_core.models import Role
+from zora_core.effects import effect_of
+from zora_core.models import Metric, Role, Suggestion
 
 HOSTILE = "<b>\u202e\x1b[31m\u200b"  # markup, a change of direction, a terminal's escape, an invisible character
 # The pages of one row by the table that they show; a new page that names a row must be put here.
@@ -154,3 +156,34 @@ async def test_a_count_is_exact_or_says_that_there_are_more(zora: Zora, founder:
         assert founder.texts(".found") == [f"{said}."]
         await founder.open("/admin/journal")
         assert founder.texts(".found")[0].startswith("More than 1,000 entries") is (number == 1000)
+
+
+async def test_what_hides_or_reorders_text_is_shown_escaped_and_forms_keep_it(zora: Zora, founder: Visitor) -> None:
+    title = "Pay\u202eeva\u200b p\u0430ypal\u2066"
+    task_id = await zora.create("SAM", "review_accessibility", title=title)
+    await founder.open(f"/admin/agents/tasks/{task_id}")
+    assert "Pay\\u202eeva\\u200b" in founder.text
+    for char in "\u202e\u200b\u2066":
+        assert char not in founder.answer.text
+    await founder.open("/admin/agents/tasks?view=all&q=%E2%80%AE")
+    assert founder.page.css_first("input[name=q]").attributes["value"] == "\u202e", (
+        "what was typed is sent back as it is"
+    )
+
+
+async def test_look_alike_letters_in_a_change_are_marked(zora: Zora, founder: Visitor) -> None:
+    await zora.seed("frontend_configs", page="home", config={"link": "paypal.com", "city": "Bonn"})
+    value = {"value": "p\u0430ypal.com"}
+    suggestion = Suggestion(
+        suggestion_type="change_frontend_config", title="t", target={"page": "home", "path": ["link"]},
+        current_value={"value": "paypal.com"}, suggested_value=value, evidence=[Metric(name="m", value=1, unit="g")],
+    )  # fmt: skip
+    await zora.seed(
+        "agent_suggestions", agent_id="SAM", suggestion_type="change_frontend_config", title="t", risk_level="low",
+        evidence=[], target=suggestion.target, current_value=suggestion.current_value, suggested_value=value,
+        effect=effect_of(suggestion), status="proposed", findings=[], id=str(UUID(int=7)),
+    )  # fmt: skip
+    await founder.open(f"/admin/agents/suggestions/{UUID(int=7)}")
+    assert "p\u0430ypal" in founder.texts("mark.mixed")
+    assert all("Bonn" not in mark for mark in founder.texts("mark"))
+    assert founder.page.css_first("mark.mixed").attributes["title"] == "letters of several scripts: Cyrillic, Latin"

@@ -6,6 +6,7 @@ Exit status: 0 done, 1 something failed, 2 the call itself was wrong. `--json` p
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -26,6 +27,7 @@ from zora_core.autonomy.commands import (
     tenants,
     workflows,
 )
+from zora_core.autonomy.commands.output import print_error, visible_output
 from zora_core.errors import ConfigurationError, InvalidPayload, UnknownTaskType, ZoraError
 from zora_core.logs import set_up_logging
 
@@ -39,12 +41,17 @@ class Group(click.Group):
         """Names in the order of their definition."""
         return list(self.commands)
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command whose every output goes through `visible_output`, errors and usage included."""
+        with visible_output():
+            return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; an error raised on purpose is one line on stderr."""
         try:
             return super().invoke(ctx)
         except ZoraError as error:
-            click.secho(f"error: {error}", fg="red", err=True)
+            print_error(f"error: {error}")
             ctx.exit(2 if isinstance(error, _USAGE) else 1)
 
 

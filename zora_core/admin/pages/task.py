@@ -12,10 +12,10 @@ from starlette.responses import RedirectResponse, Response
 
 from zora_core.admin.inbox import shown_suggestions
 from zora_core.admin.pages.tasks import read_priority
-from zora_core.admin.shapes import as_list, as_object, findings_of
 from zora_core.admin.site import Notice, Pages, Visit
 from zora_core.effects import RUN_TASK
 from zora_core.models import Role, Severity, TaskRecord
+from zora_core.shapes import as_object, findings_of, sources_of
 
 pages = Pages()
 
@@ -80,7 +80,7 @@ async def show(visit: Visit) -> Response:
         explanation=explanation,
         timeline=timeline(task, entries[::-1], _first_wait(task, suggestions, related)),
         findings=sorted(findings_of(task["result"]), key=lambda found: -Severity(found["severity"]).rank),
-        sources=as_list(as_object(task["result"]).get("sources")),
+        sources=list(filter(None, sources_of(task["result"]))),
         suggestions=await shown_suggestions(visit, suggestions),
         entries=entries,
         proofs={proof["id"]: proof for proof in proofs},

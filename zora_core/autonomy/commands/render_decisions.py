@@ -9,6 +9,8 @@ from typing import Any
 from rich.text import Text
 
 from zora_core.autonomy.commands.render import COLOURS, console, evidence_line, one_line, short, table, text, when
+from zora_core.errors import ZoraError
+from zora_core.shapes import pieces_of
 
 MAX_CHANGES = 12  # of an effect that are shown
 MAX_EVIDENCE = 12
@@ -69,7 +71,7 @@ def print_suggestion(row: dict[str, Any], preview: list[dict[str, Any]]) -> None
     console.print()
     console.print(table("", "+", rows=((text(name, "dim"), value) for name, value in facts)))
     console.print(text("\nEvidence", "bold"))
-    for evidence in row["evidence"][:MAX_EVIDENCE]:
+    for evidence in pieces_of(row["evidence"])[:MAX_EVIDENCE]:
         console.print(text(f"  {evidence_line(evidence)}"))
     if len(row["evidence"]) > MAX_EVIDENCE:
         console.print(text(f"  … and {len(row['evidence']) - MAX_EVIDENCE} more", "dim"))
@@ -82,12 +84,11 @@ def print_suggestion(row: dict[str, Any], preview: list[dict[str, Any]]) -> None
 
 def print_change(row: dict[str, Any], preview: list[dict[str, Any]]) -> None:
     """What a suggestion does, and the difference it makes to what is there now."""
-    from zora_core.effects import describe
 
     console.print(text(row["title"], "bold"))
     if row["body"]:
         console.print(text(row["body"]))
-    console.print(text(f"\n{describe(row)}", "bold" if row["effect"] else "dim"))
+    console.print(text(f"\n{_what(row)}", "bold" if row["effect"] else "dim"))
     if row["effect"] is None:
         if row["suggested_value"] is not None:
             console.print(text(json.dumps(row["suggested_value"], ensure_ascii=False, indent=2)))
@@ -165,6 +166,15 @@ def print_decision(row: dict[str, Any]) -> None:
         console.print(text(f"Not applied, because its target has changed since: {row['title']}", "yellow"))
         if row["superseded_by"]:
             console.print(f"It is proposed anew: `zora suggestions show {short(row['superseded_by'])}`.")
+
+
+def _what(row: dict[str, Any]) -> str:
+    from zora_core.effects import describe
+
+    try:
+        return describe(row)
+    except (ZoraError, ValueError):  # of a type, or with a value, that this version does not know
+        return "What it does is listed change by change."
 
 
 def print_pauses(rows: list[dict[str, Any]]) -> None:

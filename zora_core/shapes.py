@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 
-from zora_core.models import Evidence, Finding
+from zora_core.models import Evidence, Finding, Source
 
 _EVIDENCE: TypeAdapter[Any] = TypeAdapter(Evidence)
 
@@ -32,13 +32,17 @@ def as_id(value: Any) -> str | None:
 
 
 def pieces_of(evidence: Any) -> list[Any]:
-    """Pieces of evidence: objects of a known kind with all their fields, and the text of everything else."""
+    """Pieces of evidence: objects of a known kind with all their fields, and the text of everything else.
+
+    `read` holds the positions among the result's sources that it was found in.
+    """
     return [_piece(piece) for piece in as_list(evidence)]
 
 
 def _piece(piece: Any) -> Any:
     try:
-        return _EVIDENCE.validate_python(_bare(piece)).model_dump()
+        known = _EVIDENCE.validate_python(_bare(piece)).model_dump()
+        return {**known, "read": [at for at in as_list(piece.get("read")) if isinstance(at, int) and at >= 0]}
     except ValidationError:
         return piece if isinstance(piece, str) else json.dumps(piece, ensure_ascii=False)
 
@@ -57,5 +61,29 @@ def findings_of(result: Any) -> list[dict[str, Any]]:
             finding = Finding.model_validate({**_bare(stored), "evidence": evidence})
         except ValidationError:
             continue
-        found.append({**finding.model_dump(), "id": as_object(stored).get("id") or finding.id})
+        shown = {"evidence": pieces_of(stored["evidence"]), "id": str(stored.get("id") or finding.id)}
+        found.append({**finding.model_dump(), **shown})
     return found
+
+
+def sources_of(result: Any) -> list[dict[str, Any] | None]:
+    """What a task's result says was read, by position; None in the place of what has another form."""
+    found: list[dict[str, Any] | None] = []
+    for stored in as_list(as_object(result).get("sources")):
+        try:
+            found.append(Source.model_validate(stored).model_dump())
+        except ValidationError:
+            found.append(None)
+    return found
+
+
+def suggestions_of(result: Any) -> list[dict[str, Any]]:
+    """The suggestions of a task's result: their title, evidence, and the ids of the findings that they follow from."""
+    return [
+        {
+            "title": str(stored.get("title", "")),
+            "evidence": pieces_of(stored.get("evidence")),
+            "findings": [name for name in as_list(stored.get("findings")) if isinstance(name, str)],
+        }
+        for stored in map(as_object, as_list(as_object(result).get("suggestions")))
+    ]
