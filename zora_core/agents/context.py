@@ -295,6 +295,13 @@ class TaskContext:
             raise InvalidInput(f"{path!r} does not exist (looked at {resolved})")
         return resolved
 
+    def name_of(self, path: Path) -> str:
+        """How summaries name a file or folder: relative to the root that it lies in, a root by its own name."""
+        roots = [*self._settings.file_roots, examples().resolve()]
+        inside = [root for root in roots if path.is_relative_to(root)]
+        root = max(inside, key=lambda root: len(root.parts), default=path.parent)
+        return root.name if path == root else path.relative_to(root).as_posix()
+
     def read_file(self, path: str, *, kind: str = "file", ref: str | None = None) -> bytes:
         """The content of a file of at most 5 MB that may be read, recorded as a source."""
         file = self.path(path)
