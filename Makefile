@@ -2,6 +2,7 @@
 # make serve  the pages and the API on http://127.0.0.1:8000, with the agents beside them
 # make test   the tests, on real databases
 # make check  lint and types
+# make chaos  breaks a running system on purpose, at most ten minutes; writes the table of docs/reliability.md
 # make screenshots  the pictures of the admin pages for the docs; needs Chromium
 # The first call of each installs into .venv, from the pinned versions in constraints.txt.
 
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo serve test check screenshots clean
+.PHONY: demo serve test check screenshots chaos clean
 
 demo: $(VENV)/runtime
 	@$(BIN)/zora demo
@@ -29,6 +30,9 @@ check: $(VENV)/development
 
 screenshots: $(VENV)/development
 	$(BIN)/python -m tests.browser.screenshots docs/screenshots
+
+chaos: $(VENV)/development
+	$(BIN)/python bench/chaos --write
 
 clean:
 	rm -rf $(VENV)

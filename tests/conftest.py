@@ -268,6 +268,6 @@ class Zora:
 async def zora(server: Server, transport: str, database_url: str, tmp_path: Path) -> AsyncIterator[Zora]:
     http = transport == "http"
     database = await (postgrest.connect(await server.project()) if http else connect(database_url))
-    settings = Settings(home=tmp_path, file_roots=(tmp_path,), allow_private_addresses=True)
+    settings = Settings(home=tmp_path / "home", file_roots=(tmp_path,), allow_private_addresses=True)
     yield Zora(database, database_url, settings)
     await database.close()

@@ -220,6 +220,28 @@ def test_a_time_zone_that_is_none_is_told_with_one_that_is_like_it(name: str, li
         zone(name)
 
 
+@pytest.mark.parametrize("name", ["GMT+2", "UTC+2", "+02:00", "+2", "gmt +02", "utc+0200", "Z+2"])
+def test_an_offset_is_never_answered_with_the_zone_of_the_opposite_sign(name: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        zone(name)
+    said = str(raised.value)
+    assert "use Etc/GMT-2 (the sign in these names is reversed: it is UTC+2), or better a place such as Europe/" in said
+    assert "Etc/GMT+2" not in said
+    assert zone("Etc/GMT-2").utcoffset(datetime(2026, 1, 1)) == timedelta(hours=2)
+
+
+@pytest.mark.parametrize("name", ["UTC+05:30", "GMT-15", "+99", "UTC-25:00"])
+def test_an_offset_without_a_zone_is_answered_with_a_place(name: str) -> None:
+    with pytest.raises(InvalidInput, match=r"use a place such as Europe/Berlin") as raised:
+        zone(name)
+    assert "Etc/" not in str(raised.value)
+
+
+def test_a_negative_offset_is_reversed_too() -> None:
+    with pytest.raises(InvalidInput, match=r"use Etc/GMT\+5 .*it is UTC-5\)"):
+        zone("UTC-05:00")
+
+
 def test_a_very_long_name_is_told_at_once() -> None:
     with pytest.raises(InvalidInput, match="unknown time zone 'xxx") as raised:
         zone("x" * 1_000_000)

@@ -6,6 +6,8 @@ import asyncio
 import gzip
 import ipaddress
 import threading
+import tracemalloc
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +17,7 @@ import pytest
 
 from tests.https import https_server, make_certificate, trust
 from zora_core.errors import FetchFailed, InvalidInput
-from zora_core.fetch import fetch, is_public
+from zora_core.fetch import _Decoder, fetch, is_public
 
 
 class Site(BaseHTTPRequestHandler):
@@ -38,6 +40,17 @@ class Site(BaseHTTPRequestHandler):
                 self.answer(200, b"x" * 300_000)
             case ["bomb"]:
                 self.answer(200, gzip.compress(b"0" * 2_000_000), **{"Content-Encoding": "gzip"})
+            case ["nested"]:
+                body = gzip.compress(gzip.compress(gzip.compress(b"0" * 10_000_000)))
+                self.answer(200, body, **{"Content-Encoding": "gzip, gzip, gzip"})
+            case ["encoded", coding]:
+                body = {
+                    "gzip": gzip.compress(b"hello"), "members": gzip.compress(b"hel") + gzip.compress(b"lo"),
+                    "padded": gzip.compress(b"hello") + bytes(9), "cut": gzip.compress(b"hello" * 99)[:-9],
+                    "deflate": zlib.compress(b"hello"), "raw": zlib.compress(b"hello")[2:-4], "empty": b"",
+                }.get(coding, b"hello")  # fmt: skip
+                known = dict.fromkeys(("members", "padded", "cut", "wrong", "empty"), "gzip") | {"raw": "deflate"}
+                self.answer(200, body, **{"Content-Encoding": known.get(coding, coding)})
             case ["endless"]:
                 self.send_response(200)
                 self.end_headers()
@@ -174,6 +187,69 @@ async def test_an_answer_above_the_cap_is_refused_after_decoding(site: str, path
         await fetch(f"{site}/{path}", allow_private=True, max_bytes=100_000)
 
 
+@pytest.mark.parametrize("coding", ["gzip", "members", "padded", "deflate", "raw", "identity"])
+async def test_one_coding_is_undone(site: str, coding: str) -> None:
+    assert (await fetch(f"{site}/encoded/{coding}", allow_private=True)).body == b"hello"
+
+
+async def test_an_empty_encoded_answer_is_empty(site: str) -> None:
+    assert (await fetch(f"{site}/encoded/empty", allow_private=True)).body == b""
+    assert (await fetch(f"{site}/nested", method="HEAD", allow_private=True)).body == b""
+
+
+async def test_nested_codings_and_those_that_were_not_asked_for_are_refused(site: str) -> None:
+    for path, coding in (("nested", "gzip, gzip, gzip"), ("encoded/br", "br")):
+        with pytest.raises(InvalidInput, match=f"encoded as '{coding}'; only one coding is accepted, gzip or deflate"):
+            await fetch(f"{site}/{path}", allow_private=True)
+
+
+@pytest.mark.parametrize("coding", ["cut", "wrong"])
+async def test_an_answer_that_is_not_what_it_says_is_a_failure(site: str, coding: str) -> None:
+    with pytest.raises(FetchFailed, match="encoded"):
+        await fetch(f"{site}/encoded/{coding}", allow_private=True)
+
+
+def test_a_decoder_never_holds_more_than_its_room() -> None:
+    bomb = gzip.compress(b"0" * 50_000_000)
+    tracemalloc.start()
+    assert len(_Decoder("u").decode(bomb, 1001)) == 1001
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+
+
+async def test_internationalised_names_are_looked_up_and_sent_as_the_name_service_knows_them(
+    site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    real, looked_up = loop.getaddrinfo, []
+
+    async def local(host: str, port: int, **options: int) -> object:
+        looked_up.append(host)
+        return await real("127.0.0.1", port, **options)
+
+    monkeypatch.setattr(loop, "getaddrinfo", local)
+    port = site.rsplit(":", 1)[1]
+    for name, known in (("Bücher.example", "xn--bcher-kva.example"), ("faß.example", "xn--fa-hia.example"),
+                        ("例え。テスト", "xn--r8jz45g.xn--zckzah"), ("ＥＸＡＭＰＬＥ.com", "example.com")):  # fmt: skip
+        fetched = await fetch(f"http://{name}:{port}/seite/ü?q=ä", allow_private=True)
+        assert fetched.body == b"hello"
+        assert (looked_up[0], Site.hosts[-1]) == (known, f"{known}:{port}")
+        looked_up.clear()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a\ud800.example/", "http://x/\ud800", "http://a\u2028b.example/", "http://-ü-.example/"]
+)
+async def test_a_name_that_cannot_be_one_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInput, match=r"(host name is not valid|check the address)"):
+        await fetch(url)
+
+
+async def test_digits_of_other_scripts_do_not_hide_an_address() -> None:
+    with pytest.raises(InvalidInput, match="not public"):
+        await fetch("http://１２７.0.0.1/")
+
+
 async def test_an_answer_that_never_ends_is_given_up_in_time(site: str) -> None:
     with pytest.raises(FetchFailed, match=r"within 0\.2 seconds"):
         await fetch(f"{site}/endless", allow_private=True, timeout_seconds=0.2)
@@ -235,7 +311,39 @@ async def test_a_closed_port_is_a_failure_that_may_pass(site: str) -> None:
         ("::ffff:127.0.0.1", False),
         ("::ffff:93.184.216.34", True),
         ("64:ff9b::7f00:1", False),
+        ("64:ff9b::5db8:d822", True),
+        ("64:ff9b:1::7f00:1", False),
         ("2002:7f00:1::", False),
+        ("2002:5db8:d822::", False),
+        ("2001::1", False),
+        ("2001:0:5db8:d822::1", False),
+        ("2001:2::1", False),
+        ("2001:20::1", False),
+        ("2001:db8::1", False),
+        ("3fff::1", False),
+        ("5f00::1", False),
+        ("100::1", False),
+        ("fec0::1", False),
+        ("feff::1", False),
+        ("::7f00:1", False),
+        ("::5db8:d822", False),
+        ("::ffff:0:7f00:1", False),
+        ("2620:4f:8000::1", False),
+        ("2606:2800:220:1:0:5efe:7f00:1", False),
+        ("2606:2800:220:1:200:5efe:a00:1", False),
+        ("2606:2800:220:1:0:5efe:5db8:d822", True),
+        ("192.0.0.1", False),
+        ("192.0.0.9", False),
+        ("192.0.2.1", False),
+        ("192.31.196.1", False),
+        ("192.52.193.1", False),
+        ("192.88.99.1", False),
+        ("192.175.48.1", False),
+        ("198.18.0.1", False),
+        ("198.51.100.1", False),
+        ("203.0.113.1", False),
+        ("9.9.9.9", True),
+        ("2a00:1450:4001:800::200e", True),
     ],
 )
 def test_only_addresses_of_the_public_internet_count_as_public(address: str, public: bool) -> None:

@@ -19,7 +19,7 @@ def test_nothing_set_means_the_embedded_database_and_the_default_tenant(tmp_path
     settings = load_settings({"ZORA_HOME": str(tmp_path)})
     assert settings.embedded
     assert (settings.home, settings.tenant_id) == (tmp_path, DEFAULT_TENANT_ID)
-    assert settings.file_roots == (Path.cwd(),)
+    assert settings.file_roots == ()
 
 
 def test_each_variable_is_read() -> None:

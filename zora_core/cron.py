@@ -62,6 +62,7 @@ def _pattern() -> str:
 
 PATTERN = _pattern()
 _EXAMPLE = "five fields (minute, hour, day of the month, month, day of the week) as in '0 9 * * 1', or @daily"
+_OFFSET = re.compile(r"(?i:gmt|utc|z)?\s*(?P<sign>[+-])(?P<hours>[0-9]{1,2})(?::?(?P<minutes>[0-9]{2}))?", re.ASCII)
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)  # more than any clock is ever changed by
 
@@ -132,8 +133,19 @@ def zone(name: str) -> ZoneInfo:
     """A time zone by its name in the tz database; raises `InvalidInput` naming some that are like it."""
     if name in zones():
         return ZoneInfo(name)
+    if (offset := _OFFSET.fullmatch(name)) is not None:
+        raise InvalidInput(f"unknown time zone {name!r}: use {_fixed(offset)}a place such as Europe/Berlin")
     like = " or ".join(_like(name)) if len(name) < 50 else ""
     raise InvalidInput(f"unknown time zone {name[:100]!r}: use {like or 'a name such as Europe/Berlin or UTC'}")
+
+
+def _fixed(offset: re.Match[str]) -> str:
+    """The zone with a fixed offset, if there is one: tz database names have the opposite sign (IANA, file etcetera)."""
+    reversed_sign = "-" if offset["sign"] == "+" else "+"
+    fixed = f"Etc/GMT{reversed_sign}{int(offset['hours'])}"
+    if int(offset["minutes"] or 0) or fixed not in zones():
+        return ""
+    return f"{fixed} (the sign in these names is reversed: it is UTC{offset['sign']}{int(offset['hours'])}), or better "
 
 
 def _like(name: str) -> list[str]:

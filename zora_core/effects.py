@@ -1,26 +1,33 @@
 """What suggestions do: each type turns a suggestion into the exact changes that a person approves.
 
 An effect is data (`functions/apply_effect.sql` says which forms it has): it is computed when a suggestion is made,
-shown to whoever decides, bound to the decision by its digest, and carried out by the database. What it must find there
-(`before`) is its precondition, and the database gives back the effect that undoes it; neither is written here.
+shown to the person who decides, bound to the decision by its digest, and carried out by the database. What it must find
+there (`before`) is its precondition: what a type leaves out of it, the database reads from the rows when it stores the
+suggestion. It also gives back the effect that undoes it.
 
-A new type is one class in this file, or in that of an installed agent.
+A new type is one class in this file, or in that of an installed agent. Tables of your own are registered with
+`zora tables register`.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.json_schema import SkipJsonSchema
-from pydantic_core import to_jsonable_python
+from pydantic_core import to_json, to_jsonable_python
 
 from zora_core.cron import CronText, ZoneName
 from zora_core.errors import InvalidInput
 from zora_core.graph import ordered
 from zora_core.models import NOT_BLANK, AgentId, Suggestion
+
+logger = logging.getLogger("zora.effects")
 
 Change = dict[str, Any]
 Effect = dict[str, Any]
@@ -52,12 +59,16 @@ class SuggestionType(ABC, Generic[Target, Value]):
 
     @abstractmethod
     def changes(self, target: Target, current: Any, value: Value) -> list[Change]:
-        """What is done, row by row; `current` is what the agent saw there."""
+        """What is done, row by row; `current` is what the agent saw there.
+
+        Raises `ValueError` when the value is not about the target.
+        """
 
 
 _TYPES: dict[str, SuggestionType[Any, Any]] = {}
 ADVICE = "advice"  # nothing to apply
 RUN_TASK = "run_task"  # made by the database, see ask_to_run()
+MAX_DEPTH = 32  # levels of nesting of a target or value
 
 
 def known_types() -> list[str]:
@@ -78,46 +89,108 @@ def effect_of(suggestion: Suggestion) -> Effect | None:
     return _effect(suggestion.suggestion_type, suggestion.target, suggestion.current_value, suggestion.suggested_value)
 
 
-def edited_effect(suggestion: dict[str, Any], value: Any) -> Effect:
-    """What a stored suggestion does with another value: it expects the same to be there, and changes it to `value`."""
-    if suggestion["effect"] is None or suggestion["suggestion_type"] not in _TYPES:
-        raise InvalidInput(f"a suggestion of the type {suggestion['suggestion_type']} has no value that can be edited")
-    effect = _effect(suggestion["suggestion_type"], suggestion["target"], None, value)
-    assert effect is not None
-    stored = {_place(change): change for change in suggestion["effect"]["changes"] if change["op"] == "update"}
+def edited(suggestion: dict[str, Any], value: Any) -> dict[str, Any]:
+    """`edited_value` and `edited_effect` of a stored suggestion with another value, checked as strictly as a new one.
+
+    It expects the same to be there, and changes it to `value`.
+    """
+    name = suggestion["suggestion_type"]
+    if suggestion["effect"] is None or name == RUN_TASK:
+        raise InvalidInput(f"a suggestion of the type {name} has no value that can be edited")
+    kind, target, parsed = _parsed(name, suggestion["target"], value)
+    effect = _changes(kind, target, None, parsed)
+    stored = {_place(change): change for change in suggestion["effect"]["changes"] if "before" in change}
     for change in effect["changes"]:
         if _place(change) in stored:
             change["before"] = stored[_place(change)]["before"]
-    return effect
+    return {"edited_value": parsed.model_dump(mode="json", exclude_unset=True), "edited_effect": effect}
 
 
 def describe(suggestion: dict[str, Any]) -> str:
-    """What approving a stored suggestion does, in one sentence."""
-    kind = _TYPES.get(suggestion["suggestion_type"])
+    """What approving a stored suggestion does, in one sentence.
+
+    Of a type that this process does not know, or whose value it cannot read, the changes themselves say it.
+    """
+    effect = suggestion["effect"]
     if suggestion["suggestion_type"] == RUN_TASK:
         return "Lets the task run, with exactly this payload."
-    if kind is None or suggestion["effect"] is None:
-        return "Nothing is changed: it is advice, and approving it says that you agree."
+    if effect is None:
+        return "Advice only: approving it records your agreement and changes nothing."
+    kind = _TYPES.get(suggestion["suggestion_type"])
     value = suggestion["suggested_value"] if suggestion["edited_value"] is None else suggestion["edited_value"]
-    return kind.describe(kind.target.model_validate(suggestion["target"]), kind.value.model_validate(value))
+    if kind is not None:
+        try:
+            return kind.describe(kind.target.model_validate(suggestion["target"]), kind.value.model_validate(value))
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            logger.warning("the type %s cannot describe suggestion %s: %r", kind.name, suggestion["id"], error)
+    return _described(effect.get("changes") if isinstance(effect, dict) else effect)
+
+
+def _described(changes: Any) -> str:
+    """What changes do, by their form alone."""
+    verbs = {"insert": "adds a row to", "update": "changes a row of", "delete": "removes a row of"}
+    counted = Counter(
+        (verbs[change["op"]], str(change.get("table")))
+        if isinstance(change, dict) and change.get("op") in verbs
+        else ("makes a change of the kind", str(change.get("op")) if isinstance(change, dict) else "unknown")
+        for change in (changes if isinstance(changes, list) else [changes])
+        if not (isinstance(change, dict) and change.get("op") == "expect")
+    )
+    said = [f"{verb} {what}" + (f" ({times} times)" if times > 1 else "") for (verb, what), times in counted.items()]
+    text = ", ".join(said) or "changes nothing"
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _effect(name: str, target: Any, current: Any, value: Any) -> Effect | None:
     if name == ADVICE:
         return None
+    kind, parsed, wanted = _parsed(name, target, value)
+    return _changes(kind, parsed, current, wanted)
+
+
+def _parsed(name: str, target: Any, value: Any) -> tuple[SuggestionType[Any, Any], Any, Any]:
+    """The type, and target and value as its models; by JSON's own types, so that a text is not taken for a number."""
     kind = _TYPES.get(name)
     if kind is None:
         raise InvalidInput(f"unknown suggestion type {name!r} (known: {', '.join(known_types())})")
+    parts = []
+    for what, model, given in (("target", kind.target, target), ("value", kind.value, value)):
+        try:
+            parts.append(model.model_validate_json(to_json(_storable(given)), strict=True))
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, problem["loc"])) or "the value"
+            raise InvalidInput(f"the {what} of {name} is wrong at {where}: {problem['msg']}") from error
+        except ValueError as error:
+            raise InvalidInput(f"the {what} of {name} cannot be stored: {error}") from error
+    return kind, parts[0], parts[1]
+
+
+def _storable(value: Any, depth: int = 0) -> Any:
+    """Refuse what a jsonb column does not take: NUL characters, unpaired surrogates, numbers that are not finite."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, str):
+        if "\0" in value:
+            raise ValueError("it contains a NUL character")
+        value.encode()
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not a finite number")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _storable(str(key), depth)
+            _storable(item, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _storable(item, depth + 1)
+    return value
+
+
+def _changes(kind: SuggestionType[Any, Any], target: Any, current: Any, value: Any) -> Effect:
     try:
-        parsed = kind.target.model_validate(to_jsonable_python(target))
-        wanted = kind.value.model_validate(to_jsonable_python(value))
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, problem["loc"])) or "the value"
-        what = "target" if error.title == kind.target.__name__ else "value"
-        raise InvalidInput(f"the {what} of {name} is wrong at {where}: {problem['msg']}") from error
-    changes = to_jsonable_python(kind.changes(parsed, current, wanted))
-    return {"changes": changes}
+        return {"changes": to_jsonable_python(kind.changes(target, current, value))}
+    except ValueError as error:
+        raise InvalidInput(f"the value of {kind.name} does not fit its target: {error}") from error
 
 
 def _place(change: Change) -> tuple[Any, ...]:
@@ -173,8 +246,15 @@ class CreateClimateMissions(SuggestionType[MissionsTarget, Mission]):
         return f"Adds the climate mission “{value.title}” ({value.category}{impact})."
 
     def changes(self, target: MissionsTarget, current: Any, value: Mission) -> list[Change]:
-        """One new row."""
-        return [{"op": "insert", "table": target.table, "row": value.model_dump()}]
+        """One new row, of a profile that is as it was; `current` may have the profile's columns."""
+        profile_id = value.profile_id if "profile_id" in value.model_fields_set else target.profile_id
+        if profile_id != target.profile_id and "profile_id" in target.model_fields_set:
+            raise ValueError(f"it is for the profile {profile_id}, not {target.profile_id}")
+        added = {"op": "insert", "table": target.table, "row": {**value.model_dump(), "profile_id": profile_id}}
+        if profile_id is None:
+            return [added]
+        seen = current if isinstance(current, dict) else {}
+        return [{"op": "expect", "table": "climate_profiles", "key": profile_id, "before": seen}, added]
 
 
 # --- change_frontend_config -------------------------------------------------------------------------------------------
@@ -209,14 +289,13 @@ class ChangeFrontendConfig(SuggestionType[ConfigTarget, ConfigValue]):
 
     def changes(self, target: ConfigTarget, current: Any, value: ConfigValue) -> list[Change]:
         """One column, at one path; `current` is what stands there, as `{"value": …}`."""
-        seen = current.get("value") if isinstance(current, dict) else None
         return [
             {
                 "op": "update",
                 "table": target.table,
                 "key": target.page,
                 "path": target.path,
-                "before": {"config": seen},
+                "before": {"config": current["value"]} if isinstance(current, dict) and "value" in current else {},
                 "after": {"config": value.value},
             }
         ]
@@ -254,16 +333,12 @@ class MergeMemories(SuggestionType[MergeTarget, Merge]):
         return f"Keeps one memory, with the tags of all, and archives {len(value.archive)} that say the same."
 
     def changes(self, target: MergeTarget, current: Any, value: Merge) -> list[Change]:
-        """The tags of one memory, and the archiving of the others; `current` has their tags, by id."""
-        seen = current.get(str(value.keep), {}) if isinstance(current, dict) else {}
-        kept = {
-            "op": "update",
-            "table": target.table,
-            "key": value.keep,
-            "before": {"tags": seen.get("tags", []), "archived_at": None},
-            "after": {"tags": value.tags, "archived_at": None},
-        }
-        return [kept, *_archived(target.table, value.archive)]
+        """The tags of one memory, and the archiving of the others; `current` has what each of them said, by id."""
+        _within(target.ids, value.archive)
+        if value.keep != target.keep or value.keep in value.archive:
+            raise ValueError(f"it keeps the memory {value.keep}, not {target.keep}")
+        kept = _memory(target.table, value.keep, current, {"tags": value.tags, "archived_at": None})
+        return [kept, *_archived(target.table, value.archive, current)]
 
 
 class ArchiveTarget(_Strict):
@@ -291,22 +366,27 @@ class ArchiveMemories(SuggestionType[ArchiveTarget, Archive]):
         return f"Archives {len(value.archive)} memories; they stay readable."
 
     def changes(self, target: ArchiveTarget, current: Any, value: Archive) -> list[Change]:
-        """One column of each."""
-        return _archived(target.table, value.archive)
+        """One column of each; `current` may have what each of them said, by id."""
+        _within(target.ids, value.archive)
+        return _archived(target.table, value.archive, current)
 
 
-def _archived(table: str, ids: list[UUID]) -> list[Change]:
+def _within(ids: list[UUID], archive: list[UUID]) -> None:
+    for memory_id in archive:
+        if memory_id not in ids:
+            raise ValueError(f"it archives the memory {memory_id}, which the target does not name")
+
+
+def _archived(table: str, ids: list[UUID], current: Any) -> list[Change]:
     """In the order of their ids, so that two effects on the same rows wait for one another instead of locking up."""
-    return [
-        {
-            "op": "update",
-            "table": table,
-            "key": memory_id,
-            "before": {"archived_at": None},
-            "after": {"archived_at": "now"},
-        }
-        for memory_id in sorted(ids)
-    ]
+    return [_memory(table, memory_id, current, {"archived_at": "now"}) for memory_id in sorted(set(ids))]
+
+
+def _memory(table: str, memory_id: UUID, current: Any, after: dict[str, Any]) -> Change:
+    """A change of a memory that is in use and says what `current` does; the rest is read when it is stored."""
+    seen = current.get(str(memory_id)) if isinstance(current, dict) else None
+    said = {name: seen[name] for name in ("content", "tags") if name in seen} if isinstance(seen, dict) else {}
+    return {"op": "update", "table": table, "key": memory_id, "before": {**said, "archived_at": None}, "after": after}
 
 
 # --- create_workflow --------------------------------------------------------------------------------------------------
@@ -352,6 +432,8 @@ class CreateWorkflow(SuggestionType[WorkflowTarget, Plan]):
 
     def changes(self, target: WorkflowTarget, current: Any, value: Plan) -> list[Change]:
         """A run of the plan as a workflow."""
+        if value.key != target.key:
+            raise ValueError(f"it is the plan {value.key!r}, not {target.key!r}")
         definition = value.model_dump(mode="json")
         workflow = {"key": value.key, "name": value.name, "definition": definition}
         return [{"op": "create_tasks", "workflow": workflow, "tasks": ordered(definition["steps"])}]
@@ -400,5 +482,5 @@ class ChangeSchedule(SuggestionType[ScheduleTarget, ScheduleEdit]):
         """The columns that differ; `current` has what they hold."""
         after = value.model_dump(exclude_none=True)
         seen = current if isinstance(current, dict) else {}
-        before = {name: seen.get(name) for name in after}
+        before = {name: seen[name] for name in after if name in seen}
         return [{"op": "update", "table": target.table, "key": target.id, "before": before, "after": after}]

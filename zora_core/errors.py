@@ -14,7 +14,18 @@ class ConfigurationError(ZoraError):
 
 
 class DatabaseUnavailable(ZoraError):
-    """The database cannot be reached; trying again later may help."""
+    """The database cannot serve a call at the moment (unreachable, read-only, disk full, deadlock); try again later."""
+
+
+class UnexpectedAnswer(DatabaseUnavailable):
+    """The database, or a gateway in front of it, gave an answer that is not known to be temporary.
+
+    A missing function during a migration looks like this, and so does a mistake: loops retry for some minutes.
+    """
+
+
+class RetriesExhausted(ZoraError):
+    """The database gave unexpected answers for so long that retrying was given up."""
 
 
 class TooMuchAtOnce(DatabaseUnavailable):
@@ -67,6 +78,10 @@ class FalseEvidence(ZoraError):
     """A result names evidence that its run did not read. Trying again cannot help: the handler is wrong."""
 
 
+class AnalysisFailed(ZoraError):
+    """The process that analysed outside input ran out of memory or ended before it had a result."""
+
+
 class FetchFailed(ZoraError):
     """The address is allowed but did not answer (unknown host, refused connection, time-out). Trying again may help."""
 
@@ -81,3 +96,22 @@ class DuplicateKey(DataRejected):
 
 class JournalNotSealed(ZoraError):
     """The journal's next block must not be signed: the chain does not go on from where it should, or not by our key."""
+
+
+SHOWN_OF_GROUP = 3  # exceptions of a group that its description names, and levels of groups in groups
+
+
+def described(error: BaseException, levels: int = SHOWN_OF_GROUP) -> str:
+    """An error in words: its message, after its type unless it is one of ours, which are fit for a person to read.
+
+    A group names its first exceptions. For an error whose `__str__` raises, the type must do.
+    """
+    try:
+        said = str(error)
+    except BaseException as second:  # noqa: BLE001 - it is somebody else's code
+        said = f"(no message: its __str__ raised {type(second).__name__})"
+    if not isinstance(error, ZoraError):
+        said = f"{type(error).__name__}: {said}"
+    if isinstance(error, BaseExceptionGroup) and levels > 0:
+        said += ": " + "; ".join(described(inner, levels - 1) for inner in error.exceptions[:SHOWN_OF_GROUP])
+    return said

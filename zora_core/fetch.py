@@ -7,11 +7,16 @@ import ipaddress
 import socket
 import ssl
 import time
+import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 
+import idna
+
+from zora_core.data import load
 from zora_core.errors import FetchFailed, InvalidInput
 
 if TYPE_CHECKING:
@@ -20,7 +25,10 @@ if TYPE_CHECKING:
 MAX_REDIRECTS = 3
 USER_AGENT = "zora-core"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Whether what a coding makes of a body is undone here; the first three are as good as none.
+_CODINGS = {"": False, "identity": False, "none": False, "gzip": True, "x-gzip": True, "deflate": True}
+# The interface identifiers of ISATAP (RFC 5214), before the IPv4 address.
+_ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -113,7 +121,21 @@ def _parse(url: str) -> SplitResult:
         raise InvalidInput(f"cannot fetch {url!r}: it names no host; give an address such as https://example.org/")
     if parts.username is not None or parts.password is not None:
         raise InvalidInput(f"cannot fetch {parts.hostname!r}: credentials in the address are not allowed; remove them")
-    return parts
+    try:
+        return parts if url.isascii() else _ascii(parts)
+    except (idna.IDNAError, UnicodeError) as error:
+        raise InvalidInput(f"cannot fetch {url!r}: the host name is not valid ({error}); check the address") from error
+
+
+def _ascii(parts: SplitResult) -> SplitResult:
+    """The address with an internationalised host name as the name service knows it (IDNA 2008, mapped by UTS 46)."""
+    assert parts.hostname is not None
+    host = parts.hostname
+    if not host.isascii():
+        host = idna.encode(host, uts46=True).decode("ascii")
+    netloc = f"[{host}]" if ":" in host else host
+    path, query = (quote(part, safe="/%:@!$&'()*+,;=-._~?") for part in (parts.path, parts.query))
+    return parts._replace(netloc=netloc if parts.port is None else f"{netloc}:{parts.port}", path=path, query=query)
 
 
 async def _resolve(url: str, target: SplitResult, allow_private: bool) -> list[Address]:
@@ -135,15 +157,26 @@ async def _resolve(url: str, target: SplitResult, allow_private: bool) -> list[A
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address belongs to the public internet, looking through IPv6 forms that carry an IPv4 address."""
+    """Whether an address belongs to a host of the public internet, by the registries and by `ipaddress`.
+
+    IPv6 forms that carry an IPv4 address (mapped, NAT64, ISATAP) are judged by that address.
+    """
     if isinstance(address, ipaddress.IPv6Address):
-        teredo = address.teredo
-        inner = address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
-        if inner is None and address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
+        inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if any(address in network for network in _networks("v6", "embedding")):
             return is_public(inner)
+        if int(address) >> 32 & 0xFFFFFFFF in _ISATAP and not is_public(inner):
+            return False
+        if address not in ipaddress.ip_network(load("special_addresses")["v6"]["unicast"]):
+            return False
+    if any(address in network for network in _networks(f"v{address.version}", "refused")):
+        return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+
+
+@cache
+def _networks(version: str, kind: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    return tuple(ipaddress.ip_network(network) for network in load("special_addresses")[version][kind])
 
 
 async def _connect(
@@ -154,6 +187,7 @@ async def _connect(
 
     assert target.hostname is not None
     headers = {"Host": target.netloc, "User-Agent": USER_AGENT, "Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    headers["Accept-Encoding"] = "gzip, deflate"
     for place, address in enumerate(addresses, start=1):
         literal = f"[{address}]" if address.version == 6 else str(address)
         netloc = f"{literal}:{target.port}" if target.port else literal
@@ -175,12 +209,65 @@ def _certificate_end(response: httpx.Response) -> datetime | None:
 
 
 async def _read(response: httpx.Response, url: str, max_bytes: int) -> bytes:
-    """The decoded body, or `InvalidInput` as soon as it is larger than the cap."""
+    """The decoded body, or `InvalidInput` as soon as it is larger than the cap.
+
+    Decoded here, piece by piece within the cap: httpx decodes a whole piece at once, through as many codings as the
+    answer names, and 275 bytes of it became 2 GB.
+    """
+    if response.request.method == "HEAD":
+        return b""
+    coding = response.headers.get("content-encoding", "").strip().lower()
+    if coding not in _CODINGS:
+        raise InvalidInput(
+            f"cannot fetch {url!r}: the answer is encoded as {coding[:60]!r}; only one coding is accepted, "
+            "gzip or deflate"
+        )
+    decoder = _Decoder(url) if _CODINGS[coding] else None
     body = bytearray()
-    async for chunk in response.aiter_bytes(chunk_size=65_536):
-        body += chunk
-        if len(body) > max_bytes:
+    received = 0
+    async for chunk in response.aiter_raw(chunk_size=65_536):
+        received += len(chunk)
+        body += chunk if decoder is None else decoder.decode(chunk, max_bytes + 1 - len(body))
+        if len(body) > max_bytes or received > max_bytes:
             raise InvalidInput(
                 f"cannot fetch {url!r}: the answer is larger than {max_bytes:,} bytes; give a smaller page or file"
             )
+    if decoder is not None and received:
+        decoder.finish()
     return bytes(body)
+
+
+class _Decoder:
+    """Takes gzip (of one or more members), or deflate with or without zlib's header, apart."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._stream = zlib.decompressobj(wbits=47)  # gzip or zlib, by the header
+        self._first = True
+
+    def decode(self, data: bytes, room: int) -> bytes:
+        """What `data` adds to the body, at most `room` bytes."""
+        made = bytearray()
+        while data and len(made) < room:
+            if self._stream.eof:
+                if not data.startswith(b"\x1f\x8b"):  # padding after the last member
+                    break
+                self._stream = zlib.decompressobj(wbits=31)
+            try:
+                made += self._stream.decompress(data, room - len(made))
+            except zlib.error as error:
+                if not self._first:
+                    raise FetchFailed(
+                        f"cannot fetch {self._url!r}: the answer is not well encoded ({error})"
+                    ) from error
+                self._stream = zlib.decompressobj(wbits=-15)
+                self._first = False
+                continue
+            self._first = False
+            data = self._stream.unconsumed_tail or self._stream.unused_data
+        return bytes(made)
+
+    def finish(self) -> None:
+        """Raise `FetchFailed` when the stream was cut off."""
+        if not self._stream.eof:
+            raise FetchFailed(f"cannot fetch {self._url!r}: the encoded answer ends too early")

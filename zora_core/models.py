@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
+import unicodedata
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
@@ -146,12 +148,38 @@ class Metric(_Evidence):
 Evidence = Annotated[Quote | Element | FileLine | Rows | Metric, Field(discriminator="kind")]
 
 
+def identity(*parts: Any) -> str:
+    """A key that is the same for the same thing in every run: a digest of `parts`, without case and spacing.
+
+    Parts name the rule, the subject and its text. They hold no positions (offsets, line numbers) and no counts, which
+    an edit elsewhere would change.
+    """
+    said = [" ".join(unicodedata.normalize("NFKC", str(part)).casefold().split()) for part in parts]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
+
+
+def _ground(evidence: Evidence) -> list[str]:
+    """What a piece of evidence is about, without where it stands and without measured values."""
+    match evidence:
+        case Quote():
+            return [evidence.source, evidence.text]
+        case Element():
+            return [evidence.source, evidence.html.partition(">")[0] or evidence.selector]
+        case FileLine():
+            return [evidence.path, evidence.text]
+        case Rows():
+            return [evidence.table, *sorted(evidence.ids)]
+        case Metric():
+            return [evidence.name, evidence.unit, evidence.source or ""]
+
+
 class Finding(_Frozen):
     """One thing an agent found, and what it rests on.
 
     `rule_id` is stable across runs; `confidence` lies in 0..1; `source` tells whether a rule, a statistic or a
     language model produced it. A finding without evidence cannot be made, and one whose evidence is not in what the
-    run read is not stored: the task fails.
+    run read is not stored: the task fails. `key` says which findings of a rule are the same in every run, where their
+    evidence does not: see `identity`.
     """
 
     rule_id: str
@@ -161,16 +189,17 @@ class Finding(_Frozen):
     confidence: float = Field(ge=0, le=1)
     source: Literal["rule", "statistic", "model"] = "rule"
     evidence: list[Evidence] = Field(min_length=1)
+    key: str = ""
 
     @cached_property
     def id(self) -> str:
-        """What names it among the findings of its result: eight letters and digits made of what it says.
+        """What names it, in every run: eight letters and digits made of its rule and its key.
 
-        In base 32, because eight decimal digits could be taken for a telephone number.
+        Without a key, of what its evidence is about and of its title without numbers. In base 32, because eight decimal
+        digits could be taken for a telephone number.
         """
-        said = json.dumps(
-            [self.rule_id, self.title, self.detail, *(evidence.model_dump() for evidence in self.evidence)]
-        )
+        about = [self.key] if self.key else [re.sub(r"\d+", "#", self.title), *map(_ground, self.evidence)]
+        said = json.dumps([self.rule_id, *about])
         return base64.b32encode(hashlib.sha256(said.encode()).digest())[:8].decode().lower()
 
 
@@ -180,6 +209,10 @@ class Suggestion(_Frozen):
     `target` names what would change (for example `{"table": "frontend_configs", "page": "climate"}`);
     `current_value` is what the agent saw, `suggested_value` what it proposes. `findings` names those of the same result
     that it follows from, by their `id` or, for all findings of a rule, by `rule_id`.
+
+    `key` says which suggestions are the same in every run, so that none is made twice and what was decided stays
+    decided: see `identity`; without one, those of the same target and value. `subject` names what was examined: when a
+    later run examines it again (`TaskResult.examined`) and no longer finds `key`, the suggestion is closed.
     """
 
     suggestion_type: str
@@ -191,6 +224,8 @@ class Suggestion(_Frozen):
     findings: list[str] = Field(default_factory=list)
     evidence: list[Evidence] = Field(min_length=1)
     risk_level: Literal["low", "medium", "high"] = "low"
+    key: str = ""
+    subject: str = ""
 
 
 class Source(_Frozen):
@@ -210,7 +245,11 @@ class Source(_Frozen):
 
 
 class TaskResult(BaseModel):
-    """What a handler returns: a sentence for people, findings and suggestions with evidence, `result` for programs."""
+    """What a handler returns: a sentence for people, findings and suggestions with evidence, `result` for programs.
+
+    `examined` has the subjects that were examined whole, each with the keys of all that was found there, also of what
+    is not suggested for want of room: open suggestions about them with other keys are closed as no longer found.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -218,6 +257,7 @@ class TaskResult(BaseModel):
     findings: list[Finding] = Field(default_factory=list)
     suggestions: list[Suggestion] = Field(default_factory=list)
     result: dict[str, Any] = Field(default_factory=dict)
+    examined: dict[str, list[str]] = Field(default_factory=dict)
 
 
 class Task(BaseModel):
@@ -357,8 +397,20 @@ class SuggestionRecord(BaseModel):
     title: str = Field(description="The change, in one line.")
     body: str | None = Field(default=None, description="Why, and how.")
     target: dict[str, Any] = Field(default_factory=dict, description="What would change.")
-    current_value: Any = Field(default=None, description="What the agent saw there.")
+    current_value: Any = Field(
+        default=None,
+        description="Advice only: what the proposer says is there. What an effect would find is in `targets`.",
+    )
     suggested_value: Any = Field(default=None, description="What it proposes instead.")
+    targets: list[dict[str, Any]] | None = Field(
+        default=None,
+        description="For one suggestion that waits: each change with what it must find (`expected`) and what its row "
+        "holds now (`found`). If they differ, approving it is refused.",
+    )
+    problem: str | None = Field(default=None, description="Why it cannot be approved here, if that is so.")
+    proposed_as: str | None = Field(
+        default=None, description="Who proposed it in the agent's name; null when a run of the agent did."
+    )
     findings: list[str] = Field(default_factory=list, description="The findings of its task that it follows from.")
     evidence: list[dict[str, Any]] = Field(
         default_factory=list, description="What it rests on: quotes, elements, lines of files, rows, figures."
@@ -383,6 +435,9 @@ class SuggestionRecord(BaseModel):
     undone_at: datetime | None = Field(default=None, description="When it was taken back.")
     supersedes: UUID | None = Field(default=None, description="The earlier proposal of the same, on an older state.")
     superseded_by: UUID | None = Field(default=None, description="The later proposal of the same, on a newer state.")
+    closed_by_task_id: UUID | None = Field(
+        default=None, description="The task that examined the same again and no longer found it."
+    )
     created_at: datetime = Field(description="When it was proposed.")
 
 

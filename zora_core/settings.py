@@ -4,10 +4,13 @@
 |---|---|
 | `DATABASE_URL` | any PostgreSQL from version 14; without it, and without Supabase's pair, an embedded one is used |
 | `SUPABASE_URL`, `SUPABASE_SERVICE_KEY` | a Supabase project over HTTP; they win over `DATABASE_URL` |
+| `ZORA_SCHEMA` | the schema of the database that holds ZORA's tables and functions (default: `public`) |
 | `ZORA_TENANT_ID` | whose tasks; required with Supabase, otherwise the default tenant |
 | `ZORA_HOME` | where the embedded database lives (default: the user's data directory) |
-| `ZORA_FILE_ROOTS` | folders that agents may read, separated as in PATH (default: the current directory) |
+| `ZORA_FILE_ROOTS` | folders that agents may read, separated as in PATH (default: none; see `roots`) |
 | `ZORA_ALLOW_PRIVATE_ADDRESSES` | `1` lets agents fetch from private and loopback addresses |
+| `ZORA_ANALYSIS_MEMORY_MB` | memory that the analysis of a page, a text or a repository may use (default: 2048) |
+| `ZORA_UNKNOWN_TYPE_SECONDS` | how long a task waits for a worker that knows its type before it fails (default: 600) |
 | `ZORA_JWT_SECRET` | the secret of the HS256 tokens that the API takes, at least 32 bytes |
 | `ZORA_JWT_ISSUER`, `ZORA_JWT_AUDIENCE` | the `iss` and `aud` that a token must have (default: any) |
 | `ZORA_JWT_MAX_HOURS` | how far from now the `exp` of a token may be, in hours (default: 24) |
@@ -17,13 +20,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from zora_core.database.address import read_address
 from zora_core.errors import ConfigurationError
+from zora_core.roots import checked
+from zora_core.storable import UNSTORABLE
 
 DEFAULT_TENANT_ID = UUID("00000000-0000-0000-0000-000000000001")
 
@@ -35,10 +42,13 @@ class Settings:
     database_url: str | None = None
     supabase_url: str | None = None
     supabase_service_key: str | None = None
+    schema: str = "public"
     tenant_id: UUID = DEFAULT_TENANT_ID
     home: Path
     file_roots: tuple[Path, ...] = ()
     allow_private_addresses: bool = False
+    analysis_memory_mb: int = 2048
+    unknown_type_seconds: float = 600.0
     jwt_secret: str | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
@@ -68,7 +78,10 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     env = os.environ if environment is None else environment
 
     def value(name: str) -> str | None:
-        return env.get(name, "").strip() or None
+        text = env.get(name, "").strip() or None
+        if text is not None and UNSTORABLE.search(text):
+            raise ConfigurationError(f"{name} is not UTF-8 text: set it anew")
+        return text
 
     url, key = value("SUPABASE_URL"), value("SUPABASE_SERVICE_KEY")
     if bool(url) != bool(key):
@@ -82,26 +95,52 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     except ValueError as error:
         raise ConfigurationError(f"ZORA_TENANT_ID is {tenant!r}, which is not a UUID") from error
     database_url = value("DATABASE_URL")
-    if database_url and not database_url.startswith(("postgres://", "postgresql://")):
-        raise ConfigurationError(
-            "DATABASE_URL must begin with postgresql:// (it begins with "
-            f"{database_url.split(':', 1)[0][:20]!r}): see the README for examples"
-        )
+    if database_url:
+        read_address(database_url)
     roots = value("ZORA_FILE_ROOTS")
+    home = _home(value("ZORA_HOME"))
     return Settings(
         database_url=database_url,
         supabase_url=url,
         supabase_service_key=key,
+        schema=load_schema(env),
         tenant_id=tenant_id,
-        home=_home(value("ZORA_HOME")),
-        file_roots=tuple(Path(r).resolve() for r in roots.split(os.pathsep) if r) if roots else (Path.cwd(),),
+        home=home,
+        file_roots=checked(filter(None, (roots or "").split(os.pathsep)), home, "ZORA_FILE_ROOTS"),
         allow_private_addresses=value("ZORA_ALLOW_PRIVATE_ADDRESSES") in ("1", "true", "yes"),
+        analysis_memory_mb=_megabytes(value("ZORA_ANALYSIS_MEMORY_MB")),
+        unknown_type_seconds=_seconds("ZORA_UNKNOWN_TYPE_SECONDS", value("ZORA_UNKNOWN_TYPE_SECONDS"), 600.0),
         jwt_secret=value("ZORA_JWT_SECRET"),
         jwt_issuer=value("ZORA_JWT_ISSUER"),
         jwt_audience=value("ZORA_JWT_AUDIENCE"),
         jwt_max_hours=_hours("ZORA_JWT_MAX_HOURS", value("ZORA_JWT_MAX_HOURS") or "24"),
         journal_key=_journal_key(value("ZORA_JOURNAL_KEY")),
     )
+
+
+def load_schema(environment: Mapping[str, str] | None = None) -> str:
+    """Read ZORA_SCHEMA alone, for what needs no database; raises `ConfigurationError` when it is not a usable name."""
+    env = os.environ if environment is None else environment
+    schema = env.get("ZORA_SCHEMA", "").strip() or "public"
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", schema) or schema.startswith("pg_") or schema == "information_schema":
+        raise ConfigurationError(
+            f"ZORA_SCHEMA is {schema!r}: it must be the name of a schema, 1-63 lowercase letters, digits and "
+            "underscores, not beginning with a digit or pg_; for example zora"
+        )
+    return schema
+
+
+def _seconds(name: str, configured: str | None, default: float) -> float:
+    try:
+        seconds = default if configured is None else float(configured)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 366 * 86400:
+        raise ConfigurationError(f"{name} is {configured!r}: set it to a number of seconds above 0, at most a year")
+    return seconds
+
+
+EXAMPLES = "{examples}"  # at the beginning of a path: the folder below
 
 
 def examples() -> Path:
@@ -119,6 +158,16 @@ def _hours(name: str, text: str) -> float:
     if not 0 < hours < float("inf"):
         raise ConfigurationError(f"{name} is {text!r}: set it to a number of hours above 0")
     return hours
+
+
+def _megabytes(configured: str | None) -> int:
+    if configured is None:
+        return 2048
+    if not configured.isascii() or not configured.isdigit() or not 128 <= int(configured) <= 1_000_000:
+        raise ConfigurationError(
+            f"ZORA_ANALYSIS_MEMORY_MB is {configured!r}: must be a whole number of megabytes, 128 to 1000000"
+        )
+    return int(configured)
 
 
 def _journal_key(configured: str | None) -> bytes | None:

@@ -81,6 +81,7 @@ def suggestions_of(result: Any) -> list[dict[str, Any]]:
     """The suggestions of a task's result: their title, evidence, and the ids of the findings that they follow from."""
     return [
         {
+            "suggestion_type": str(stored.get("suggestion_type", "")),
             "title": str(stored.get("title", "")),
             "evidence": pieces_of(stored.get("evidence")),
             "findings": [name for name in as_list(stored.get("findings")) if isinstance(name, str)],

@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from zora_core.errors import InvalidInput, InvalidPayload, NotFound, UnknownTaskType
 from zora_core.graph import ordered, references
 from zora_core.models import NOT_BLANK, AgentId, integral
+from zora_core.storable import storable
 
 if TYPE_CHECKING:
     from zora_core.agents.agent import Registry
@@ -142,9 +143,13 @@ def load(text: str) -> Workflow:
     import yaml  # type: ignore[import-untyped]
 
     try:
-        return parse(yaml.safe_load(text))
+        definition = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InvalidInput(f"the definition is no YAML: {error}") from error
+        raise InvalidInput(f"the definition is not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise InvalidInput("the definition is nested too deep to be read") from error
+    storable(definition, "the definition")
+    return parse(definition)
 
 
 def shipped() -> dict[str, Workflow]:
@@ -168,7 +173,10 @@ def choose(stored: list[dict[str, Any]], key: str) -> Workflow:
 
 def read(path: Path) -> Workflow:
     """A definition in a file."""
-    return load(path.read_text(encoding="utf-8"))
+    try:
+        return load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{str(path)!r} is not UTF-8 (byte {error.start + 1}): encode it as UTF-8") from error
 
 
 def _inputs(payload: Any) -> Iterator[str]:

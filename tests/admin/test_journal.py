@@ -313,7 +313,7 @@ async def test_reading_for_verification_is_held_to_the_tenant_by_the_database_it
     text = schema.query("journal_block_rows", ("tenant_id", "number", "limit")).replace(
         "b.tenant_id = $1", "$1::uuid is not null"
     )
-    monkeypatch.setattr(schema, "query", lambda name, parameters: text)
+    monkeypatch.setattr(schema, "query", lambda *_: text)
     for pooled in (False, True):
         monkeypatch.setattr(api.database, "pooled", pooled)
         assert await api.database.read("journal_block_rows", OTHER_TENANT_ID, number=0, limit=10) == []

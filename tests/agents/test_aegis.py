@@ -129,3 +129,18 @@ async def test_a_second_review_does_not_flag_the_first(zora: Zora) -> None:
     second = await zora.run("AEGIS", "review_recent_agent_tasks", {})
     assert second.result is not None
     assert [row["task_id"] for row in second.result["result"]["flagged"]] == [str(attacked.id)]
+
+
+async def test_text_in_another_language_is_never_said_to_have_no_claim(zora: Zora) -> None:
+    claims = ["Unsere Fruchtgummis werden klimaneutral hergestellt.", "Notre savon est écologique."]
+    task = await zora.run("AEGIS", "check_climate_claims", {"claims": claims})
+    assert task.result is not None, task.error_message
+    assert task.result_summary == (
+        "No English text to examine. Text in German: 1 sentence not judged (klimaneutral). "
+        "Text in French: 1 sentence not judged (écologique)."
+    )
+    assert [f["title"] for f in task.result["findings"]] == [
+        "Text in German: not judged",
+        "Text in French: not judged",
+    ]
+    assert task.result["result"]["sentences_judged"] == 0

@@ -80,6 +80,28 @@ async def test_cleanup_suggests_merges_and_reports_contradictions(zora: Zora) ->
     assert result["findings"][0]["rule_id"] == "memory.contradiction"
 
 
+async def test_memories_that_differ_in_order_or_in_a_negation_are_reported_and_never_merged(zora: Zora) -> None:
+    await remember(zora, "Anna owes Ben 50 euro for the train tickets")
+    await remember(zora, "Ben owes Anna 50 euro for the train tickets")
+    await remember(zora, "Die Kundin möchte über neue Aktionen der Rösterei informiert werden")
+    await remember(zora, "Die Kundin möchte nicht über neue Aktionen der Rösterei informiert werden")
+    result = answer(await zora.run("EIVOR", "memory_cleanup"))
+    assert result["suggestions"] == []
+    assert result["result"]["duplicates"] == 0
+    assert result["result"]["kept_apart"] == 2
+    assert {f["rule_id"] for f in result["findings"]} == {"memory.similar"}
+
+
+async def test_only_equal_memories_are_merged_at_low_risk(zora: Zora) -> None:
+    for content in ("We sell the refills in the shop.", "We sell the refills in the  shop"):
+        await remember(zora, content)
+    for content in ("The label names the method of it.", "A label names the method of it."):
+        await remember(zora, content, kind="decision")
+    result = answer(await zora.run("EIVOR", "memory_cleanup"))
+    risks = {s["title"]: s["risk_level"] for s in result["suggestions"]}
+    assert risks == {"Merge 2 equal memories": "low", "Merge 2 nearly equal memories": "medium"}
+
+
 async def test_a_second_run_after_applying_proposes_nothing(zora: Zora) -> None:
     await remember(zora, "Backups are kept for 35 days.", kind="decision")
     await remember(zora, "Backups are kept for 35 days.", kind="decision", age=3)
@@ -128,3 +150,15 @@ async def test_what_a_person_wants_to_keep_is_not_proposed_again_in_another_bund
     ]
     assert {merge["suggested_value"]["keep"], *merge["suggested_value"]["archive"]} == {third, *apart}
     assert kept not in str(merge)
+
+
+async def test_a_cleanup_that_a_policy_applies_does_not_claim_that_a_person_decides(zora: Zora) -> None:
+    await zora.call("set_agent_task_policy", tenant_id=zora.tenant_id, task_type="memory_cleanup", max_risk_level="low")
+    for _ in range(2):
+        await remember(zora, "The label names the method of the footprint.")
+    task = await zora.run("EIVOR", "memory_cleanup", {})
+    assert str(task.result_summary).endswith("A policy allows the suggestion: applied without asking.")
+    assert "a person" not in str(task.result_summary)
+    await zora.call("attend_agent_suggestions")
+    (row,) = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id, task_id=task.id)
+    assert (row["status"], row["decided_as"]) == ("applied", "policy")

@@ -48,7 +48,7 @@ KEY = "ghp_" + "a1B2c3D4e5" * 4
 
 def context(folder: Path = Path("/nowhere")) -> TaskContext:
     """A context without a database."""
-    settings = Settings(home=folder, file_roots=(folder.resolve(),), allow_private_addresses=True)
+    settings = Settings(home=folder / "home", file_roots=(folder.resolve(),), allow_private_addresses=True)
     return TaskContext(cast(Database, None), settings, uuid4(), START, Registry([]))
 
 

@@ -172,7 +172,7 @@ class Calls:
             )
             return row["id"]
         if name == "remove_policy":
-            await self._zora.call("set_agent_task_policy", tenant_id=self._zora.tenant_id, task_type="t")
+            await self._zora.call("set_agent_task_policy", tenant_id=self._zora.tenant_id, task_type="research_topic")
         if name == "resume":
             await self._zora.call("pause_agents", tenant_id=self._zora.tenant_id, agent_id="AEGIS")
         return task_id
@@ -216,7 +216,7 @@ class Calls:
             return await self._watch(name, token, thing)
         method, path = self._paths[name]
         path = re.sub(r"\{(task|suggestion|schedule|run)_id\}", str(thing), path)
-        path = path.replace("{task_type}", "t").replace("{agent_id}", "AEGIS").replace("{key}", "mine")
+        path = path.replace("{task_type}", "research_topic").replace("{agent_id}", "AEGIS").replace("{key}", "mine")
         body = BODIES.get(name)
         if name == "create_schedule":
             body = {**BODIES[name], "name": str(uuid4())}

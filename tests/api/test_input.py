@@ -667,7 +667,7 @@ async def test_a_database_that_is_gone_is_answered_with_when_to_try_again(
     known, unknown = founder, callers.with_token("zora_abcd1234_" + "A" * 43)
     for client in (known, unknown):
         for answer in (await client.get(TASKS), await client.post(TASKS, json=task()), await client.get("/metrics")):
-            refused(answer, "gone", 503, code="SERVICE_UNAVAILABLE")
+            refused(answer, "gone", 503, code="DATABASE_UNAVAILABLE")
             assert answer.headers["retry-after"] == "1"
             assert "10.0.0.5" not in answer.text
     status = await callers.with_token(None).get("/api/status")

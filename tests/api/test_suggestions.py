@@ -100,13 +100,74 @@ async def test_the_second_decision_and_a_stale_one_are_invalid_state(founder: ht
     assert sorted(a.status_code for a in answers) == [200, 409, 409, 409]
 
 
-async def test_a_changed_target_is_answered_with_the_new_proposal(zora: Zora, founder: httpx.AsyncClient) -> None:
+async def test_a_changed_target_is_a_conflict_that_names_the_new_proposal(
+    zora: Zora, founder: httpx.AsyncClient
+) -> None:
     made = await propose(founder, headline("New"))
     await zora.sql("""update frontend_configs set config = '{"title": "Mine"}'""")
-    data = (await decide(founder, made, approval(made))).json()["data"]
-    assert data["status"] == "superseded"
-    again = (await founder.get(f"{SUGGESTIONS}/{data['superseded_by']}")).json()["data"]
+    error = envelope(await decide(founder, made, approval(made)), 409, "INVALID_STATE")
+    assert "target has changed since" in error["message"]
+    (detail,) = error["details"]
+    assert detail["field"] == "superseded_by"
+    assert (await founder.get(f"{SUGGESTIONS}/{made['id']}")).json()["data"]["status"] == "superseded"
+    again = (await founder.get(f"{SUGGESTIONS}/{detail['message']}")).json()["data"]
     assert (again["supersedes"], again["effect"]["changes"][0]["before"]) == (made["id"], {"config": "Mine"})
+
+
+async def test_a_memory_whose_content_has_changed_is_not_archived_as_a_duplicate(
+    zora: Zora, founder: httpx.AsyncClient
+) -> None:
+    keep, other = [
+        await zora.seed("memory_events", agent="EIVOR", memory_type="plan", content="We ship on Mondays", tags=[])
+        for _ in range(2)
+    ]
+    body = headline(
+        None, agent_id="eivor", suggestion_type="merge_memories", target={"keep": str(keep), "ids": [str(other)]},
+        current_value={str(other): {"content": "We ship on Mondays"}},
+        suggested_value={"keep": str(keep), "archive": [str(other)], "tags": []},
+    )  # fmt: skip
+    made = await propose(founder, body)
+    await zora.sql("update memory_events set content = 'Completely different words now' where id = $1", other)
+    error = envelope(await decide(founder, made, approval(made)), 409, "INVALID_STATE")
+    assert error["details"] is None
+    assert await zora.sql("select from memory_events where archived_at is not null") == []
+
+
+async def test_what_a_row_holds_is_read_from_it_and_never_the_proposers_words(zora: Zora, callers: Callers) -> None:
+    member, founder = await callers.client(Role.MEMBER), await callers.client(Role.FOUNDER)
+    secret = await zora.seed(
+        "memory_events", agent="EIVOR", memory_type="plan", content="The safety review of the plant", tags=[]
+    )
+    body = headline(
+        None, suggestion_type="archive_memories", target={"ids": [str(secret)]},
+        current_value={str(secret): {"content": "an old shopping list"}}, suggested_value={"archive": [str(secret)]},
+    )  # fmt: skip
+    made = await propose(member, body)
+    for answer in (made, (await founder.get(f"{SUGGESTIONS}/{made['id']}")).json()["data"]):
+        assert (answer["current_value"], answer["proposed_as"]) == (None, "member@example.org")
+        (target,) = answer["targets"]
+        assert target["found"]["content"] == "The safety review of the plant"
+        assert target["expected"]["content"] == "an old shopping list"
+    envelope(await decide(founder, made, approval(made)), 409, "INVALID_STATE")
+
+
+async def test_a_profile_of_another_tenant_cannot_be_referred_to(zora: Zora, founder: httpx.AsyncClient) -> None:
+    await zora.sql("insert into tenants (id, name, slug) values ('00000000-0000-0000-0000-000000000099', 'o', 'o')")
+    theirs = await zora.seed(
+        "climate_profiles", tenant_id="00000000-0000-0000-0000-000000000099", profile_type="brand", name="n",
+        is_primary=False,
+    )  # fmt: skip
+    value = {"title": "T", "category": "energy", "profile_id": str(theirs)}
+    body = headline(None, suggestion_type="create_climate_missions", target={}, suggested_value=value)
+    error = envelope(await founder.post(SUGGESTIONS, json=body), 400, "VALIDATION_ERROR")
+    assert "does not exist" in error["message"]
+    made = await propose(founder, {**body, "suggested_value": {"title": "T", "category": "energy"}})
+    envelope(await decide(founder, made, approval(made, edited_value=value)), 400, "VALIDATION_ERROR")
+    for wrong in (
+        {"title": "T", "category": "energy", "estimated_impact_kgco2": "12"},
+        {"title": 7, "category": "energy"},
+    ):
+        envelope(await decide(founder, made, approval(made, edited_value=wrong)), 400, "VALIDATION_ERROR", str(wrong))
 
 
 async def test_the_same_is_not_proposed_again_after_a_rejection(founder: httpx.AsyncClient) -> None:
@@ -134,6 +195,9 @@ async def test_bodies_that_fit_no_type_are_told_by_field(founder: httpx.AsyncCli
 
 
 async def test_a_policy_and_a_pause_over_http(zora: Zora, founder: httpx.AsyncClient) -> None:
+    answer = await founder.put("/api/agents/policies/summarise_recent_events", json={"auto_execute": False})
+    assert "unknown task type 'summarise_recent_events'" in answer.json()["error"]["message"]
+    envelope(answer, 400, "VALIDATION_ERROR")
     answer = await founder.put("/api/agents/policies/summarize_recent_events", json={"auto_execute": False})
     assert answer.json()["data"]["auto_execute"] is False
     assert [p["task_type"] for p in (await founder.get("/api/agents/policies")).json()["data"]] == [

@@ -9,6 +9,19 @@ from zora_core.agents import Agent, AgentId, Payload, Snooze, TaskContext, TaskR
 from zora_core.agents.agent import Task
 
 
+class Signal(threading.Event):
+    """An event between a test and a handler, which run on different loops."""
+
+    async def wait(self) -> bool:  # type: ignore[override]
+        while not self.is_set():  # noqa: ASYNC110 - it is set by another thread
+            await asyncio.sleep(0.002)
+        return True
+
+    def wait_in_thread(self) -> None:
+        """Block whoever calls it."""
+        super().wait()
+
+
 class Text(Payload):
     text: str = "hello"
 
@@ -23,8 +36,8 @@ class Probe(Agent):
     agent_id = AgentId.SAM
 
     def __init__(self) -> None:
-        self.started = asyncio.Event()
-        self.release = asyncio.Event()
+        self.started = Signal()
+        self.release = Signal()
         self.thread: threading.Thread | None = None
         self.calls = 0
 

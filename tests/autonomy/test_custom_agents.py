@@ -79,6 +79,38 @@ def test_an_installed_package_adds_its_agents_to_the_command_line(tmp_path: Path
     assert types["count_words"]["payload_schema"]["properties"]["page"]["default"] == "home"
 
 
+BROKEN = {
+    "raises": "raise RuntimeError('no licence')",
+    "exits": "raise SystemExit(3)",
+    "imports": "import a_package_that_is_not_there",
+    "no_class": "WordCounter = 7",
+    "no_name": "",
+    "taken": EXAMPLE.rpartition("\n\n")[0].replace("count_words", "research_topic"),
+    "vague": EXAMPLE.rpartition("\n\n")[0].replace("payload: ", "payload: dict or "),
+    "half": EXAMPLE.rpartition("\n\n")[0] + "\n    def __init__(self):\n        raise ValueError('half')\n",
+}
+
+
+def test_a_package_that_cannot_be_loaded_is_named_and_does_not_stop_the_others(tmp_path: Path) -> None:
+    packages = {**{f"broken_{name}": source for name, source in BROKEN.items()}, "sound": EXAMPLE.rpartition("\n\n")[0]}
+    for name, source in packages.items():
+        (tmp_path / f"{name}.py").write_text(source)
+        metadata = tmp_path / f"{name}-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text(f"[zora.agents]\ncounter = {name}:WordCounter\n")
+    said = subprocess.run(
+        [sys.executable, "-m", "zora_core.autonomy.cli", "task-types", "--json"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(README.parent)])},
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert "count_words" in {t["task_type"] for t in json.loads(said.stdout)}
+    for name in BROKEN:
+        assert said.stderr.count(f"the agents of broken_{name} 1.0 are left out") == 1, name
+    assert "Traceback" not in said.stderr
+    assert "sound" not in said.stderr
+
+
 def test_the_six_agents_handle_the_twelve_task_types_of_the_specification() -> None:
     assert {(t.agent_id.value, t.name) for t in registry()} == {
         ("LUMINA", "plan_frontend_improvements"),

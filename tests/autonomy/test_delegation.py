@@ -384,7 +384,7 @@ async def test_a_step_of_a_run_that_lost_its_lease_is_not_kept(zora: Zora) -> No
 
     async def lose(_: int) -> int:
         await zora.advance(seconds=31)
-        await zora.call("rescue_agent_tasks")
+        await zora.sql("select rescue_agent_tasks()")  # on a connection of this loop's own
         return 1
 
     steps.work = lose

@@ -18,11 +18,13 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from tests.autonomy.agents import Signal
 from tests.autonomy.test_runtime import until, working
 from tests.conftest import Zora
 from zora_core.agents import Agent, AgentId, Payload, Registry, TaskContext, TaskResult, handler
 from zora_core.agents.agent import Task
 from zora_core.autonomy import worker as worker_module
+from zora_core.autonomy.lane import Lane
 from zora_core.autonomy.runtime import AgentRuntime
 from zora_core.autonomy.worker import TaskRun, Worker
 from zora_core.database.database import Call, Database, Pace, Row
@@ -40,10 +42,10 @@ def transport() -> str:
 class Noop(Agent):
     agent_id = AgentId.SAM
 
-    def __init__(self) -> None:
+    def __init__(self, signal: type[Signal] | type[asyncio.Event] = Signal) -> None:
         self.done: list[str] = []
-        self.started = asyncio.Event()
-        self.release = asyncio.Event()
+        self.started = signal()
+        self.release = signal()
 
     @handler("noop")
     async def noop(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
@@ -135,6 +137,16 @@ class _LeapingSelector(selectors.DefaultSelector):
         return events
 
 
+class SameLoop(Lane):
+    """Handlers on the loop whose clock leaps, which would else leap over what they do."""
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        return self.home
+
+    async def close(self) -> None:
+        pass
+
+
 class Quiet(Database):
     """A database without notifications, whose queue the test fills; it knows when it was asked what."""
 
@@ -157,7 +169,7 @@ class Quiet(Database):
                     "id": uuid4(), "tenant_id": DEFAULT_TENANT_ID, "agent_id": "SAM", "task_type": task_type,
                     "title": "t", "description": None, "payload": {}, "priority": 0, "attempt": 1, "max_attempts": 3,
                     "timeout_seconds": None, "lease_token": uuid4(), "created_at": now, "started_at": now, "round": 0,
-                    "resume_with": None,
+                    "resume_with": None, "lost_leases": 0,
                 }
             )  # fmt: skip
 
@@ -191,9 +203,9 @@ class Quiet(Database):
                 self.outcomes.update(arguments["outcomes"])
                 rows = [self.claimed.pop(id_) for id_ in arguments["ids"]]
                 self.queue += [row for row, out in zip(rows, arguments["outcomes"], strict=True) if out == "released"]
-                return [{"id": row["id"], "status": "completed", "waiting_for": None} for row in rows]
+                return [{"lease_token": row["lease_token"], "status": "completed", "waiting_for": None} for row in rows]
             case "heartbeat_agent_tasks":
-                return [{"id": id_, "state": "held"} for id_ in arguments["ids"]]
+                return [{"lease_token": token, "state": "held"} for token in arguments["lease_tokens"]]
         return []
 
     async def read(self, query: str, tenant_id: UUID, /, **arguments: Any) -> Any:
@@ -220,6 +232,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> Quiet:
     clock = SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time())
     monkeypatch.setattr(worker_module, "time", clock)
     monkeypatch.setattr("zora_core.autonomy.execute.time", clock)
+    monkeypatch.setattr(worker_module, "Lane", SameLoop)
     return Quiet()
 
 
@@ -247,8 +260,8 @@ def test_an_idle_loop_asks_twice_a_minute(quiet: Quiet) -> None:
         await asyncio.sleep(3600)
 
     leaping(quiet, Noop(), an_hour)
-    assert len(quiet.asked) <= 2 * 60 + 2
-    assert len(quiet.at("schedules_to_attend")) >= 2 * 60 - 1, "and does not fall asleep"
+    assert len(quiet.asked) <= 2 * 60 + 3, "with a first claim, and a word at the end"
+    assert len(quiet.at("rescue_agent_tasks")) >= 2 * 60 - 1, "and does not fall asleep"
 
 
 def test_work_makes_a_loop_look_more_often_for_a_while(quiet: Quiet) -> None:
@@ -263,7 +276,7 @@ def test_work_makes_a_loop_look_more_often_for_a_while(quiet: Quiet) -> None:
         await asyncio.sleep(120)
 
     leaping(quiet, Noop(), work)
-    looks = [round(moment - began) for moment in quiet.at("schedules_to_attend") if moment > began]
+    looks = [round(moment - began) for moment in quiet.at("rescue_agent_tasks") if moment > began]
     assert looks[:4] == [1, 5, 21, 51]
     assert len([m for m in quiet.asked if m[0] > began + 60]) <= 4, "as idle as before"
 
@@ -277,7 +290,7 @@ def test_a_task_that_is_due_is_seen_at_that_moment(quiet: Quiet) -> None:
         await asyncio.sleep(30)
 
     leaping(quiet, Noop(), due)
-    assert quiet.at("schedules_to_attend")[:3] == [0, 30, 37]
+    assert quiet.at("rescue_agent_tasks")[:3] == [0, 30, 37]
 
 
 def test_tasks_of_a_burst_do_not_wait_for_the_next_look(quiet: Quiet) -> None:
@@ -296,14 +309,14 @@ def test_tasks_of_a_burst_do_not_wait_for_the_next_look(quiet: Quiet) -> None:
 
 
 def test_what_waits_behind_long_tasks_is_handed_back_and_left_to_others(quiet: Quiet) -> None:
-    noop = Noop()
+    noop = Noop(asyncio.Event)
 
     async def long_after_short() -> None:
         quiet.put(400)
         quiet.put(300, "long")
         await asyncio.sleep(5)
         ahead = len(quiet.claimed) - 4
-        assert ahead > 100, "as fast as the short ones were"
+        assert ahead > 50, "as fast as the short ones were"
         assert not quiet.outcomes["released"]
         await asyncio.sleep(worker_module.AHEAD_SECONDS + 5)
         assert quiet.outcomes["released"] == ahead
@@ -433,9 +446,9 @@ async def test_what_is_cancelled_before_it_begins_ends_as_cancelled(zora: Zora, 
     worker = busy(zora.worker(noop, concurrency=1, lease_seconds=0.6, observe=seen.append))
     async with working(worker):
         await behind_it(zora, noop, worker)
-        (row,) = await zora.sql("select id from agent_tasks where title = '5'")
+        (row,) = await zora.sql("select id, lease_token from agent_tasks where title = '5'")
         await zora.call("cancel_agent_task", tenant_id=zora.tenant_id, id=row["id"])
-        await until(lambda: worker.running[row["id"]].stop_reason == "cancel")
+        await until(lambda: worker.running[row["lease_token"]].stop_reason == "cancel")
         noop.release.set()
         await until(lambda: not worker.running)
     task = await zora.task(row["id"])
@@ -451,9 +464,10 @@ async def test_what_was_lost_before_it_begins_is_not_run(zora: Zora, behind: UUI
     async with working(worker):
         await behind_it(zora, noop, worker)
         (row,) = await zora.sql(
-            "update agent_tasks set lease_token = gen_random_uuid(), worker_id = 'heir' where title = '5' returning id"
+            "update agent_tasks as t set lease_token = gen_random_uuid(), worker_id = 'heir' from agent_tasks as old "
+            "where t.id = old.id and old.title = '5' returning old.lease_token"
         )
-        await until(lambda: worker.running[row["id"]].stop_reason == "lost")
+        await until(lambda: worker.running[row["lease_token"]].stop_reason == "lost")
         noop.release.set()
         await until(lambda: not worker.running)
     assert "5" not in noop.done

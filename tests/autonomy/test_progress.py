@@ -6,6 +6,7 @@ import asyncio
 import io
 import itertools
 import logging
+import queue
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,12 +32,21 @@ pytestmark = pytest.mark.both_transports
 NO_BEAT_DUE = 3600.0  # seconds of a lease whose first regular heartbeat comes long after a test has ended
 
 
+class Steps(queue.SimpleQueue[tuple[float, str] | None]):
+    """From a test to a handler, which run on different loops."""
+
+    async def get(self) -> tuple[float, str] | None:  # type: ignore[override]
+        while self.empty():  # noqa: ASYNC110 - another thread fills it
+            await asyncio.sleep(0.002)
+        return self.get_nowait()
+
+
 class Reporter(Probe):
     """Reports as a test tells it: each step of `say` is reported at once, `None` ends the work."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.say: asyncio.Queue[tuple[float, str] | None] = asyncio.Queue()
+        self.say = Steps()
 
     @handler("report")
     async def report(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:

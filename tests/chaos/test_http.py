@@ -112,7 +112,7 @@ async def test_a_drain_survives_the_deaths_of_its_server_and_of_a_worker(zora: Z
     with standing(zora) as stand_in, ExitStack() as workers:
 
         async def start_worker() -> tuple[subprocess.Popen[str], IO[str]]:
-            return await asyncio.to_thread(workers.enter_context, process(stand_in.url, TASKS))
+            return await asyncio.to_thread(workers.enter_context, process(stand_in.url, f"--limit={TASKS}"))
 
         await stand_in.start()
         worker, output = await start_worker()

@@ -7,15 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from tests.autonomy.agents import Probe
+from tests.autonomy.test_runtime import until
 from tests.chaos.worker import Chaos
 from tests.conftest import Zora
 from zora_core.agents import Registry
+from zora_core.autonomy.backoff import retrying
 from zora_core.autonomy.worker import TaskRun, Worker
 from zora_core.database.connect import open_database
 from zora_core.database.embedded import EmbeddedServer
@@ -25,9 +28,9 @@ TASKS = 10_000
 
 
 @contextmanager
-def process(url: str, limit: int) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
+def process(url: str, *options: str) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
     worker = subprocess.Popen(
-        [sys.executable, "-m", "tests.chaos.worker", url, str(limit)],
+        [sys.executable, "-m", "tests.chaos.worker", url, *options],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert worker.stdin
@@ -51,7 +54,8 @@ async def test_two_processes_drain_ten_thousand_tasks_none_lost_none_twice(zora:
         zora.tenant_id,
         TASKS,
     )
-    with process(zora.url, TASKS) as (_, first), process(zora.url, TASKS) as (_, second):
+    limit = f"--limit={TASKS}"
+    with process(zora.url, limit) as (_, first), process(zora.url, limit) as (_, second):
         counts = [int(await asyncio.to_thread(stream.readline)) for stream in (first, second)]
     assert sum(counts) == TASKS
     assert all(counts), "both had a share"
@@ -67,7 +71,7 @@ async def test_two_processes_drain_ten_thousand_tasks_none_lost_none_twice(zora:
 
 async def test_a_task_whose_worker_is_killed_runs_again_after_its_lease_once(zora: Zora) -> None:
     task_id = await zora.create("CONNOR", "hang")
-    with process(zora.url, 1) as (worker, output):
+    with process(zora.url, "--limit=1") as (worker, output):
         assert await asyncio.to_thread(output.readline) == "started\n"
         worker.kill()
     await zora.sql("update agent_tasks set task_type = 'noop'")
@@ -79,6 +83,117 @@ async def test_a_task_whose_worker_is_killed_runs_again_after_its_lease_once(zor
     assert await zora.run_once(Chaos()) == []
     entries = await zora.sql("select event_type from journal_entries where task_id = $1 order by id", task_id)
     assert [e["event_type"] for e in entries] == ["agent_task_created", "agent_task_rescued", "agent_task_completed"]
+
+
+async def create_many(zora: Zora, number: int, task_type: str, payload: dict[str, str] | None = None) -> None:
+    tasks = [{"agent_id": "CONNOR", "task_type": task_type, "title": "t", "payload": payload or {}}] * number
+    await zora.call("create_agent_tasks", tenant_id=zora.tenant_id, tasks=tasks)
+
+
+async def statuses(zora: Zora, task_type: str) -> Counter[str]:
+    rows = await zora.sql("select status::text from agent_tasks where task_type = $1", task_type)
+    return Counter(row["status"] for row in rows)
+
+
+async def test_a_lone_worker_that_was_stopped_past_its_leases_loses_nothing_and_goes_on(
+    zora: Zora, tmp_path: Path
+) -> None:
+    """A laptop's sleep: all leases have expired when it wakes up, and once another worker has taken the tasks back."""
+    released = tmp_path / "released"
+    await create_many(zora, 4, "hold", {"path": str(released)})
+    with process(zora.url, "--concurrency=4", "--lease-seconds=2") as (worker, output):
+        for _ in range(4):
+            assert await asyncio.to_thread(output.readline) == "started\n"
+
+        async def expired() -> int:
+            rows = await zora.sql("select from agent_tasks where lease_expires_at < zora_now()")
+            return len(rows)
+
+        worker.send_signal(signal.SIGSTOP)
+        await zora.advance(seconds=40)
+        assert await expired() == 4
+        worker.send_signal(signal.SIGCONT)
+
+        async def prolonged() -> bool:
+            return await expired() == 0
+
+        await until(prolonged)
+        rows = await zora.sql("select status::text, attempt, lost_leases from agent_tasks")
+        assert {tuple(row) for row in rows} == {("in_progress", 1, 0)}, "nobody else was there to take them"
+
+        worker.send_signal(signal.SIGSTOP)
+        await zora.advance(seconds=40)
+        assert len(await zora.call("rescue_agent_tasks")) == 4
+        worker.send_signal(signal.SIGCONT)
+        assert await asyncio.to_thread(output.readline) == "started\n", "it gets its own tasks back"
+        released.touch()
+
+        async def completed() -> bool:
+            return await statuses(zora, "hold") == {"completed": 4}
+
+        await until(completed)
+        assert worker.poll() is None
+    rows = await zora.sql("select attempt, lost_leases from agent_tasks")
+    assert {tuple(row) for row in rows} == {(1, 1)}
+    (row,) = await zora.sql("select count(*) from journal_entries where event_type = 'agent_task_completed'")
+    assert row["count"] == 4
+
+
+async def test_a_task_that_kills_its_process_is_lost_alone(zora: Zora) -> None:
+    await create_many(zora, 1, "die")
+    await create_many(zora, 9, "nap")
+    codes = []
+    for _ in range(10):
+        with process(zora.url, "--limit=100", "--concurrency=4") as (worker, _):
+            codes.append(await asyncio.to_thread(worker.wait, 60))
+        await zora.advance(seconds=31)
+        if codes[-1] == 0:
+            break
+    assert codes == [9, 9, 9, 0]
+    assert await statuses(zora, "nap") == {"completed": 9}
+    (culprit,) = await zora.sql("select failure_kind, lost_leases from agent_tasks where task_type = 'die'")
+    assert tuple(culprit) == ("lost", 3)
+    rows = await zora.sql("select lost_leases from agent_tasks where task_type = 'nap' order by lost_leases")
+    assert [row["lost_leases"] for row in rows] == [0] * 6 + [1] * 3, "those beside it, once"
+
+
+async def test_sigterm_twice_ends_a_process_whose_handlers_never_end(zora: Zora) -> None:
+    await create_many(zora, 1, "block")
+    await create_many(zora, 3, "hang")
+    with process(zora.url, "--concurrency=4", "--lease-seconds=2") as (worker, output):
+        for _ in range(4):
+            assert await asyncio.to_thread(output.readline) == "started\n"
+
+        def ended() -> bool:
+            worker.send_signal(signal.SIGTERM)
+            return worker.poll() is not None
+
+        await until(ended, 10)
+        assert worker.returncode in (0, -signal.SIGTERM), "the last one may come when it handles none any more"
+    rows = await zora.sql("select status::text, attempt, lost_leases from agent_tasks")
+    assert [tuple(row) for row in rows] == [("pending", 0, 0)] * 4
+
+
+async def test_a_rolling_deploy_of_a_new_type_loses_no_task(zora: Zora) -> None:
+    await create_many(zora, 10, "new")
+    await create_many(zora, 10, "noop")
+    with process(zora.url, "--concurrency=4") as (old, _):
+
+        async def done(task_type: str) -> bool:
+            return await statuses(zora, task_type) == {"completed": 10}
+
+        await until(lambda: done("noop"))
+        (row,) = await zora.sql(
+            "select min(id::text) as id, max(attempt) as attempts from agent_tasks where task_type = 'new'"
+        )
+        assert row["attempts"] == 0
+        why = await zora.database.value("explain_agent_task", tenant_id=zora.tenant_id, id=row["id"])
+        assert "no running worker knows this type, CONNOR new (1 worker is running)" in why
+        with process(zora.url, "--concurrency=4", "--new"):
+            await until(lambda: done("new"))
+        assert old.poll() is None
+    (row,) = await zora.sql("select count(*) from agent_tasks where status = 'failed'")
+    assert row["count"] == 0
 
 
 async def test_a_running_loop_survives_the_death_of_its_embedded_server(short_tmp: Path) -> None:
@@ -93,7 +208,7 @@ async def test_a_running_loop_survives_the_death_of_its_embedded_server(short_tm
 
     async def create(task_type: str) -> None:
         task = {"agent_id": "SAM", "task_type": task_type, "title": "t"}
-        await database.call("create_agent_tasks", tenant_id=DEFAULT_TENANT_ID, tasks=[task])
+        await retrying(database, lambda: database.call("create_agent_tasks", tenant_id=DEFAULT_TENANT_ID, tasks=[task]))
 
     await create("wait")
     await asyncio.wait_for(probe.started.wait(), 20)

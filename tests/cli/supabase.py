@@ -49,9 +49,10 @@ class Project:
         self.sql(schema.render_script(supabase=True))
         self.wait_until_known()
 
-    def wait_until_known(self) -> None:
+    def wait_until_known(self, schema_name: str = "public") -> None:
         """Until PostgREST has noticed the functions, which takes it a moment after the script's last line."""
-        with httpx.Client(headers={"apikey": self.environment["SUPABASE_SERVICE_KEY"]}) as client:
+        headers = {"apikey": self.environment["SUPABASE_SERVICE_KEY"], "content-profile": schema_name}
+        with httpx.Client(headers=headers) as client:
             while client.post(f"{self.url}/rest/v1/rpc/zora_now", json={}).status_code == 404:
                 pass
 

@@ -158,6 +158,9 @@ def test_the_loop_works_until_it_is_asked_to_stop(zora: Zora) -> None:
         (("--tenant", "nobody", "status"), 1, "no tenant 'nobody' (known: default"),
         (("tasks", "list", "--status", "done"), 2, "'done' is not one of"),
         (("run-once", "--limit", "0"), 2, "0 is not in the range"),
+        (("run-once", "--agents", "sam,BOB"), 2, "unknown agent 'BOB' (known: AEGIS, CONNOR"),
+        (("run-loop", "--types", "plan"), 2, "unknown task type 'plan' (known: analyze_codebase"),
+        (("run-once", "--agents", "SAM", "--types", "plan_workflow"), 2, "there would be nothing to run"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong_and_what_would_be_right(
@@ -168,11 +171,21 @@ def test_a_wrong_call_says_what_is_wrong_and_what_would_be_right(
     assert "Traceback" not in said
 
 
+def test_a_worker_can_be_narrowed_to_agents_and_types(zora: Zora) -> None:
+    made = zora.json("create-task", "EIVOR", "summarize_recent_events", "This week")
+    assert zora.json("run-once", "--agents", "SAM,lumina") == []
+    assert zora.json("run-once", "--types", "memory_cleanup", "--types", "plan_workflow") == []
+    assert zora.json("tasks", "show", made["id"])["attempt"] == 0
+    (run,) = zora.json("run-once", "--agents", "eivor", "--types", "summarize_recent_events,memory_cleanup")
+    assert run["task"]["id"] == made["id"]
+
+
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
         ({"SUPABASE_URL": "https://x.supabase.co"}, "SUPABASE_SERVICE_KEY is not"),
         ({"SUPABASE_SERVICE_KEY": "secret-key"}, "SUPABASE_URL is not"),
+        ({"ZORA_UNKNOWN_TYPE_SECONDS": "soon"}, "ZORA_UNKNOWN_TYPE_SECONDS is 'soon': set it to a number of seconds"),
         ({"ZORA_TENANT_ID": "seven"}, "ZORA_TENANT_ID is 'seven', which is not a UUID"),
         ({"DATABASE_URL": "mysql://secret-key@host/db"}, "must begin with postgresql://"),
     ],
@@ -193,10 +206,10 @@ def test_an_unreachable_server_is_one_clear_line(zora: Zora) -> None:
 @pytest.mark.parametrize(
     ("change", "status", "message"),
     [
-        (("/postgres?", "/nowhere?"), 2, 'database "nowhere" does not exist; check the database\'s name'),
+        (("/postgres?", "/nowhere?"), 2, 'database "nowhere" does not exist; check the user, the'),
         (("/postgres?", "/postgres?colour=red&"), 2, 'unrecognized configuration parameter "colour"; check'),
         (("/postgres?", "/postgres?sslmode=perhaps&"), 2, "check the parameters of DATABASE_URL"),
-        (("postgres@", "stranger@"), 2, "the database refused the login"),
+        (("postgres@", "stranger@"), 2, "the database refuses the login"),
     ],
 )
 def test_a_wrong_url_is_one_clear_line(zora: Zora, change: tuple[str, str], status: int, message: str) -> None:
@@ -252,3 +265,84 @@ def test_the_demo_completes_one_task_of_each_type_and_says_where_to_look(zora: Z
     suggestion = zora.json("--tenant", DEMO, "suggestions", "list")[0]
     assert "Evidence" in zora("--tenant", DEMO, "suggestions", "show", suggestion["id"][-8:])
     assert zora.json("--tenant", DEMO, "tasks", "prune", "--older-than-days", "1") == {"deleted": 0}
+
+
+def test_a_task_reads_the_folder_in_which_a_person_created_it_and_no_other_task_does(
+    zora: Zora, tmp_path: Path
+) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "app.py").write_text("import os\nos.system(input())\n")
+    create = [sys.executable, "-m", "zora_core.autonomy.cli", "create-task", "CONNOR", "analyze_codebase", "Look"]
+    environment = {**zora.environment, "PYTHONPATH": str(Path(__file__).parents[2])}
+    for target in (".", str(tmp_path)):
+        subprocess.run(
+            [*create, "--payload", json.dumps({"target": target})],
+            cwd=tmp_path / "shop", env=environment, capture_output=True, timeout=60, check=True,
+        )  # fmt: skip
+    program = (
+        "import asyncio, sys\nfrom zora_core.autonomy.commands.common import load_settings\n"
+        "from zora_core.database.connect import open_database\n"
+        "async def main():\n"
+        "    database = await open_database(load_settings())\n"
+        "    task = {'agent_id': 'CONNOR', 'task_type': 'analyze_codebase', 'title': 'Not from here',\n"
+        "            'payload': {'target': sys.argv[1]}}\n"
+        "    await database.call('create_agent_tasks', tenant_id=load_settings().tenant_id, tasks=[task])\n"
+        "    await database.close()\n"
+        "asyncio.run(main())\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "shop")], env=environment, timeout=60, check=True)
+    here, parent, other = sorted(zora.json("run-once", status=1), key=lambda run: run["task"]["id"])
+    assert here["status"] == "completed", here["error"]
+    assert "1 file" in here["summary"]
+    assert "outside the folders that this task may read" in parent["error"]
+    assert "which are none: set ZORA_FILE_ROOTS" in other["error"]
+
+
+def test_a_tenants_folders_are_set_shown_and_reset(zora: Zora, tmp_path: Path) -> None:
+    assert "no folder" in zora("tenants", "roots")
+    said = zora("tenants", "roots", str(tmp_path))
+    assert str(tmp_path) in said
+    assert zora.json("tenants", "roots") == {
+        "tenant_id": "00000000-0000-0000-0000-000000000001", "roots": [str(tmp_path)], "source": "zora tenants roots",
+    }  # fmt: skip
+    assert "whole file system" in zora("tenants", "roots", "/", status=2)
+    assert "ZORA_HOME" in zora("tenants", "roots", zora.environment["ZORA_HOME"], status=2)
+    assert "is not a folder" in zora("tenants", "roots", str(tmp_path / "missing"), status=2)
+    assert "only one of them" in zora("tenants", "roots", "--none", "--reset", status=2)
+    assert zora.json("tenants", "roots", "--none")["roots"] == []
+    assert zora.json("tenants", "roots", "--reset")["source"] == "ZORA_FILE_ROOTS"
+
+
+def test_a_root_that_cannot_be_one_is_refused_in_one_line(zora: Zora) -> None:
+    (said,) = zora("status", status=2, ZORA_FILE_ROOTS="/").strip().splitlines()
+    assert said.startswith("error: ZORA_FILE_ROOTS names '/', which agents must not read: it is the whole file system.")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("create-task", "SAM", "review_climate_page", os.fsdecode(b"caf\xe9")),
+        ("create-task", "SAM", "review_climate_page", "t", "--payload", '{"html": "\\u0000"}'),
+        ("create-task", "SAM", "review_climate_page", "t", "--payload", '{"html": "\\ud800"}'),
+        ("create-task", "SAM", "review_climate_page", "t", "--payload", "[" * 50_000),
+        ("schedules", "create", "n", "sam", "t", "--cron=@daily", "--payload", '{"html": "\\ud800"}'),
+        ("memory", "search", os.fsdecode(b"\xff")),
+        ("tasks", "show", os.fsdecode(b"\xff")),
+        ("suggestions", "reject", os.fsdecode(b"\xff"), "--reason", "x"),
+        ("workflows", "run", "frontend-quality-round", "--input", 'page="\\ud800"'),
+        ("workflows", "run", os.fsdecode(b"\xff")),
+        ("ask", os.fsdecode(b"\xff")),
+        ("--tenant", os.fsdecode(b"\xff"), "status"),
+        (os.fsdecode(b"\xff"),),
+    ],
+)
+def test_text_that_cannot_be_stored_is_refused_in_one_line(zora: Zora, arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "zora_core.autonomy.cli", *arguments],
+        env=zora.environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode in (1, 2), done.stdout
+    assert "Traceback" not in done.stderr
+    *_, last = done.stderr.strip().splitlines()
+    assert last.lower().startswith("error: ")
+    assert any(word in last for word in ("UTF-8", "NUL", "half a character", "not JSON"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -70,10 +71,10 @@ def test_in_the_demo_a_plan_becomes_tasks_a_mission_is_made_and_both_are_taken_b
 
 
 def test_an_approval_shows_the_difference_and_asks(demo: Demo) -> None:
-    merge = demo.proposed("merge_memories")[0]
-    assert "nobody is there to be asked" in demo("suggestions", "approve", merge["id"][-8:], status=2)
+    merge = next(s for s in demo.proposed("merge_memories") if s["title"] == "Merge 3 nearly equal memories")
+    assert "cannot ask for confirmation" in demo("suggestions", "approve", merge["id"][-8:], status=2)
     shown = demo("suggestions", "show", merge["id"][-8:])
-    for part in ("- tags:", "+ tags:", '+ archived_at: "now"', "decide until", merge["effect_digest"], "Evidence"):
+    for part in ("= content:", "= tags:", '+ archived_at: "now"', "decide until", merge["effect_digest"], "Evidence"):
         assert part in shown
     for answer, status in (("n", "proposed"), ("y", "applied")):
         terminal, theirs = pty.openpty()
@@ -86,7 +87,7 @@ def test_an_approval_shows_the_difference_and_asks(demo: Demo) -> None:
             assert asked.stdout
             said = asked.stdout.read()
         os.close(terminal)
-        assert "+ tags:" in said
+        assert "= content:" in said
         assert "Approve this?" in said
         assert demo.json("suggestions", "show", merge["id"])["status"] == status
 
@@ -114,6 +115,44 @@ def test_an_edited_value_is_applied(demo: Demo) -> None:
     assert '+ title: "Something smaller"' in demo("suggestions", "show", mission["id"])
 
 
+def test_what_is_approved_is_written_out_whole(demo: Demo) -> None:
+    note = "word " * 400
+    payload = json.dumps({"goal": note, "target_agents": ["SAM"]})
+    demo("policies", "set", "plan_workflow", "--ask-first")
+    made = demo.json("create-task", "LUMINA", "plan_workflow", "Plan a lot", "--payload", payload)
+    (asked,) = [row for row in demo.proposed("run_task") if row["task_id"] == made["id"]]
+    assert f'"goal": "{note}"' in demo("suggestions", "show", asked["id"])
+    said = demo("suggestions", "approve", asked["id"], "--yes")
+    assert f'"goal": "{note}"' in said
+    assert '+ title: "Plan a lot"' in said
+    demo("policies", "remove", "plan_workflow")
+    demo("tasks", "cancel", made["id"])
+
+    for merge in demo.proposed("merge_memories"):
+        shown = demo("suggestions", "show", merge["id"])
+        for change in merge["effect"]["changes"]:
+            assert str(change["key"]) in shown
+            assert json.dumps(change["before"]["content"], ensure_ascii=False) in shown
+
+
+def test_a_policy_that_applies_is_told_where_the_summary_is(demo: Demo) -> None:
+    demo("policies", "set", "memory_cleanup", "--apply-up-to", "low")
+    made = demo.json("create-task", "EIVOR", "memory_cleanup", "Tidy up once more")
+    demo("run-once")
+    shown = demo("tasks", "show", made["id"])
+    assert "until a person approves" not in shown
+    assert "a person decides" not in shown
+    demo("policies", "remove", "memory_cleanup")
+
+
+def test_a_table_of_ones_own_is_registered(demo: Demo) -> None:
+    assert "No tables of your own" in demo("tables", "list")
+    said = demo("tables", "register", "shop_products", "--writable", "price", status=1)
+    assert "not a table of this database" in said
+    assert "ZORA's own tables" in demo("tables", "register", "users", "--writable", "role", status=1)
+    assert "not registered" in demo("tables", "remove", "shop_products", status=1)
+
+
 def test_only_a_founder_or_a_brand_admin_decides(demo: Demo) -> None:
     advice = demo.proposed("advice")[0]
     demo("keys", "create", "theirs", "--user", "m@example.org", "--role", "member")
@@ -128,6 +167,9 @@ def test_only_a_founder_or_a_brand_admin_decides(demo: Demo) -> None:
 
 def test_a_policy_asks_before_a_task_runs(demo: Demo) -> None:
     assert "No policies" in demo("policies", "list")
+    assert "unknown task type 'summarise_recent_events'" in demo(
+        "policies", "set", "summarise_recent_events", "--ask-first", status=1
+    )
     assert "after approval" in demo("policies", "set", "summarize_recent_events", "--ask-first")
     made = demo.json("create-task", "EIVOR", "summarize_recent_events", "This week")
     assert "No task" in demo("run-once")

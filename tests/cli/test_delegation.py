@@ -65,18 +65,20 @@ async def completed(connection: asyncpg.Connection) -> bool:
 async def test_the_example_in_the_docs_says_what_stands_there(server: Server, tmp_path: Path) -> None:
     (program,) = blocks("python")
     session, shown = blocks("console")
-    (tmp_path / "survey.py").write_text(program)
-    (tmp_path / "site").mkdir()
+    folder = tmp_path / "work"
+    (folder / "site").mkdir(parents=True)
+    (folder / "survey.py").write_text(program)
     for number, name in enumerate("abc", 1):
-        (tmp_path / "site" / f"{name}.html").write_text("x" * 100 * number)
+        (folder / "site" / f"{name}.html").write_text("x" * 100 * number)
     async with server.fresh() as url:
         connection = await asyncpg.connect(url)
         await schema.migrate(connection)
         await connection.execute("insert into tenants (id, name, slug) values ($1, 'docs', 'docs')", DEFAULT_TENANT_ID)
         environment = {**os.environ, "DATABASE_URL": url, "ZORA_HOME": str(tmp_path / "home"), "COLUMNS": "120"}
-        async with started(tmp_path, environment) as output:
+        environment |= {"ZORA_FILE_ROOTS": str(folder)}
+        async with started(folder, environment) as output:
             said = await heard(output, "c.html: begins")
-        async with started(tmp_path, environment) as output:
+        async with started(folder, environment) as output:
             said += await heard(output, "survey: is resumed")
             await until(lambda: completed(connection))
         assert said == [line for line in session.splitlines() if not line.startswith("$")]

@@ -15,6 +15,7 @@ from tests.cli.supabase import TENANT_ID, Project, project_on, stand_in
 from tests.conftest import SECRET, Server
 from tests.postgrest import Config
 from tests.postgrest.supabase import REVOKE_API_ROLE
+from zora_core import __version__
 from zora_core.database import schema
 
 LATEST = schema.latest_version()
@@ -135,7 +136,7 @@ def test_a_key_that_does_not_do_is_named_and_not_shown(installed: Project, key: 
 
 def test_a_project_without_the_schema_is_told_which_script_to_run(empty: Project) -> None:
     said = wrong(empty, "schema")
-    assert "the project has not the functions that this zora calls" in said
+    assert "the database lacks a function of this zora" in said
     assert "run the output of `zora schema --supabase` in the project's SQL editor" in said
 
 
@@ -156,12 +157,15 @@ def test_functions_that_the_api_has_not_noticed_are_shown_to_it_by_the_line_that
     ("change", "message"),
     [
         ("delete from zora_migrations where version = {latest}", "version {before}, this zora needs {latest}: run"),
-        ("insert into zora_migrations values ({after}, 'x')", "version {after}, this zora knows {latest}: upgrade"),
+        (
+            "insert into zora_migrations values ({after}, 'x'); update zora_functions set release = '9.0.0'",
+            "version {after} of zora 9.0.0, this zora {release} knows version {latest}: upgrade",
+        ),
         ("update zora_functions set digest = 'x'", "functions are not those of this zora: run the output of"),
     ],
 )
 def test_another_version_is_told_what_to_run(fresh: Project, change: str, message: str) -> None:
-    numbers = {"before": LATEST - 1, "latest": LATEST, "after": LATEST + 1}
+    numbers = {"before": LATEST - 1, "latest": LATEST, "after": LATEST + 1, "release": __version__}
     fresh.sql(change.format(**numbers))
     assert message.format(**numbers) in wrong(fresh, "schema")
 

@@ -88,7 +88,7 @@ class Reader:
         self.project = project
         self.folder = folder
         kept = {k: v for k, v in project.environment.items() if not k.startswith(("SUPABASE_", "ZORA_TENANT"))}
-        self.environment = {**kept, "COLUMNS": "118", "ZORA_FILE_ROOTS": str(folder)}
+        self.environment = {**kept, "COLUMNS": "118"}
         self.ids: dict[str, str] = {}
 
     def type(self, command: str, expected: str) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.conftest import Server, Zora
 from tests.database.test_suggestions import attend, decide, headline, page, propose, suggest, undo
 from zora_core.database.postgres import connect
-from zora_core.effects import edited_effect
+from zora_core.effects import edited as edit
 from zora_core.errors import InvalidInput, InvalidState
 from zora_core.settings import Settings
 
@@ -137,15 +137,21 @@ class World:
     async def propose(self, title: str) -> None:
         model = self.model
         rows = await propose(self.zora, headline(title, model.headline))
-        same = [s for s in model.suggestions.values() if s["first"] and s["value"] == title]
-        # An open one, or a rejected one on the same evidence.
-        assert bool(rows) != any(s["status"] in ("proposed", "rejected") for s in same)
+        same = [s for s in model.suggestions.values() if s["key"] == title]
+        # One that waits on the same headline, one that waits to be applied, or one rejected on the same evidence.
+        assert bool(rows) != any(
+            s["status"] in ("approved", "rejected") or (s["status"] == "proposed" and s["expected"] == model.headline)
+            for s in same
+        )
+        for one in same:
+            if rows and one["status"] == "proposed":  # replaced by what was seen later
+                one["status"] = "superseded"
         for row in rows:
-            self.know(row, title, model.headline, first=True)
+            self.know(row, title, model.headline, key=title)
 
-    def know(self, row: dict[str, Any], value: Any, expected: Any, *, first: bool) -> None:
+    def know(self, row: dict[str, Any], value: Any, expected: Any, *, key: str) -> None:
         self.model.suggestions[row["id"]] = {
-            "row": row, "value": value, "expected": expected, "status": "proposed", "undone": False, "first": first,
+            "row": row, "value": value, "expected": expected, "status": "proposed", "undone": False, "key": key,
         }  # fmt: skip
 
     async def decide(self, action: str, which: UUID, edited: Any = None) -> None:
@@ -161,7 +167,7 @@ class World:
             return
         if action == "edit":
             value = {"value": edited}
-            arguments = {"edited_value": value, "edited_effect": edited_effect(one["row"], value)}
+            arguments = edit(one["row"], value)
         if action == "stale":
             arguments = {"digest": "0" * 64}
         can = one["status"] == "proposed" and action != "stale"
@@ -183,10 +189,11 @@ class World:
             return
         one["status"] = "superseded"
         again = await self.zora.sql("select * from agent_suggestions where supersedes = $1", one["row"]["id"])
-        assert len(again) == (model.headline != one["value"])
+        waits = any(s["status"] == "proposed" and s["key"] == one["key"] for s in model.suggestions.values())
+        assert len(again) == (model.headline != one["value"] and not waits)
         for record in again:
             row = (await self.zora.call("get_agent_suggestion", tenant_id=self.zora.tenant_id, id=str(record["id"])))[0]
-            self.know(row, one["value"], model.headline, first=True)
+            self.know(row, one["value"], model.headline, key=one["key"])
 
     async def everything(self) -> list[Any]:
         return [
@@ -209,7 +216,8 @@ class World:
         assert max(counted.values(), default=1) == 1, "nothing is recorded, or done, twice"
         for row in rows:
             approved = ("agent_suggestion_approved", str(row["id"]), row["effect_digest"])
-            if row["applied_at"] or row["status"] in ("approved", "superseded"):
+            replaced = row["reason"] == "replaced by a newer proposal of the same"
+            if row["applied_at"] or row["status"] == "approved" or (row["status"] == "superseded" and not replaced):
                 assert counted[approved] == 1, "an approval of exactly this effect stands in the journal"
             assert counted["agent_suggestion_applied", str(row["id"]), row["effect_digest"]] == bool(row["applied_at"])
 

@@ -191,7 +191,7 @@ async def test_a_task_past_its_deadline_is_not_claimed_but_fails_with_what_it_de
     await zora.call("expire_agent_tasks")
     assert [await state(zora, one) for one in (late, task_id, ids["b"])] == ["failed/timeout"] * 3
     assert (await zora.call("heartbeat_agent_tasks", ids=[running["id"]], lease_tokens=[running["lease_token"]])) == [
-        {"id": ids["a"], "state": "cancel"}
+        {"id": ids["a"], "lease_token": running["lease_token"], "state": "cancel"}
     ]
     assert (await zora.task(late)).error_message == "its deadline passed at 2026-03-02 10:30:00+00"
     await zora.call("retry_agent_task", tenant_id=zora.tenant_id, id=late)
@@ -211,7 +211,7 @@ async def test_cancelling_a_parent_cancels_what_is_unfinished_below_it(zora: Zor
     }  # fmt: skip
     runs = claims[ids["runs"]]
     assert (await zora.call("heartbeat_agent_tasks", ids=[runs["id"]], lease_tokens=[runs["lease_token"]])) == [
-        {"id": ids["runs"], "state": "cancel"}
+        {"id": ids["runs"], "lease_token": runs["lease_token"], "state": "cancel"}
     ]
     (entry,) = await zora.sql(
         "select * from journal_entries where task_id = $1 and event_type = 'agent_task_cancelled'", below["x"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
@@ -17,6 +19,8 @@ import pytest
 from zora_core.database.embedded import EmbeddedServer
 from zora_core.database.postgres import connect
 from zora_core.errors import ConfigurationError, DatabaseUnavailable
+from zora_core.journal.keys import Anchor, Remembered, signing_key
+from zora_core.settings import DEFAULT_TENANT_ID, Settings
 
 HOLD = """
 import sys
@@ -140,3 +144,132 @@ def test_a_home_that_cannot_be_used_is_named(short_tmp: Path) -> None:
     (short_tmp / "file").write_text("")
     with pytest.raises(ConfigurationError, match="set ZORA_HOME to a folder of your own"):
         EmbeddedServer.at(short_tmp / "file" / "home").start()
+
+
+STRANGE_NAMES = [
+    "a'b",
+    'a"b',
+    "a&b",
+    "a#b",
+    "a+b",
+    "a%20b",
+    "a,b",
+    "a$(touch pwned)b",
+    "a`touch pwned`b",
+    "a;b|c",
+    "ü ß",
+    "a\\b",
+]
+
+
+@pytest.mark.parametrize("name", [*STRANGE_NAMES, *(f"{name} {'long ' * 20}" for name in ("a,b'c", "a$(x)&"))])
+async def test_no_character_in_the_home_means_anything_to_a_shell_or_a_url(short_tmp: Path, name: str) -> None:
+    home = short_tmp / "strange" / name
+    server = EmbeddedServer.at(home)
+    database = await connect(await asyncio.to_thread(server.start), server=server)
+    assert await database.value("pg_backend_pid") > 0
+    await database.close()
+    assert not server.running()
+    assert not list(short_tmp.rglob("pwned"))
+    shutil.rmtree(home)
+
+
+def test_a_home_with_a_line_break_is_refused(short_tmp: Path) -> None:
+    with pytest.raises(ConfigurationError, match="contains a line break"):
+        EmbeddedServer.at(short_tmp / "a\nb").start()
+
+
+@pytest.mark.parametrize(
+    "left", [b"", b"garbage\n", b"\xff\xfe\x00", b"12345678901234567890\n", b"\n" * 8 + b"ready\n"]
+)
+def test_a_pid_file_that_a_full_disk_or_a_power_cut_left_does_not_stop_the_server(home: Path, left: bytes) -> None:
+    server = EmbeddedServer.at(home)
+    server.start()
+    server.release()
+    (home / "postgres" / "postmaster.pid").write_bytes(left)
+    (home / "postgres" / ".s.PGSQL.5432.lock").write_bytes(left)
+    assert not server.running()
+    server.start()
+    assert server.running()
+    server.release()
+
+
+def test_nobody_else_can_open_the_locks(home: Path) -> None:
+    (home / "starting.lock").touch()
+    (home / "starting.lock").chmod(0o644)
+    server = EmbeddedServer.at(home)
+    server.start()
+    server.release()
+    assert {(home / lock).stat().st_mode & 0o777 for lock in ("starting.lock", "holders.lock")} == {0o600}
+
+
+def _socket_folder(home: Path) -> Path:
+    """Where a home of a long name has its socket."""
+    server = EmbeddedServer.at(home)
+    url = server.start()
+    server.release()
+    return Path(parse_qs(urlsplit(url).query)["host"][0])
+
+
+@pytest.mark.parametrize("prepared", ["open", "link", "file"])
+def test_a_socket_folder_that_was_prepared_by_others_is_refused(short_tmp: Path, prepared: str) -> None:
+    home = short_tmp / f"{prepared} {'long ' * 20}"
+    folder = _socket_folder(home)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    shutil.rmtree(folder)
+    if prepared == "open":
+        folder.mkdir()
+        folder.chmod(0o777)
+    elif prepared == "link":
+        folder.symlink_to(short_tmp)
+    else:
+        folder.touch()
+    before = short_tmp.stat().st_uid
+    with pytest.raises(ConfigurationError, match="with mode 0700"):
+        EmbeddedServer(home).start()
+    assert short_tmp.stat().st_uid == before
+    folder.rmdir() if prepared == "open" else folder.unlink()
+
+
+def test_a_server_on_a_port_requires_a_password(short_tmp: Path) -> None:
+    class OnAPort(EmbeddedServer):
+        TCP = True
+
+    home = short_tmp / "port"
+    server = OnAPort(home)
+    url = server.start()
+
+    async def connects(to: str) -> int:
+        connection = await asyncpg.connect(to)
+        try:
+            return int(await connection.fetchval("select 1"))
+        finally:
+            await connection.close()
+
+    assert asyncio.run(connects(url)) == 1
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        asyncio.run(connects(url.replace(f":{urlsplit(url).password}@", ":guess@")))
+    server.release()
+    (home / "password").unlink()
+    with pytest.raises(ConfigurationError, match="has no password"):
+        OnAPort(home).start()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="root's files in a user's folder: needs root")
+def test_what_root_makes_in_the_home_of_a_user_belongs_to_that_user(short_tmp: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    users = short_tmp / "user"
+    users.mkdir()
+    os.chown(users, nobody.pw_uid, nobody.pw_gid)
+    home = users / "share" / "zora"
+    server = EmbeddedServer.at(home)
+    server.start()
+    settings = Settings(home=home)
+    signing_key(settings)
+    Remembered(settings, DEFAULT_TENANT_ID).write(
+        Anchor(tenant_id=str(DEFAULT_TENANT_ID), number=1, hash="0" * 64, sealed_at="now", public_key="0" * 64)
+    )
+    server.release()
+    files = [home.parent, home, *home.rglob("*")]
+    assert len(files) > 100
+    assert {file.lstat().st_uid for file in files} == {nobody.pw_uid}

@@ -113,8 +113,11 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     ("function", "parameters", "index"),
     [
         ("claim_agent_tasks", {"tenant_id": f"'{DEFAULT_TENANT_ID}'::uuid", "worker_id": "'w'", "limit": "10",
-                               "lease_seconds": "30", "begin": "null"}, "agent_tasks_ready"),
-        ("rescue_agent_tasks", {"limit": "100", "max_lost": "3"}, "agent_tasks_lease"),
+                               "lease_seconds": "30", "task_types": "'{SAM t,LUMINA t}'::text[]", "idle": "false"},
+         "agent_tasks_ready"),
+        ("suspect_priority", {"tenant_id": f"'{DEFAULT_TENANT_ID}'::uuid",
+                              "task_types": "'{SAM t,LUMINA t}'::text[]"}, "agent_tasks_suspect"),
+        ("rescue_agent_tasks", {"limit": "100", "max_lost": "3", "held": "'{}'::uuid[]"}, "agent_tasks_lease"),
         ("promote_agent_tasks", {"limit": "1000"}, "agent_tasks_due"),
     ],
 )  # fmt: skip
@@ -147,7 +150,12 @@ async def test_what_a_worker_holds_is_found_by_primary_key(crowded: str, functio
 
 @pytest.mark.parametrize(
     "call",
-    ["claim_agent_tasks($1, 'w', 10)", "rescue_agent_tasks(10)", "promote_agent_tasks(10)"],
+    [
+        "claim_agent_tasks($1, 'w', 10)",
+        "claim_agent_tasks($1, 'w', 10, 30, '{SAM t,LUMINA t}', false)",
+        "rescue_agent_tasks(10)",
+        "promote_agent_tasks(10)",
+    ],
 )
 async def test_in_a_crowd_a_call_reads_hardly_more_than_the_pages_of_its_own_tasks(crowded: str, call: str) -> None:
     """The plan that really runs: inside the function, with parameters, not the one of the test above with literals."""
@@ -174,6 +182,8 @@ async def test_a_look_for_work_costs_little_whether_there_is_any_or_not(crowded:
     connection = await asyncpg.connect(crowded)
     try:
         assert await buffers_read(connection, tenant_id, "work_to_do") < 150
+        types = ["SAM t", "LUMINA t"]
+        assert await buffers_read(connection, tenant_id, "work_to_do", task_types=types, idle=False) < 250
     finally:
         await connection.close()
 

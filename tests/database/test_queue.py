@@ -116,7 +116,7 @@ async def test_a_worker_without_the_lease_writes_nothing_at_all(zora: Zora) -> N
     for outcome in ("completed", "failed", "error", "snoozed", "released"):
         assert await settle(zora, zombie, outcome, summary="mine", result=result, error="mine", delay=1.0) == []
     beat = await zora.call("heartbeat_agent_tasks", ids=[task_id], lease_tokens=[zombie["lease_token"]])
-    assert beat == [{"id": task_id, "state": "lost"}]
+    assert [(row["lease_token"], row["state"]) for row in beat] == [(zombie["lease_token"], "lost")]
     assert await _everything(zora) == before
     assert (await settle(zora, heir, summary="heir's"))[0]["status"] == "completed"
 
@@ -196,7 +196,7 @@ async def test_heartbeats_keep_a_lease_carry_progress_and_bring_back_cancellatio
     await zora.advance(seconds=20)
     arguments = {"ids": [task_id], "lease_tokens": [claimed["lease_token"]], "lease_seconds": 30.0}
     beat = await zora.call("heartbeat_agent_tasks", **arguments, progress=[0.4], messages=["reading"])
-    assert beat == [{"id": task_id, "state": "held"}]
+    assert [row["state"] for row in beat] == ["held"]
     await zora.advance(seconds=20)
     assert await zora.call("rescue_agent_tasks") == []
     (row,) = await zora.sql("select progress, progress_message from agent_tasks")
@@ -407,15 +407,122 @@ async def test_ids_are_time_ordered_uuids(zora: Zora) -> None:
     assert abs(stamp / 1000 - first["now"].timestamp()) < 1
 
 
-async def test_of_those_that_lost_a_lease_no_more_are_claimed_than_begin_at_once(zora: Zora) -> None:
-    """One of them may kill its workers, and would take along what is claimed with it."""
+async def claimed_ids(zora: Zora, worker: str = "w", **arguments: Any) -> list[UUID]:
+    rows = await zora.call("claim_agent_tasks", tenant_id=zora.tenant_id, worker_id=worker, **arguments)
+    return [row["id"] for row in rows]
+
+
+async def something_to_do(zora: Zora, **arguments: Any) -> bool:
+    (row,) = await zora.call("work_to_do", tenant_id=zora.tenant_id, **arguments)
+    return bool(row["tasks"])
+
+
+async def test_a_task_that_lost_a_lease_is_claimed_with_nothing_else_by_an_idle_worker(zora: Zora) -> None:
+    """It may kill its workers, and would take along what runs beside it."""
     ids = [await zora.create("SAM", "t", priority=-number) for number in range(6)]
-    await zora.sql("update agent_tasks set lost_leases = 1 where id = any ($1)", ids[:4])
+    await zora.sql("update agent_tasks set lost_leases = 1, updated_at = zora_now() where id = any ($1)", ids[1:4])
+    assert await claimed_ids(zora, limit=5, idle=True) == [ids[0]], "what comes before it"
+    assert await claimed_ids(zora, limit=5, idle=False) == [ids[4], ids[5]], "a busy worker passes over"
+    assert await claimed_ids(zora, limit=5, idle=False) == []
+    assert not await something_to_do(zora, idle=False)
+    assert await something_to_do(zora, idle=True)
+    for expected in ids[1:4]:
+        assert await claimed_ids(zora, limit=5, idle=True) == [expected]
+    assert not await something_to_do(zora, idle=True)
 
-    async def claimed(**arguments: int) -> list[UUID]:
-        rows = await zora.call("claim_agent_tasks", tenant_id=zora.tenant_id, worker_id="w", **arguments)
-        return [row["id"] for row in rows]
 
-    assert await claimed(limit=5, begin=2) == [ids[0], ids[1], ids[4]]
-    assert await claimed(limit=5, begin=0) == [ids[5]]
-    assert await claimed(limit=5) == [ids[2], ids[3]]
+async def test_a_suspect_that_found_no_idle_worker_makes_busy_ones_idle(zora: Zora) -> None:
+    urgent = await zora.create("SAM", "t", priority=5)
+    suspect = await zora.create("SAM", "t")
+    other = await zora.create("SAM", "t")
+    await zora.sql("update agent_tasks set lost_leases = 1, updated_at = zora_now() where id = $1", suspect)
+    await zora.advance(seconds=30)
+    assert await claimed_ids(zora, limit=5, idle=False) == [urgent], "a higher priority still goes first"
+    assert await claimed_ids(zora, limit=5, idle=False) == []
+    assert not await something_to_do(zora, idle=False)
+    assert await claimed_ids(zora, limit=5, idle=True) == [suspect]
+    assert await claimed_ids(zora, limit=5, idle=False) == [other]
+
+
+async def test_a_worker_claims_only_the_types_that_it_names(zora: Zora) -> None:
+    ours, other = await zora.create("SAM", "a"), await zora.create("SAM", "b")
+    same_name = await zora.create("LUMINA", "a")
+    types = {"task_types": ["SAM a", "EIVOR b"]}
+    assert await claimed_ids(zora, limit=5, **types) == [ours]
+    assert await claimed_ids(zora, limit=5, **types) == []
+    assert not await something_to_do(zora, **types)
+    assert await something_to_do(zora)
+    assert await claimed_ids(zora, limit=5, task_types=[]) == []
+    assert await claimed_ids(zora, limit=5) == [other, same_name]
+
+
+async def beat(zora: Zora, worker: str, *task_types: str, next_seconds: float = 5.0) -> None:
+    await zora.call(
+        "beat_worker", tenant_id=zora.tenant_id, id=worker, host="h", version="1", task_types=list(task_types), slots=4,
+        next_seconds=next_seconds,
+    )  # fmt: skip
+
+
+async def fail_unknown(zora: Zora, worker: str) -> int:
+    return int(
+        await zora.database.value(
+            "fail_unknown_agent_tasks", tenant_id=zora.tenant_id, worker_id=worker, after_seconds=600.0
+        )
+    )
+
+
+async def test_a_type_that_no_worker_knows_waits_for_ten_minutes_of_a_running_worker(zora: Zora) -> None:
+    async def explain(task_id: UUID) -> str:
+        return str(await zora.database.value("explain_agent_task", tenant_id=zora.tenant_id, id=task_id))
+
+    known = await zora.create("SAM", "old")
+    graph = [
+        {"key": "new", "agent_id": "SAM", "task_type": "new", "title": "t"},
+        {"key": "after", "agent_id": "SAM", "task_type": "old", "title": "t", "depends_on": ["new"]},
+    ]
+    task_id = (await zora.call("create_agent_task_graph", tenant_id=zora.tenant_id, tasks=graph))[0]["id"]
+    await zora.advance(days=3)  # with no worker at all
+    await beat(zora, "a", "SAM old", "LUMINA x")
+    assert await explain(task_id) == (
+        "Ready, but no running worker knows this type, SAM new (1 worker is running): start a worker whose agents "
+        "have it."
+    )
+    assert "1 worker that knows its type is running" in await explain(known)
+    assert await fail_unknown(zora, "a") == 0, "a worker that has just started does not know who comes next"
+    await zora.advance(minutes=9)
+    await beat(zora, "a", "SAM old", "LUMINA x")
+    await beat(zora, "b", "SAM new")
+    assert "1 worker that knows its type is running" in await explain(task_id)
+    await beat(zora, "b", "SAM new", next_seconds=0.0)
+    assert "no running worker knows this type" in await explain(task_id)
+    for _ in range(2):
+        await zora.advance(minutes=4)
+        assert await fail_unknown(zora, "a") == 0, "not ten minutes since the last one that knew it"
+        await beat(zora, "a", "SAM old", "LUMINA x")
+    await zora.advance(minutes=2, seconds=1)
+    late = await zora.create("SAM", "new")
+    assert await fail_unknown(zora, "a") == 1
+    task = await zora.task(task_id)
+    assert (task.status, task.failure_kind, task.error_message) == (
+        "failed", "unknown_task_type",
+        "unknown task type 'new' for SAM: no worker that knows it has been running for 10 min (known: old)",
+    )  # fmt: skip
+    assert (await zora.task(late)).status == "pending", "it has waited for no time"
+    rows = await zora.sql("select failure_kind from agent_tasks where status = 'failed' order by failure_kind")
+    assert [row["failure_kind"] for row in rows] == ["dependency", "unknown_task_type"]
+
+
+async def test_workers_that_are_gone_for_long_are_forgotten(zora: Zora) -> None:
+    await beat(zora, "a", "SAM t")
+    await zora.advance(hours=25)
+    await beat(zora, "b", "SAM t")
+    assert [row["id"] for row in await zora.sql("select id from workers")] == ["b"]
+
+
+async def test_a_policy_is_for_a_type_that_the_program_or_a_worker_knows(zora: Zora) -> None:
+    await beat(zora, "a", "SAM theirs")
+    policy = {"tenant_id": zora.tenant_id, "known_types": ["ours"]}
+    for known in ("ours", "theirs"):
+        await zora.call("set_agent_task_policy", **policy, task_type=known)
+    with pytest.raises(InvalidInput, match=r"unknown task type 'their': .* \(known: ours\)"):
+        await zora.call("set_agent_task_policy", **policy, task_type="their")

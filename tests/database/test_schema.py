@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -38,10 +39,12 @@ select 'option', relname, format('%s, row security %s', array_to_string(reloptio
 from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'
 union all
 select 'trigger', format('%s.%s', tgrelid::regclass, tgname), pg_get_triggerdef(oid)
-from pg_trigger where not tgisinternal
+from pg_trigger
+where not tgisinternal and tgrelid in (select oid from pg_class where relnamespace = 'public'::regnamespace)
 union all
 select 'enum', t.typname, string_agg(e.enumlabel, ',' order by e.enumsortorder)
-from pg_type as t join pg_enum as e on e.enumtypid = t.oid group by t.typname
+from pg_type as t join pg_enum as e on e.enumtypid = t.oid
+where t.typnamespace = 'public'::regnamespace group by t.typname
 union all
 select 'function', oid::regprocedure::text, pg_get_functiondef(oid)
 from pg_proc where pronamespace = 'public'::regnamespace
@@ -129,9 +132,20 @@ async def test_an_old_an_altered_and_a_newer_schema_are_refused_with_the_remedy(
     with pytest.raises(SchemaError, match="run `zora migrate`"):
         await schema.check(fresh)
     await fresh.execute("insert into zora_migrations values (999, 'future')")
+    await fresh.execute("update zora_functions set release = '999.0.0'")
     for step in (schema.check, schema.migrate):
-        with pytest.raises(SchemaError, match="upgrade zora"):
+        with pytest.raises(SchemaError, match=r"version 999 of zora 999\.0\.0.*: .*upgrade zora"):
             await step(fresh)
+    await fresh.execute("delete from zora_migrations where version = 999; update zora_functions set digest = 'x'")
+    for newer in ("999", "999.1.dev3", "999rc1"):
+        await fresh.execute("update zora_functions set release = $1", newer)
+        with pytest.raises(asyncpg.PostgresError, match="a later zora than this one"):
+            await fresh.execute(schema.render_script())
+        await fresh.execute("rollback")
+    await fresh.execute("delete from zora_migrations where version = 3")
+    await fresh.execute("update zora_functions set release = '0.0.1'")
+    with pytest.raises(SchemaError, match=f"version {schema.latest_version()}, without 3: run `zora migrate`"):
+        await schema.check(fresh)
 
 
 async def test_agent_tasks_has_the_columns_types_and_defaults_of_the_specification(fresh: asyncpg.Connection) -> None:
@@ -210,6 +224,20 @@ async def test_every_table_has_row_security_and_what_the_api_may_read_has_its_po
         assert row["policies"] == policies, row["name"]
 
 
+# The API's logins, of every database; they are made again when they are needed.
+DROP_LOGINS = r"""
+do $$
+declare
+    v_login name;
+begin
+    for v_login in select rolname from pg_roles where rolname like 'zora\_api\_%' loop
+        execute format('drop role %I', v_login);
+    end loop;
+end
+$$
+"""
+
+
 @asynccontextmanager
 async def owned_by(server: Server, attributes: str, *, with_role: bool) -> AsyncIterator[tuple[str, str]]:
     """A database that belongs to an ordinary user, and the user's name; without `zora_api`, as on a new server."""
@@ -223,6 +251,7 @@ async def owned_by(server: Server, attributes: str, *, with_role: bool) -> Async
             await server.admin(f'alter database {database} owner to "{name}"')
             yield url.replace("postgres@", f"{name}@"), name
     finally:
+        await server.admin(DROP_LOGINS)
         if not with_role:
             await server.admin("drop role if exists zora_api", f"alter role {hidden} rename to zora_api")
         await server.admin(f'drop role if exists "{name}"')
@@ -241,9 +270,9 @@ async def migrated(url: str) -> list[str]:
     return [text for text in said if text.startswith("WARNING")]
 
 
-async def the_api_works(url: str) -> None:
+async def the_api_works(url: str, schema_name: str = "public") -> None:
     """Tasks are created, listed and followed through the restricted connections, and another tenant sees none."""
-    owner = await connect(url)
+    owner = await connect(url, schema_name=schema_name)
     try:
         api = await owner.restricted()
         try:
@@ -306,3 +335,180 @@ async def test_an_owner_who_may_create_roles_and_is_no_superuser_gets_everything
         assert await migrated(url) == []
         await the_api_works(url)
         assert await migrated(url) == []
+
+
+# Functions that run for every row: with a setting of their own they could not be inlined.
+INLINED = {"agent_task_verdict", "zora_now"}
+
+
+async def test_every_function_sets_its_search_path_but_those_whose_body_was_parsed_when_they_were_made(
+    fresh: asyncpg.Connection,
+) -> None:
+    """The rule of Supabase's advisor (function_search_path_mutable) is that `proconfig` has a search_path."""
+    await schema.migrate(fresh)
+    rows = await fresh.fetch(
+        "select proname::text as name, prosqlbody is not null as parsed, "
+        "coalesce((select s from unnest(proconfig) as s where s like 'search_path=%'), '') as setting "
+        "from pg_proc where pronamespace = 'public'::regnamespace"
+    )
+    assert len(rows) > 100
+    assert {row["name"] for row in rows if not row["setting"]} == INLINED
+    assert {row["name"] for row in rows if row["parsed"]} == INLINED
+    others = {"search_path=public, pg_temp", "search_path=pg_catalog, pg_temp"}
+    assert {row["setting"] for row in rows} <= {"", *others}
+
+
+async def test_a_search_path_of_the_role_and_objects_of_the_same_names_change_nothing(server: Server) -> None:
+    async with server.fresh() as url:
+        owner = await asyncpg.connect(url)
+        await schema.migrate(owner)
+        await owner.execute("create schema other; create table other.agent_tasks (id integer)")
+        await owner.execute(
+            "create function other.zora_now() returns timestamptz language sql return null::timestamptz"
+        )
+        await owner.execute(f"alter database {urlsplit(url).path[1:]} set search_path = other, pg_temp")
+        await owner.close()
+        await the_api_works(url)
+        again = await connect(url)
+        await again.check_schema()
+        assert await again.missing_objects() == []
+        assert await again.migrate() is False
+        await again.close()
+
+
+async def test_the_objects_that_are_looked_for_are_those_that_the_script_makes(fresh: asyncpg.Connection) -> None:
+    await schema.migrate(fresh)
+    rows = await fresh.fetch("""
+        select 'table ' || relname as name from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'
+        union all
+        select 'column ' || c.relname || '.' || a.attname from pg_class as c
+        join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'
+        union all
+        select 'index ' || c.relname from pg_class as c
+        where c.relnamespace = 'public'::regnamespace and c.relkind = 'i'
+            and not exists (select from pg_constraint as k where k.conindid = c.oid and k.contype in ('p', 'u'))
+        union all
+        select 'trigger ' || tgrelid::regclass || '.' || tgname from pg_trigger where not tgisinternal
+        union all
+        select 'type ' || typname from pg_type where typnamespace = 'public'::regnamespace and typtype = 'e'
+        union all
+        select distinct 'function ' || proname from pg_proc
+        where pronamespace = 'public'::regnamespace
+            or (proname = 'uuidv7' and pronamespace = 'pg_catalog'::regnamespace)
+        union all
+        select 'access ' || tablename from pg_policies where policyname = 'zora_api_tenant'
+    """)
+    assert set(schema.objects()) == {row["name"] for row in rows}
+    async with fresh.transaction():
+        assert await schema.missing(fresh) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "name"),
+    [
+        ("drop function effect_digest cascade", "column agent_suggestions.effect_digest"),
+        ("drop function list_workers", "function list_workers"),
+        ("drop index agent_tasks_ready", "index agent_tasks_ready"),
+        ("drop trigger journal_entries_append_only on journal_entries", "trigger journal_entries.journal_entries_app"),
+        ("alter table journal_blocks disable trigger all", "trigger journal_blocks.journal_blocks_append_only"),
+        ("drop trigger agent_tasks_notify_created on agent_tasks", "trigger agent_tasks.agent_tasks_notify_created"),
+        ("drop policy zora_api_tenant on users", "access users"),
+        ("revoke all on agent_tasks from zora_api", "access agent_tasks"),
+        ("alter table agent_tasks drop column has_dependents", "column agent_tasks.has_dependents"),
+        ("drop table agent_suggestions cascade", "table agent_suggestions"),
+        ("drop table agent_task_dependencies", "table agent_task_dependencies"),
+    ],
+)
+async def test_a_missing_object_is_named_and_made_again_unless_it_held_data(
+    fresh: asyncpg.Connection, statement: str, name: str
+) -> None:
+    await schema.migrate(fresh)
+    before = await catalogue(fresh)
+    await fresh.execute(statement)
+    async with fresh.transaction():
+        missing = await schema.missing(fresh)
+    assert any(found.startswith(name) for found in missing)
+    if name.startswith(("table ", "column ")):
+        for _ in range(2):
+            with pytest.raises(SchemaError, match=f"has lost {name}.*: restore the database from a backup again"):
+                await schema.migrate(fresh)
+        await fresh.execute("update zora_functions set digest = 'older'")
+        if name.startswith("table "):
+            with pytest.raises(SchemaError, match=f"has lost {name}.*nothing was changed; restore the database"):
+                await schema.migrate(fresh)
+    else:
+        assert await schema.migrate(fresh) is True
+        assert await catalogue(fresh) == before
+        assert await schema.migrate(fresh) is False
+
+
+ORIGINAL = """
+create type agent_task_status as enum ('pending', 'in_progress', 'completed', 'failed', 'cancelled');
+create table agent_tasks (id uuid primary key, status agent_task_status);
+create table journal_entries (id uuid primary key);
+"""
+
+
+@pytest.mark.parametrize(
+    ("theirs", "named", "remedy"),
+    [
+        ("create table users (id integer)", "table users", "Set ZORA_SCHEMA, for example to zora"),
+        ("create table tenants (id integer); create view workflows as select 1", "table tenants, table workflows",
+         "Set ZORA_SCHEMA"),
+        ("create type agent_task_status as (a integer)", "type agent_task_status", "Set ZORA_SCHEMA"),
+        ("create function is_paused() returns integer language sql return 1", "function is_paused", "Set ZORA_SCHEMA"),
+        ("create sequence agent_tasks_ready", "index agent_tasks_ready", "Set ZORA_SCHEMA"),
+        (ORIGINAL, "type agent_task_status, table agent_tasks, table journal_entries", "`zora import`"),
+    ],
+)  # fmt: skip
+async def test_objects_of_somebody_else_stop_the_script_before_it_writes_anything(
+    fresh: asyncpg.Connection, theirs: str, named: str, remedy: str
+) -> None:
+    await fresh.execute(theirs)
+    before = await catalogue(fresh)
+    for supabase in (False, True):
+        with pytest.raises(asyncpg.PostgresError, match=re.escape(f"would create ({named}): nothing was")) as refused:
+            await fresh.execute(schema.render_script(supabase=supabase))
+        await fresh.execute("rollback")
+        assert remedy in refused.value.hint
+    with pytest.raises(
+        SchemaError, match=re.escape(f"schema public already has objects that ZORA would create ({named})")
+    ):
+        await schema.migrate(fresh)
+    assert await catalogue(fresh) == before
+    assert await schema.migrate(fresh, "zora") is True
+    assert await catalogue(fresh) == before
+
+
+async def test_a_table_that_a_later_migration_would_create_stops_it(fresh: asyncpg.Connection) -> None:
+    await fresh.execute((Path(__file__).parent / "released" / "0.1.0.sql").read_text())
+    await fresh.execute("create table workflows (id integer)")
+    with pytest.raises(SchemaError, match=r"would create \(table workflows\): nothing was changed"):
+        await schema.migrate(fresh)
+    assert (await schema.installed(fresh)).versions == {1}
+
+
+async def test_a_schema_of_its_own_holds_everything_and_leaves_the_others_alone(server: Server) -> None:
+    """Beside an application that has tables of the same names, and beside a second installation."""
+    async with server.fresh() as url:
+        owner = await asyncpg.connect(url)
+        await owner.execute("create table users (id integer); create table agent_tasks (id integer)")
+        before = await catalogue(owner)
+        await owner.execute(schema.render_script(schema="zora"))
+        await schema.check(owner, "zora")
+        assert await schema.migrate(owner, "zora") is False
+        assert await schema.migrate(owner, "order") is True, "a word that SQL reserves"
+        with pytest.raises(SchemaError, match="version 0"):
+            await schema.check(owner)
+        assert await catalogue(owner) == before
+        tables = await owner.fetchval("select count(*) from pg_class where relnamespace = 'zora'::regnamespace")
+        assert tables > 50
+        assert await owner.fetchval("select count(*) from pg_proc where pronamespace = 'public'::regnamespace") == 0
+        await owner.close()
+        await the_api_works(url, "zora")
+        await the_api_works(url, "order")
+        for name in ("zora", "order"):
+            owner = await connect(url, schema_name=name)
+            assert await owner.missing_objects() == []
+            await owner.close()

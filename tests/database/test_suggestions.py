@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Zora
 from tests.database.test_queue import claim, settle
-from zora_core.effects import edited_effect, effect_of
+from zora_core.effects import edited, effect_of
 from zora_core.errors import InvalidInput, InvalidState, NotAllowed, NotFound
 from zora_core.models import Quote, Suggestion
 
@@ -226,7 +226,7 @@ async def test_a_target_that_is_gone_or_is_so_already_supersedes_for_good(
 async def test_an_edited_value_is_what_is_applied(zora: Zora, climate: UUID) -> None:
     (suggestion,) = await propose(zora, headline("New"))
     value = {"value": "Newer"}
-    row = await decide(zora, suggestion, edited_value=value, edited_effect=edited_effect(suggestion, value))
+    row = await decide(zora, suggestion, **edited(suggestion, value))
     assert (row["status"], row["suggested_value"], row["edited_value"]) == ("applied", {"value": "New"}, value)
     assert (await page(zora))["hero"]["title"] == "Newer"
     (entry,) = await zora.sql(

@@ -145,7 +145,15 @@ async def fill(owner: asyncpg.Connection, tenant: Tenant) -> None:
     await owner.execute(
         "update agent_tasks set lease_expires_at = now() - interval '1 year' where id = $1", tenant.tasks["expired"]
     )
+    await owner.execute(
+        "select beat_worker($1, $2, $2, '1', array[$3], 4)", tenant.id, f"{mark}-worker", f"SAM {mark}_task"
+    )
     await owner.execute("select watch_agent_tasks($1, $2, 3600)", tenant.id, tenant.watcher)
+    await owner.execute(
+        "insert into effect_tables (tenant_id, name, key_column, writable, rests_on) "
+        "values ($1, $2, 'id', '{a}', '{a}')",
+        tenant.id, mark,
+    )  # fmt: skip
     await owner.execute("select from set_agent_task_policy($1, $2, true, 'low')", tenant.id, f"{mark}_type")
     await owner.execute("select from pause_agents($1, 'AEGIS', $2, $3)", tenant.id, mark, tenant.user)
     await owner.execute(
@@ -245,6 +253,7 @@ def unguarded(request: pytest.FixtureRequest) -> Iterator[Unguarded]:
         assert not CONDITION.search(policies)
         await owner.execute("set check_function_bodies = off")
         await owner.execute(script)
+        await owner.execute(schema.pinning())
         await owner.close()
         return Unguarded(url, ours, theirs)
 
@@ -385,6 +394,13 @@ def values(tenant: Tenant, function: str, parameter: str, kind: str) -> list[Any
         "edited_value": [None],
         "edited_effect": [None],
         "evidence": ["[]"],
+        "result": [json.dumps({"suggestions": [], "examined": {tenant.mark: []}})],
+        "hours": [24],
+        "author": [tenant.mark],
+        "subject": [tenant.mark],
+        "writable": [["title"]],
+        "keys": [[tenant.mark, tenant.mark]],
+        "rests_on": [["title"]],
         "definition": ["{}"],
         "context": ["{}"],
         "workflow": [tenant.mark],
@@ -447,6 +463,8 @@ def values(tenant: Tenant, function: str, parameter: str, kind: str) -> list[Any
         "salt": [UUID(int=1)],
         "query": [f"{tenant.mark} remembers"],
         "worker_id": [f"{tenant.mark}-worker"],
+        "task_types": [[f"SAM {tenant.mark}_task"]],
+        "held": [[]],
         "agent_id": ["SAM"],
         "agent": ["EIVOR"],
         "memory_type": ["plan", "result"],
@@ -516,6 +534,8 @@ def values(tenant: Tenant, function: str, parameter: str, kind: str) -> list[Any
         everything["id"] = [str(tenant.schedule), str(tenant.schedule)[-5:], tenant.mark]
     elif "schedule" in function:
         everything["id"] = [tenant.schedule]
+    elif function == "beat_worker":
+        everything["id"] = [f"{tenant.mark}-worker"]
     elif function == "ensure_tenant":
         everything["id"] = [tenant.id]
     if name in everything:

@@ -66,3 +66,14 @@ async def test_a_certificate_of_somebody_unknown_is_refused(address: str, tmp_pa
     other = make_certificate(tmp_path, days=2)
     with pytest.raises(DatabaseUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
         await connect(f"postgresql://postgres@{address}/postgres?sslmode=verify-full&sslrootcert={other}")
+
+
+async def test_the_machines_certificates_are_used_when_the_url_says_system(
+    address: str, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"postgresql://postgres@{address}/postgres?sslmode=require&sslrootcert=system"
+    monkeypatch.setenv("SSL_CERT_FILE", str(make_certificate(tmp_path, days=2)))
+    with pytest.raises(DatabaseUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+        await connect(url)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    await (await connect(url)).close()

@@ -87,5 +87,5 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         made.append(seconds)
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(postgrest, "asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(postgrest, "asyncio", SimpleNamespace(sleep=sleep, timeout=asyncio.timeout))
     return made

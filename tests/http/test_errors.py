@@ -38,6 +38,7 @@ from zora_core.errors import (
     NotFound,
     SchemaError,
     TooMuchAtOnce,
+    UnexpectedAnswer,
     ZoraError,
 )
 from zora_core.settings import Settings
@@ -108,8 +109,7 @@ def project(url: str, key: str = KEY) -> Settings:
         ("22003", None, DataRejected, "the database refuses a value: I refuse"),
         ("54000", None, DataRejected, "the database refuses a value: I refuse"),
         ("42501", None, ConfigurationError, "SUPABASE_SERVICE_KEY may not do this"),
-        ("P0001", None, ZoraError, "the database reports I refuse (P0001, status 400)"),
-        ("XX000", None, ZoraError, "the database reports I refuse (XX000, status 500)"),
+        ("P0001", None, UnexpectedAnswer, "the database reports I refuse (P0001)"),
     ],
 )
 async def test_an_error_of_the_database_is_ours_and_quotes_no_row(
@@ -151,7 +151,7 @@ async def test_a_statement_that_takes_too_long_is_not_begun_again(zora: Zora, se
     finally:
         await server.admin("alter role service_role reset statement_timeout")
     assert isinstance(error, TooMuchAtOnce)
-    assert "a call of this size: canceling statement due to statement timeout" in str(error)
+    assert "within its time limit: canceling statement due to statement timeout" in str(error)
 
 
 # Keys
@@ -244,6 +244,26 @@ async def test_an_address_leads_to_the_api(url: str, base: str) -> None:
     await database.close()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("ALL_PROXY", "socks5://u:hunter2@127.0.0.1:1080", "the proxy in ALL_PROXY: SOCKS proxies are not supported"),
+        ("HTTPS_PROXY", "ftp://u:hunter2@x", "the proxy in HTTPS_PROXY: it is not a valid proxy address"),
+        ("http_proxy", "http://u:hunter2@[::1", "the proxy in http_proxy: it is not a valid proxy address"),
+        ("SSL_CERT_FILE", "/no/such/hunter2.crt", "the certificates that SSL_CERT_FILE names (No such file"),
+        ("SSL_CERT_FILE", __file__, "the certificates that SSL_CERT_FILE names ("),
+    ],
+)
+async def test_a_proxy_or_certificates_that_cannot_be_used_are_named_without_their_secrets(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        await postgrest.connect(project("https://ref.supabase.co"))
+    assert words in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
 async def test_a_host_that_does_not_answer(pauses: list[float]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -320,7 +340,7 @@ WHICH_URL = "is SUPABASE_URL the project's URL, https://REF.supabase.co, and doe
         (say(405), ConfigurationError, WHICH_URL),
         (say(301, b"", location="https://elsewhere.example/"), ConfigurationError, WHICH_URL),
         (say(308, HTML, location="/login"), ConfigurationError, WHICH_URL),
-        (say(413, HTML), TooMuchAtOnce, "is not done with a call of this size"),
+        (say(413, HTML), TooMuchAtOnce, "refuses a request of this size"),
         (say(200, HTML), ConfigurationError, "is no PostgREST: it sent 'text/html' where JSON was due"),
         (say(200), ConfigurationError, "is no PostgREST"),
         (say(204), ConfigurationError, "is no PostgREST"),
@@ -365,6 +385,12 @@ async def test_what_may_pass_is_tried_again_until_the_attempts_are_used_up(
         (500, "57P01"),
         (500, "57P03"),
         (503, "08006"),
+        (405, "25006"),  # a read-only transaction is no wrong method
+        (500, "53100"),
+        (400, "55P03"),
+        (500, "58030"),
+        (500, "XX000"),
+        (200, "40001"),
         (503, "PGRST000"),
         (503, "PGRST001"),
         (503, "PGRST002"),

@@ -20,7 +20,7 @@ from tests.postgrest import Config, token
 from tests.postgrest.supabase import REVOKE_API_ROLE
 from zora_core.database import postgrest
 from zora_core.database.postgrest import ATTEMPTS, PostgrestDatabase
-from zora_core.errors import ConfigurationError, DatabaseUnavailable, DataRejected, InvalidState
+from zora_core.errors import ConfigurationError, DatabaseUnavailable, DataRejected, InvalidState, UnexpectedAnswer
 from zora_core.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("probes")
@@ -331,7 +331,7 @@ async def test_a_restricted_call_cannot_choose_its_tenant_anew(two_tenants: Zora
     arguments = {"calls": [inner], "restricted": False} if function == "call_functions" else inner
     try:
         (row,) = await restricted.call(function, **arguments)
-    except ConfigurationError as error:
+    except UnexpectedAnswer as error:
         assert "permission denied for function call_functions" in str(error)
     else:
         assert row["call_function"]["rows"] == []

@@ -25,7 +25,10 @@ concern no function and are passed over
 Accept-Profile and Content-Profile, PGRST106, search_path             api/schemas, configuration (extra-search-path)
 one transaction, read-only for GET and for stable functions; settings transactions
 request.*, response.headers, response.status; a role's own settings;
-statement_timeout and isolation of a function
+statement_timeout and isolation of a function; the access mode is
+always named (read write), whatever the default is
+PGRST002 with Retry-After until the schema cache was read once;       errors, listener (automatic recovery)
+PGRST000 and PGRST001 while the connection is tried again
 HS256, exp, nbf, iat with 30 seconds' grace, aud; role, anonymous     auth, errors (group 3)
 status by SQLSTATE, PTxyz, PGRST, {code, message, details, hint},     errors
 Proxy-Status

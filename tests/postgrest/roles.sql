@@ -25,6 +25,9 @@ begin
         if v_role.timeout is not null
             and not exists (select from pg_roles where rolname = v_role.name and rolconfig is not null) then
             execute format('alter role %I set statement_timeout = %L', v_role.name, v_role.timeout);
+            if v_role.name = 'authenticator' then
+                alter role authenticator set lock_timeout = '8s';
+            end if;
         end if;
     end loop;
     grant anon, authenticated, service_role to authenticator;

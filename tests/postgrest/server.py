@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.postgrest.schema_cache import Function, SchemaCache
 
 _CONTENT_TYPE = "{}; charset=utf-8"
+_UNREADABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
@@ -88,15 +89,21 @@ class StandIn:
         self._pool: asyncpg.Pool | None = None
         self._cache: SchemaCache | None = None
         self._stale = asyncio.Event()
+        self._pause = 1
+        """Seconds until the schema cache is read again after a failure."""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Connect, read the catalogue, and listen for notifications. Raises what asyncpg raises when it cannot."""
+        """Read the catalogue and listen for notifications; without a database, answer PGRST002 until there is one."""
         self._pool = await asyncpg.create_pool(self.config.database_url, min_size=0, max_size=self.config.pool)
-        await self.reload()
         listening = asyncio.Event()
+        try:
+            await self.reload()
+        except _UNREADABLE:
+            self._stale.set()
         self._tasks = [asyncio.create_task(self._listen(listening)), asyncio.create_task(self._reload_when_stale())]
-        await asyncio.wait_for(listening.wait(), 10)
+        if self._cache is not None:
+            await asyncio.wait_for(listening.wait(), 10)
 
     async def stop(self) -> None:
         """End what `start()` began."""
@@ -117,14 +124,20 @@ class StandIn:
             await self._stale.wait()
             self._stale.clear()
             # What fails to be read stays as it was. Page: schema_cache, reloading.
-            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            try:
                 await self.reload()
+                self._pause = 1
+            except _UNREADABLE:
+                if self._cache is None:
+                    await asyncio.sleep(self._pause)
+                    self._pause = min(2 * self._pause, 32)
+                    self._stale.set()
 
     async def _listen(self, listening: asyncio.Event) -> None:
         """Listen, and after a lost connection again, for ever, after at most 32 seconds. Page: listener."""
         pause = 1
         while True:
-            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with contextlib.suppress(*_UNREADABLE):
                 connection = await asyncpg.connect(self.config.database_url)
                 try:
                     lost = asyncio.Event()
@@ -187,6 +200,11 @@ class StandIn:
             raise ApiError(405, "PGRST101", f"Cannot use the {request.method} method on RPC")
         reads = request.method != "POST"
         schema = self._schema(headers.get("accept-profile" if reads else "content-profile"))
+        if self._cache is None:
+            raise ApiError(
+                503, "PGRST002", "Could not query the database for the schema cache. Retrying.",
+                headers={"Retry-After": str(self._pause)},
+            )  # fmt: skip
         preferences = requests.Preferences.of(", ".join(request.headers.getlist("prefer")))
         media_type = requests.accepted(headers.get("accept"))
         query = parse_qsl(request.url.query, keep_blank_values=True)
@@ -202,7 +220,6 @@ class StandIn:
         transaction.set("request.headers", json.dumps({k: v for k, v in headers.items() if k != "cookie"}))
         cookies = SimpleCookie(headers.get("cookie", ""))
         transaction.set("request.cookies", json.dumps({name: morsel.value for name, morsel in cookies.items()}))
-        assert self._cache is not None
         for settings in (self._cache.role_settings.get(claims["role"], {}), function.settings):
             for name, setting in settings.items():
                 transaction.set(name, setting)
@@ -283,10 +300,13 @@ class _Transaction:
         except TimeoutError as error:
             raise ApiError(504, "PGRST003", "Timed out acquiring connection from connection pool.") from error
         except (*_LOST, asyncpg.PostgresError) as error:
-            raise ApiError(503, "PGRST000", "Database connection error.", str(error)) from error
+            raise ApiError(
+                503, "PGRST000", "Database connection error. Retrying the connection.", str(error),
+                headers={"Retry-After": "1"},
+            ) from error  # fmt: skip
         try:
-            isolation = self._settings.pop("default_transaction_isolation", "read committed").replace(" ", "_")
-            async with connection.transaction(isolation=isolation, readonly=readonly):
+            isolation = self._settings.pop("default_transaction_isolation", "read committed")
+            async with _begun(connection, isolation, "read only" if readonly else "read write"):
                 await self._impersonate(connection)
                 if function.shape == "void":
                     await connection.fetch(statement(function, arguments, counted=False), value)
@@ -298,7 +318,10 @@ class _Transaction:
                 await self._overridden(connection, answer)
             return answer
         except _LOST as error:
-            raise ApiError(503, "PGRST001", "Database client error.", str(error)) from error
+            raise ApiError(
+                503, "PGRST001", "Database client error. Retrying the connection.", str(error),
+                headers={"Retry-After": "1"},
+            ) from error  # fmt: skip
         except asyncpg.PostgresError as error:
             raise from_database(error, authenticated=self._role != self._config.anon_role) from error
         finally:
@@ -387,6 +410,19 @@ class _Transaction:
             answer.headers.append(name, text)
 
 
+@asynccontextmanager
+async def _begun(connection: Any, isolation: str, mode: str) -> AsyncIterator[None]:
+    """A transaction whose access mode is always named, whatever the default is, which asyncpg's own does not do."""
+    await connection.execute(f"begin isolation level {isolation} {mode}")
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(*_LOST):
+            await connection.execute("rollback")
+        raise
+    await connection.execute("commit")
+
+
 async def _give_back(pool: asyncpg.Pool, connection: Any) -> None:
     # What was lost cannot be reset, and the pool throws it away.
     with contextlib.suppress(*_LOST, asyncpg.PostgresError):
@@ -412,8 +448,7 @@ class _Server(uvicorn.Server):
 async def serving(config: Config, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
     """Serve until the block ends, and give the project's URL, to which `/rest/v1/rpc/…` is to be added.
 
-    Any free port without one. Raises `OSError` when the port is taken, and what asyncpg raises when the database cannot
-    be reached.
+    Any free port without one. Raises `OSError` when the port is taken.
     """
     standin = StandIn(config)
     with socket.create_server((host, port)) as listener:

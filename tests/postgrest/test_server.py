@@ -695,6 +695,34 @@ async def test_a_database_that_cannot_be_reached_is_503(project: Project, sql: a
     assert (await project.post("nothing")).status_code == 204
 
 
+async def test_it_starts_without_a_database_and_says_when_to_ask_again(config: Config, sql: asyncpg.Connection) -> None:
+    await sql.execute("alter role authenticator nologin")
+    try:
+        async with serving(config) as url, httpx.AsyncClient(base_url=url) as client:
+            project = Project(config, url, client)
+            response = await project.post("nothing")
+            error(response, 503, "PGRST002")
+            assert int(response.headers["retry-after"]) >= 1
+            await sql.execute("alter role authenticator login")
+            await eventually(project, "nothing", 204)
+    finally:
+        await sql.execute("alter role authenticator login")
+
+
+async def test_a_transaction_names_its_access_mode(project: Project, sql: asyncpg.Connection) -> None:
+    await sql.execute("alter role authenticator set default_transaction_read_only = on")
+    try:
+        await sql.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'authenticator'")
+        # Connections that were open say first that they are lost.
+        await eventually(project, "ensure_tenant", 200, {"p_id": TENANT, "p_name": "default", "p_slug": "default"})
+    finally:
+        await sql.execute("alter role authenticator reset default_transaction_read_only")
+
+
+async def test_a_lock_is_waited_for_as_long_as_the_authenticator_may(project: Project, sql: asyncpg.Connection) -> None:
+    assert "lock_timeout=8s" in await sql.fetchval("select rolconfig from pg_roles where rolname = 'authenticator'")
+
+
 async def test_a_pool_that_stays_empty_is_504(config: Config) -> None:
     async with serving(replace(config, pool=1, pool_timeout=0.2)) as url, httpx.AsyncClient(base_url=url) as client:
         project = Project(config, url, client)

@@ -384,3 +384,58 @@ def test_any_text_is_taken(text: str, source: str) -> None:
     report = check_text(text, source="s", sources=[SourceText("r", source)], assume_claims=True)
     for claim in report.claims:
         assert text[claim.start : claim.start + len(claim.text)] == claim.text
+
+
+@pytest.mark.parametrize(
+    ("bad", "good", "rule_id"),
+    [
+        ("Recycled bottle, now 20% off.", "Bottle of 50% recycled plastic.", "claims.us.recycled-content"),
+        (
+            "Biodegradable bag, delivered within 2 days.",
+            "This bag biodegrades within 6 months.",
+            "claims.us.degradable",
+        ),
+        (
+            "We cut our emissions by more than 45%.",
+            "We cut our emissions by more than 45% since 2019.",
+            "claims.eu.reduction-baseline",
+        ),
+        ("Our mug is greener than ever.", "Our mug is greener than a paper cup.", "claims.eu.comparison-basis"),
+        (
+            "Compostable cup, home delivery within 30 days.",
+            "This cup is compostable in an industrial composting plant within 30 days.",
+            "claims.uk.disposal-conditions",
+        ),
+        (
+            "We will be net zero by 2040 under our transition plan, verified by our customers.",
+            "We will be net zero by 2040 under our transition plan, verified by Ravel Assurance.",
+            "claims.eu.future-unverified",
+        ),
+    ],
+)
+def test_words_cure_only_what_they_belong_to(bad: str, good: str, rule_id: str) -> None:
+    assert rule_id in rules(bad)
+    assert rule_id not in rules(good)
+
+
+def test_a_text_in_parts_is_judged_where_it_is_english_and_named_where_it_is_not() -> None:
+    text = "Our mug is eco-friendly.\nUnsere Tasse ist klimaneutral und nachhaltig.\nWir liefern in ganz Europa."
+    report = check_text(text, source="page")
+    assert [claim.verdict for claim in report.claims] == ["prohibited"]
+    (part,) = report.not_judged
+    assert (part.language, part.sentences, part.terms) == ("German", 2, ("klimaneutral", "nachhaltig"))
+    (finding,) = [f for f in report.findings if f.rule_id == "language.not-judged"]
+    assert finding.title == "Text in German: not judged"
+    quote = finding.evidence[0]
+    assert quote.kind == "quote"
+    assert text[quote.start :].startswith("Unsere Tasse")
+
+
+def test_headings_have_the_language_of_their_page() -> None:
+    report = check_text("Tea Towel Noor\nOur tea towels are woven by hand in the north.\nCotton 50 x 70", source="page")
+    assert report.not_judged == []
+
+
+@pytest.mark.parametrize("piece", ["eco-friendly, ", "not green and ", "the term green, ", "a-\n", "\u202ea", "50% "])
+def test_long_nasty_texts_are_judged_in_time(piece: str) -> None:
+    assert check_text(piece * (30_000 // len(piece)), source="s", assume_claims=True).sentences <= 1

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -132,12 +134,15 @@ def test_include_and_exclude_choose_files_and_folders(tmp_path: Path) -> None:
     assert paths(exclude=["src/deep", "*.md"]) == ["src/a.py", "tests/test_a.py"]
 
 
-def test_binary_huge_generated_and_unknown_files_are_counted_but_not_read(tmp_path: Path) -> None:
+def test_binary_and_huge_files_are_not_read_and_generated_and_unknown_ones_for_credentials(
+    tmp_path: Path,
+) -> None:
     write(tmp_path, {"gen.py": "# @generated\n", "huge.py": "x = 1\n" * 200_000, "image.xyz": "?"})
     (tmp_path / "binary.py").write_bytes(b"\0\1\2")
     inventory = take_inventory(tmp_path)
     assert inventory.files == []
-    assert dict(inventory.skipped) == {"binary": 1, "generated": 1, "too large": 1, "unknown type": 1}
+    assert [file.path for file in inventory.others] == ["gen.py", "image.xyz"]
+    assert dict(inventory.skipped) == {"binary": 1, "generated": 1, "too large": 1}
 
 
 @pytest.mark.parametrize(
@@ -309,7 +314,7 @@ def repository(tmp_path: Path, git: Git) -> Path:
 
 
 def test_the_history_gives_commits_authors_and_paths_of_the_target(repository: Path) -> None:
-    found = find_repository(repository)
+    found = find_repository(repository, [repository.parent])
     assert found is not None
     assert (found.directory, found.bare, found.shallow) == (repository / ".git", False, False)
     commits = read_history(repository)
@@ -342,7 +347,7 @@ def test_a_hotspot_of_one_author_among_many_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_repository_has_no_history(tmp_path: Path) -> None:
-    assert find_repository(tmp_path / "nowhere") is None
+    assert find_repository(tmp_path / "nowhere", [tmp_path]) is None
     assert read_history(tmp_path) == []
     assert analyze(tmp_path).result["history"] is None
 
@@ -363,7 +368,7 @@ def test_a_repository_cannot_make_git_run_its_programs(repository: Path, git: Gi
     subprocess.run(["git", "status"], cwd=repository, check=True, capture_output=True)
     assert marker.exists(), "the trap must be able to snap"
     marker.unlink()
-    assert find_repository(repository) is not None
+    assert find_repository(repository, [repository.parent]) is not None
     assert len(read_history(repository)) == 5
     assert export_head(repository, tmp_path / "export") == 3
     assert not marker.exists()
@@ -374,13 +379,186 @@ def test_a_bare_repository_is_exported_without_links(repository: Path, git: Git,
     git(repository, "add", "-A")
     git(repository, "commit", "-q", "-m", "link")
     git(tmp_path, "clone", "-q", "--bare", str(repository), "bare.git")
-    found = find_repository(tmp_path / "bare.git")
+    found = find_repository(tmp_path / "bare.git", [tmp_path])
     assert found is not None
     assert found.bare
     target = tmp_path / "export"
     assert export_head(tmp_path / "bare.git", target) == 3
     assert (target / "hot.py").read_text() == (repository / "hot.py").read_text()
     assert not (target / "link.py").exists()
+
+
+@pytest.mark.parametrize("part", ["alternates", "quoted", "commondir", "gitdir", "objects", "pack", "refs", "chain"])
+def test_a_repository_that_reaches_outside_the_roots_is_not_read(
+    repository: Path, git: Git, tmp_path: Path, part: str
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    secret = tmp_path / "repository"
+    mine = root / "mine"
+    mine.mkdir()
+    git(mine, "init", "-q")
+    inner = mine / ".git"
+    match part:
+        case "alternates":
+            (inner / "objects/info/alternates").write_text(f"# objects\n{secret / '.git/objects'}\n")
+        case "quoted":
+            (inner / "objects/info/alternates").write_text(f'"{secret}/.git/\\157bjects"\n')
+        case "commondir":
+            (inner / "commondir").write_text(f"{secret / '.git'}\n")
+        case "gitdir":
+            shutil.rmtree(inner)
+            inner.write_text(f"gitdir: {secret / '.git'}\n")
+        case "objects":
+            shutil.rmtree(inner / "objects")
+            (inner / "objects").symlink_to(secret / ".git/objects")
+        case "pack":
+            (inner / "objects/pack/pack-1.pack").symlink_to(secret / ".git/HEAD")
+        case "refs":
+            shutil.rmtree(inner / "refs")
+            (inner / "refs").symlink_to(secret / ".git/refs")
+        case "chain":
+            git(root, "init", "-q", "other")
+            (inner / "objects/info/alternates").write_text("../../../other/.git/objects\n")
+            (root / "other/.git/objects/info/alternates").write_text(f"{secret / '.git/objects'}\n")
+    found = find_repository(mine, [root])
+    assert found is not None
+    assert "outside the folders that may be read" in (found.outside or "")
+    inside = find_repository(mine, [tmp_path])
+    assert inside is not None
+    assert (inside.outside is None) is (part != "quoted")
+
+
+def test_a_work_tree_and_a_link_to_a_hook_are_read(repository: Path, git: Git, tmp_path: Path) -> None:
+    git(repository, "worktree", "add", "-q", "../tree")
+    (repository / ".git/hooks").mkdir(exist_ok=True)
+    (repository / ".git/hooks/pre-commit").symlink_to("/bin/true")
+    found = find_repository(tmp_path / "tree", [tmp_path])
+    assert found is not None
+    assert found.outside is None
+    assert len(read_history(tmp_path / "tree")) == 5
+
+
+ODD_BYTES = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names of any bytes")
+
+
+@ODD_BYTES
+def test_a_name_that_is_not_utf8_is_shown_escaped_and_hides_nothing(tmp_path: Path) -> None:
+    text = f"import os\npassword = {chr(34)}hT7xQ2pLm9Zk4Wv{chr(34)}\nos.system(input())\n"
+    folder = os.fsencode(tmp_path) + b"/d\xff"
+    os.mkdir(folder)
+    for name in (b"caf\xe9.py", b"na\\me\xe9.py"):
+        with open(folder + b"/" + name, "w") as file:
+            file.write(text)
+    write(tmp_path, {"other.py": "def f(x):\n    return eval(x)\n"})
+    analysis = analyze(tmp_path)
+    found = {(f.rule_id, piece.path) for f in analysis.findings for piece in f.evidence if isinstance(piece, FileLine)}
+    for path in ("d\\xff/caf\\xe9.py", "d\\xff/na\\me\\xe9.py"):
+        assert {("code.secret", path), ("code.ruff.S605", path)} <= found
+    assert ("code.ruff.S307", "other.py") in found
+    json.dumps([f.model_dump() for f in analysis.findings], ensure_ascii=False).encode()  # can be stored
+
+
+@ODD_BYTES
+def test_a_history_with_names_that_are_not_utf8_can_be_stored(repository: Path, git: Git) -> None:
+    with open(os.fsencode(repository) + b"/caf\xe9.py", "w") as file:
+        file.write("x = 1\n")
+    git(repository, "-c", "i18n.commitEncoding=latin-1", "add", "-A")
+    git(repository, "commit", "-q", "-m", "odd", author=os.fsdecode(b"Jos\xe9"))
+    commit = read_history(repository)[0]
+    assert "caf\\xe9.py" in commit.changes
+    commit.author.encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("latin.py", b'# -*- coding: latin-1 -*-\nname = "Jos\xe9"\ndef f():\n    return eval(name)\n', 4),
+        ("second.py", b'#!/usr/bin/python\n# vim: set fileencoding=cp1252 :\nname = "\x80"\neval(name)\n', 4),
+        ("bom.py", b"\xef\xbb\xbfname = 1\neval(name)\n", 2),
+        ("crlf.py", b'# coding: iso-8859-15\r\nname = "\xa4"\r\neval(name)\r\n', 3),
+        ("__init__.py", b"# coding: latin-1\nname = '\xe9'\neval(name)\n", 3),
+    ],
+)
+def test_python_is_read_in_the_encoding_that_it_declares(tmp_path: Path, name: str, content: bytes, line: int) -> None:
+    (tmp_path / name).write_bytes(content)
+    analysis = analyze(tmp_path)
+    (finding,) = [f for f in analysis.findings if f.rule_id == "code.ruff.S307"]
+    (place,) = finding.evidence
+    assert isinstance(place, FileLine)
+    assert (place.path, place.line) == (name, line)
+    assert not {"code.ruff.E902", "code.ruff.invalid-syntax"} & rules(analysis).keys()
+    assert analysis.result["inventory"]["not_parsed"] == []
+
+
+@pytest.mark.parametrize(
+    "coding", ["no-such", "rot13", "zlib", "idna", "punycode", "utf-7", "undefined", "unicode_escape"]
+)
+def test_an_odd_encoding_fails_nothing(tmp_path: Path, coding: str) -> None:
+    (tmp_path / "odd.py").write_bytes(f"# coding: {coding}\n".encode() + b"x = '\xe9\\ud800\\x00'\n")
+    write(tmp_path, {"other.py": "eval(input())\n"})
+    analysis = analyze(tmp_path)
+    assert rules(analysis)["code.ruff.S307"] == 1
+    json.dumps(list(analysis.files.values()), ensure_ascii=False).encode()
+    assert not any("\0" in text for text in analysis.files.values())
+
+
+SECRET = "q7ZtK2mPx9" + "LvRw4Bn8Hd"
+KEY_FILE = "-----BEGIN {0}-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU=\n-----END {0}-----\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (".env.production", f"API_TOKEN={SECRET}\n"),
+        (".env", f"export API_TOKEN='{SECRET}'\n"),
+        ("Dockerfile", f"ENV API_KEY={SECRET}\n"),
+        ("Dockerfile.prod", f"ENV API_KEY={SECRET}\n"),
+        ("Makefile", f'deploy:\n\tcurl -H "X-Api-Key: {SECRET}" https://x\n'),
+        (
+            "keys/id_rsa",
+            "-----BEGIN OPENSSH PRIVATE {0}-----\nb3BlbnNz\n-----END OPENSSH PRIVATE {0}-----\n".format("KEY"),
+        ),
+        ("server.pem", "-----BEGIN PRIVATE {0}-----\nb3BlbnNz\n-----END PRIVATE {0}-----\n".format("KEY")),
+        (".npmrc", f"//registry.example.org/:_authToken={SECRET}\n"),
+        ("main.tf", f'variable "x" {{}}\n  secret_key = "{SECRET}"\n'),
+        ("prod.tfvars", f'db_password = "{SECRET}"\n'),
+        ("note.ipynb", json.dumps({"cells": [{"source": [f'password = "{SECRET}"\n']}]}, indent=1)),
+        ("script", f"#!/bin/sh\nTOKEN={SECRET} run\n"),
+        ("app.rc", f"password={SECRET}"),
+        ("generated.py", f'# Code generated by tool. DO NOT EDIT.\ntoken = "{SECRET}"\n'),
+        ("build.js", f'/* @generated */\nconst apiKey = "{SECRET}";\n'),
+    ],
+)
+def test_credentials_are_looked_for_in_every_text(tmp_path: Path, name: str, content: str) -> None:
+    write(tmp_path, {name: content})
+    analysis = analyze(tmp_path)
+    assert rules(analysis).get("code.secret") == 1
+    assert SECRET not in str([f.model_dump() for f in analysis.findings]) + str(analysis.result)
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "# Reports are generated by the nightly job.", "# Do not edit the config by hand.", "# autogenerated reports",
+        "# only real markers (Code generated by x, DO NOT EDIT., @generated) skip a file",
+        "# mail to bot@generated.example", "# This code generated an error",
+    ],
+)  # fmt: skip
+def test_words_about_generating_hide_nothing(tmp_path: Path, comment: str) -> None:
+    write(tmp_path, {"job.py": f"{comment}\nimport os\nos.system(input())\n"})
+    assert rules(analyze(tmp_path))["code.ruff.S605"] == 1
+
+
+def test_generated_code_is_left_out_but_for_credentials(tmp_path: Path) -> None:
+    code = "package x\nimport os\nos.system(input())\n"
+    write(tmp_path, {"a.py": f"# Code generated by protoc. DO NOT EDIT.\n{code}", "b.py": f"# @generated\n{code}",
+                     "c.py": f"# This file is automatically @generated by Cargo.\n{code}",
+                     "d.js": "/**\n * @generated SignedSource<<0>>\n */\neval(x)\n"})  # fmt: skip
+    analysis = analyze(tmp_path)
+    assert analysis.findings == []
+    assert analysis.result["inventory"]["not_read"] == {"generated": 4}
+    assert analysis.result["inventory"]["read_for_credentials_only"] == 4
 
 
 def test_secrets_in_tests_weigh_less(tmp_path: Path) -> None:

@@ -101,11 +101,57 @@ def test_only_errors_unknown_to_the_window_before_are_new() -> None:
     assert findings(summary)[0].rule_id == "digest.new-error"
 
 
-def test_the_end_of_an_incident_is_no_error() -> None:
-    assert is_error(entry("Shelves empty", category="incident", event_type="incident_opened"))
-    assert not is_error(entry("Shelves full", category="incident", event_type="incident_closed"))
-    assert not is_error(entry("Import finished without errors"))
-    assert not is_error(entry("A customer reports a failed payment", category="user_feedback"))
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"title": "Shelves empty", "category": "incident", "event_type": "incident_opened"}, True),
+        ({"title": "Shelves full", "category": "incident", "event_type": "incident_closed"}, False),
+        ({"title": "Import of feed 8", "event_type": "import_failed"}, True),
+        ({"title": "Import of feed 8", "details": {"error": "disk full"}}, True),
+        ({"title": "Import of feed 8", "details": {"error": {"type": "OSError", "message": "disk full"}}}, True),
+        ({"title": "Import of feed 8", "details": {"severity": "ERROR"}}, True),
+        ({"title": "Import of feed 8", "details": {"status": "failed"}}, True),
+        ({"title": "GET /mugs", "details": {"status": 503}}, True),
+        ({"title": "GET /mugs", "details": {"status": 404}}, False),
+        ({"title": "Run", "category": "agent_action", "event_type": "agent_task_retried", "body": "late"}, True),
+        ({"title": "Run", "event_type": "agent_task_retried", "details": {"by_user_id": "u"}}, False),
+        ({"title": "Run", "event_type": "agent_task_rescued"}, True),
+        ({"title": "Run", "event_type": "agent_task_cancelled", "details": {"status": "failed"}}, False),
+        ({"title": "Run", "event_type": "agent_task_completed", "details": {"status": "completed"}}, False),
+        ({"title": "Import finished without errors"}, False),
+        ({"title": "Import finished: 0 errors, 0 failed"}, False),
+        ({"title": "The error budget is fine"}, False),
+        ({"title": "Timeouts are shorter now", "body": "A refused connection is tried again after a crash."}, False),
+        ({"title": "Error page redesigned", "category": "agent_action"}, False),
+        ({"title": "Import of feed 8", "details": {"error": None, "errors": 0}}, False),
+        ({"title": "Import of feed 8", "details": {"error": "none"}}, False),
+        ({"title": "Import failed, then worked", "details": {"status": "completed", "error": "late"}}, False),
+        ({"title": "Import failed", "details": {"level": "info"}}, False),
+        ({"title": "A customer reports a failed payment", "category": "user_feedback"}, False),
+    ],
+)
+def test_an_error_is_told_by_status_severity_and_type_and_not_by_a_word(fields: dict[str, Any], error: bool) -> None:
+    assert is_error(entry(**fields)) is error
+
+
+def test_errors_of_several_lines_have_templates_that_name_their_exception() -> None:
+    def validation(model: str, field: str) -> str:
+        return (
+            'Traceback (most recent call last):\n  File "a.py", line 1\npydantic.ValidationError: 1 validation error'
+            f" for {model}\n{field}\n  Field required [type=missing]\n    For further information visit https://errors/2/v/missing"
+        )
+
+    errors = [failure(1, validation("A", "name")), failure(1, validation("B", "email"))]
+    entries = [*errors, entry("Import 2", event_type="import_failed", body=validation("A", "name"))]
+    found = [t for t in find_templates(entries) if t.is_error]
+    assert len(found) == 3
+    assert any("pydantic.ValidationError: <n> validation error for A · name" in t.pattern for t in found)
+    assert any("pydantic.ValidationError: <n> validation error for B · email" in t.pattern for t in found)
+    reported = findings(digest(entries, [], [], since=SINCE, until=UNTIL))
+    named = [f for f in reported if f.rule_id == "digest.new-error"]
+    assert all("ValidationError" in f.title for f in named)
+    quotes = [q for f in named for q in f.evidence if q.kind == "quote" and q.source.endswith("#body")]
+    assert [q.text for q in quotes] == ["pydantic.ValidationError: 1 validation error for A"]
 
 
 def test_the_longest_gap_counts_the_edges_of_the_window() -> None:
@@ -127,6 +173,13 @@ def test_every_line_cites_rows_and_equal_sentences_are_said_once() -> None:
         any(isinstance(e, Rows) and e.ids for e in f.evidence)
         for f in findings(digest(entries, entries, [], since=SINCE, until=UNTIL))
     )
+
+
+def test_of_a_trace_only_the_telling_line_is_among_the_highlights() -> None:
+    frames = "".join(f'  File "/app/shop{n}.py", line {n}, in read\n    return stock(n) or n\n' for n in range(4))
+    body = f"Traceback (most recent call last):\n{frames}OSError: the disk of the shop is full"
+    lines = digest([entry("Outage", category="incident", body=body)], [], [], since=SINCE, until=UNTIL).highlights
+    assert [(line.text, line.start) for line in lines] == [("OSError: the disk of the shop is full", body.index("OSE"))]
 
 
 def test_no_events_make_an_empty_digest() -> None:

@@ -154,6 +154,22 @@ def test_a_task_type_that_fails_is_named_with_its_commonest_error_and_rows() -> 
     assert len(rows[0].ids) == 7
 
 
+def test_a_long_error_is_quoted_by_the_line_that_tells_what_went_wrong() -> None:
+    frames = "".join(f'  File "shop{n}.py", line {n}, in read\n' for n in range(20))
+    body = f"Traceback (most recent call last):\n{frames}OSError: disk full"
+    entries = [entry(NOW - timedelta(hours=1), failed=True, body=body) for _ in range(6)]
+    (check,) = run_history.judge_types(run_history.read_runs(entries), NOW)
+    (quote,) = [e for e in check.evidence if isinstance(e, Quote)]
+    assert (quote.text, quote.start) == ("OSError: disk full", body.index("OSError"))
+
+
+def test_what_a_person_puts_back_is_no_failed_run() -> None:
+    again = entry(NOW, failed=True, event="agent_task_retried")
+    again.details["by_user_id"] = None
+    assert run_history.read_runs([again]) == []
+    assert len(run_history.read_runs([entry(NOW, failed=True, event="agent_task_retried")])) == 1
+
+
 def test_old_runs_cancelled_runs_and_single_failures_do_not_accuse() -> None:
     old = [entry(NOW - timedelta(days=3), failed=True) for _ in range(9)]
     cancelled = [entry(NOW, failed=True, event="agent_task_cancelled") for _ in range(9)]

@@ -1,4 +1,4 @@
-"""What a suggestion changes, in plain words: what the agent saw, what is there now, and what comes.
+"""What a suggestion changes, in plain words and whole: what its rows hold now, what was proposed on, and what comes.
 
 An effect's form is in `database/sql/functions/apply_effect.sql`; what its targets hold now comes from
 `preview_agent_suggestion`, whose rows have `change`, `expected` and `found`.
@@ -19,12 +19,11 @@ State = Literal["as seen", "changed since", "gone", "not compared"]
 Kind = Literal["same", "gone", "new"]
 Segments = list[tuple[Kind, str]]
 
-SHORT = 280  # characters of a value that are shown before a person asks for the rest
 MAX_WORDS = 800  # of what differs; comparing takes the product of both sides' lengths
-MAX_TASKS = 50  # of one change that are listed
 NOTHING = "nothing"
 _NOUNS = {
     "climate_missions": "climate mission",
+    "climate_profiles": "climate profile",
     "frontend_configs": "page",
     "memory_events": "memory",
     "autonomy_schedules": "schedule",
@@ -32,13 +31,14 @@ _NOUNS = {
 _UNITS = {"estimated_impact_kgco2": "kgCO2e a year"}
 _LABELS = {"archived_at": "archived", "estimated_impact_kgco2": "estimated impact", "profile_id": "climate profile"}
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d)?)")
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _WORD = re.compile(r"\w+|\s+|[^\w\s]")
 _MISSING: Any = object()
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A value for people: `text`, and `full` when `text` is shortened or says it in another form."""
+    """A value for people: `text`, and `full` when `text` says it in another form."""
 
     text: str
     full: str | None = None
@@ -46,10 +46,10 @@ class Shown:
 
 @dataclass(frozen=True)
 class Row:
-    """What one change does to one value.
+    """What one change does to one value, or a value that it rests on, which stays.
 
-    `before` is what the agent saw, `now` what is there by now if it is something else, `after` what comes; each is None
-    where there is nothing to say. `segments` is the difference that approving makes to a text, word by word, from
+    `before` is what it was proposed on, `now` what is there by now if it is something else, `after` what comes; each is
+    None where there is nothing to say. `segments` is the difference that approving makes to a text, word by word, from
     `now` if it is there, else from `before`; empty when there is no text on both sides.
     """
 
@@ -70,26 +70,23 @@ class Change:
     target: str = ""
     """The id or key of the row that changes; empty for a new one."""
     note: str = ""
-    """What the target says of itself, such as the memory that is archived; or what is left out here."""
+    """What the target says of itself, such as the memory that is archived."""
 
 
 def changes_of(
     effect: Mapping[str, Any] | None,
     preview: Sequence[Mapping[str, Any]] = (),
-    current_value: Any = None,
     zone: tzinfo = UTC,
 ) -> list[Change]:
     """The changes of `effect`, in its order; none for advice.
 
     `preview` has the rows of `preview_agent_suggestion`, of an edited suggestion those of the original: they are found
-    by their target. Without one, as for what is decided already, nothing is compared. `current_value` is what the agent
-    saw. Times are told in `zone`.
+    by their target. Without one, as for what is decided already, nothing is compared. Times are told in `zone`.
     """
     changes = (effect or {}).get("changes", ())
     found = dict(zip(_places(row["change"] for row in preview), preview, strict=True))
     return [
-        _view(_Seen(change, found.get(place), zone), current_value)
-        for change, place in zip(changes, _places(changes), strict=True)
+        _view(_Seen(change, found.get(place), zone)) for change, place in zip(changes, _places(changes), strict=True)
     ]
 
 
@@ -136,13 +133,18 @@ def shown(value: Any, name: str = "", zone: tzinfo = UTC) -> Shown:
         case str() if _TIME.fullmatch(value):
             return Shown(_moment(value, zone), value)
         case str():
-            return _shortened(value) if value else Shown("an empty text")
-        case list() if value and all(isinstance(item, (str, int, float, bool)) for item in value):
-            return _shortened(", ".join(shown(item).text if not isinstance(item, str) else item for item in value))
+            return Shown(value) if value else Shown("an empty text")
+        case list() if value and all(_plain(item) for item in value):
+            return Shown(", ".join(shown(item).text if not isinstance(item, str) else item for item in value))
         case list() if not value:
             return Shown("an empty list")
         case _:
-            return _shortened(json.dumps(value, ensure_ascii=False, indent=2))
+            return Shown(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _plain(item: Any) -> bool:
+    """Whether an item can stand in a list that commas divide."""
+    return isinstance(item, (int, float, bool)) or (isinstance(item, str) and item != "" and "," not in item)
 
 
 # --- one change -------------------------------------------------------------------------------------------------------
@@ -197,12 +199,15 @@ def _places(changes: Iterable[Mapping[str, Any]]) -> list[str]:
     return found
 
 
-def _view(seen: _Seen, current: Any) -> Change:
+def _view(seen: _Seen) -> Change:
     match seen.op:
         case "insert":
             return _insert(seen)
         case "update":
-            return _update(seen, current)
+            return _update(seen)
+        case "expect":
+            heading = f"Rests on the {_noun(seen.change['table'])} {_called_by(seen.change)}"
+            return Change(heading, seen.state, _kept(seen), target=str(seen.change["key"]))
         case "delete":
             return _delete(seen)
         case "create_tasks":
@@ -223,17 +228,29 @@ def _insert(seen: _Seen) -> Change:
     return Change(f"New {_noun(seen.change['table'])}{_called(row)}", seen.state, rows, note=note)
 
 
-def _update(seen: _Seen, current: Any) -> Change:
+def _update(seen: _Seen) -> Change:
     change, key = seen.change, str(seen.change["key"])
     expected = seen.expected or change["before"]
-    rows = []
+    rows = _kept(seen)
     for name, after in change["after"].items():
         before = expected.get(name)
         now = seen.now(name, before)
         if before == after and now is _MISSING:
             continue  # it is a precondition and nothing else
         rows.append(seen.row(".".join(change.get("path", ())) or name, before=before, now=now, after=after))
-    return Change(_what_updates(change, key), seen.state, rows, target=key, note=_about(current, key))
+    return Change(_what_updates(change, key), seen.state, rows, target=key, note=_about(seen))
+
+
+def _kept(seen: _Seen) -> list[Row]:
+    """The columns that a change rests on and does not write; of a memory, told by its content, those that differ."""
+    expected = seen.expected or seen.change.get("before") or {}
+    rows = []
+    for name, before in expected.items():
+        now = seen.now(name, before)
+        told = now is not _MISSING or (seen.change["table"] != "memory_events" and before is not None)
+        if name not in (seen.change.get("after") or {}) and told:
+            rows.append(seen.row(name, before=before, now=now))
+    return rows
 
 
 def _what_updates(change: Mapping[str, Any], key: str) -> str:
@@ -242,8 +259,13 @@ def _what_updates(change: Mapping[str, Any], key: str) -> str:
         return f"Archives the memory {key[-8:]}"
     if change["table"] == "memory_events" and before is not None:
         return f"Takes the memory {key[-8:]} out of the archive"
-    called = f"“{key}”" if change["table"] == "frontend_configs" else key[-8:]
-    return f"Changes the {_noun(change['table'])} {called}"
+    return f"Changes the {_noun(change['table'])} {_called_by(change)}"
+
+
+def _called_by(change: Mapping[str, Any]) -> str:
+    """A row by its key: the end of an id, or a name."""
+    key = str(change["key"])
+    return key[-8:] if _ID.fullmatch(key) else f"“{key}”"
 
 
 def _delete(seen: _Seen) -> Change:
@@ -261,50 +283,61 @@ def _create(seen: _Seen) -> Change:
     workflow = seen.change.get("workflow")
     called = f": the workflow “{workflow['name']}”" if workflow else ""
     rows = []
-    for task in tasks[:MAX_TASKS]:
+    for task in tasks:
         edges = [edge if isinstance(edge, str) else edge["key"] for edge in task.get("depends_on", ())]
         what = f"{task['agent_id']} {task['task_type']}: {task['title']}"
         what += f" (after {', '.join(edges)})" if edges else ""
-        payload = json.dumps(task["payload"], ensure_ascii=False, indent=2) if task.get("payload") else ""
-        rows.append(Row(str(task["key"]), None, None, Shown(what, f"{what}\n{payload}" if payload else None), []))
-    return Change(f"Creates {_counted(len(tasks))}{called}", seen.state, rows, note=_rest(len(tasks)))
+        more = {
+            name: value
+            for name, value in task.items()
+            if name not in ("key", "agent_id", "task_type", "title", "depends_on") and value not in (None, {}, [])
+        }
+        what += f"\n{json.dumps(more, ensure_ascii=False, indent=2)}" if more else ""
+        rows.append(Row(str(task["key"]), None, None, Shown(what), []))
+    return Change(f"Creates {_counted(len(tasks))}{called}", seen.state, rows)
 
 
 def _cancel(seen: _Seen) -> Change:
     ids = [str(task) for task in seen.change["ids"]]
     rows = []
-    for task in ids[:MAX_TASKS]:
+    for task in ids:
         now = seen.now(task, "pending")
         is_now = None if now is _MISSING else Shown(str(now or NOTHING))
         rows.append(Row(f"task {task[-8:]}", Shown("pending"), is_now, Shown("cancelled"), []))
-    return Change(f"Cancels {_counted(len(ids))}", seen.state, rows, note=_rest(len(ids)))
+    return Change(f"Cancels {_counted(len(ids))}", seen.state, rows)
 
 
 def _release(seen: _Seen) -> Change:
-    payload = seen.change["payload"]
-    there = _Seen(seen.change, None, seen.zone)
+    change = seen.change
+    found = seen.found if isinstance(seen.found, Mapping) else change
+    rows = []
+    for name in ("agent_id", "task_type", "title", "description"):
+        now = found.get(name)
+        if now != change.get(name):
+            rows.append(seen.row(name, before=change.get(name), now=now, after=now))
+        elif now is not None:
+            rows.append(seen.row(name, after=now))
+    there = _Seen(change, None, seen.zone)
     if seen.state == "changed since":
-        there = _Seen(seen.change, {"expected": payload, "found": seen.found["payload"]}, seen.zone)
-    rows = [there.row(name, now=there.now(name, value), after=value) for name, value in payload.items()]
+        there = _Seen(change, {"expected": change["payload"], "found": found.get("payload")}, seen.zone)
+    given = change["payload"] or {}
+    rows += [there.row(name, now=there.now(name, value), after=value) for name, value in given.items()]
+    new = {n: v for n, v in (found.get("payload") or {}).items() if n not in given}
+    rows += [there.row(name, now=value) for name, value in new.items()]
     rows = [replace(row, segments=[]) for row in rows]  # nothing is written: the payload is what must be there
-    waits = seen.state != "changed since" or seen.found["waiting_for"] == "approval"
+    waits = seen.state != "changed since" or found.get("waiting_for") == "approval"
     note = "" if waits else "The task no longer waits for approval."
-    heading = "Lets the task run, with exactly this payload"
-    return Change(heading, seen.state, rows, target=str(seen.change["id"]), note=note)
+    return Change("Lets the task run, with exactly this payload", seen.state, rows, target=str(change["id"]), note=note)
 
 
 def _is_now(name: str, value: Any) -> bool:
     return name.endswith("_at") and value == "now"
 
 
-def _about(current: Any, key: str) -> str:
-    """What the agent saw of a row besides what changes, where it said so."""
-    said = current.get(key) if isinstance(current, Mapping) else None
-    return _shortened(str(said["content"])).text if isinstance(said, Mapping) and said.get("content") else ""
-
-
-def _rest(count: int) -> str:
-    return f"and {count - MAX_TASKS:,} more" if count > MAX_TASKS else ""
+def _about(seen: _Seen) -> str:
+    """What a row says of itself besides what changes, as it stands there now."""
+    row = seen.found if isinstance(seen.found, Mapping) else seen.expected or seen.change.get("before") or {}
+    return str(row["content"]) if row.get("content") else ""
 
 
 def _counted(count: int) -> str:
@@ -317,7 +350,7 @@ def _noun(table: str) -> str:
 
 def _called(row: Mapping[str, Any]) -> str:
     name = row.get("title") or row.get("name") or row.get("page")
-    return f": “{_shortened(str(name)).text}”" if name else ""
+    return f": “{name}”" if name else ""
 
 
 def _moment(value: str, zone: tzinfo) -> str:
@@ -325,10 +358,6 @@ def _moment(value: str, zone: tzinfo) -> str:
         return datetime.fromisoformat(value).astimezone(zone).strftime("%Y-%m-%d %H:%M %Z")
     except (ValueError, OverflowError):  # no date that there is
         return value
-
-
-def _shortened(value: str) -> Shown:
-    return Shown(value) if len(value) <= SHORT else Shown(value[: SHORT - 1].rstrip() + "…", value)
 
 
 def _add(found: Segments, kind: Kind, words: Iterable[str]) -> None:

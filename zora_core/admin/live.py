@@ -130,9 +130,10 @@ class _Board:
             started = time.monotonic()
             try:
                 await self._tell()
+                self._api.database.outage.answered()
             except DatabaseUnavailable as error:
                 # Nothing is sent meanwhile, and pages say for how long they have heard nothing.
-                logger.warning("%s", error)
+                self._api.database.outage.failed(error)
             self._look.clear()
             took = time.monotonic() - started
             with contextlib.suppress(TimeoutError):

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
-from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
+from zora_core.agents.page_payload import noted, page_subject, visible_text
 from zora_core.errors import InvalidInput
-from zora_core.models import AgentId, Evidence, Integer, Quote, Suggestion, Task, TaskResult
+from zora_core.models import AgentId, Evidence, Integer, Quote, Suggestion, Task, TaskResult, identity
 
 if TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
@@ -92,25 +92,11 @@ class Aegis(Agent):
 
     @handler("check_climate_claims", timeout_seconds=300)
     async def check_climate_claims(self, task: Task, payload: CheckClimateClaims, ctx: TaskContext) -> TaskResult:
-        """Check environmental claims against EU, UK and US rules and against given sources."""
-        from zora_core.skills.claims import check_text
-
+        """Check environmental claims in English against EU, UK and US rules and against given sources."""
         await ctx.progress(0, "reading what is claimed")
-        texts = await _texts(payload, ctx)
-        sources = await _sources(payload, ctx)
-        stated = payload.claim is not None or payload.claims is not None
-        reports = {}
-        for number, (ref, text) in enumerate(texts.items()):
-            await ctx.progress(0.4 + 0.6 * number / len(texts), f"checking text {number + 1} of {len(texts)}")
-            reports[ref] = await ctx.compute(
-                check_text,
-                text,
-                source=ref,
-                jurisdictions=tuple(payload.jurisdictions),
-                sources=sources,
-                assume_claims=stated,
-            )
-        return _claims_result(reports, payload, len(sources))
+        texts, subject, limits = await _texts(payload, ctx)
+        sources = await _sources(payload, ctx, limits)
+        return await ctx.compute(_check_claims, texts, payload, sources, subject, limits)
 
     @handler("review_recent_agent_tasks", timeout_seconds=300)
     async def review_recent_agent_tasks(
@@ -133,27 +119,53 @@ class Aegis(Agent):
         report = await ctx.compute(review_tasks, tasks, journal, suggestions, now=ctx.now, journal_since=journal_since)
         examined = {"tasks": len(tasks), "journal_entries": len(journal), "suggestions": len(suggestions)}
         kinds = {str(t.id): (t.agent_id, t.task_type, str(t.status)) for t in tasks}
-        return _review_result(report, payload.hours, examined, kinds, complete=len(recent) < TASK_LIMIT)
+        result = _review_result(report, payload.hours, examined, kinds, complete=len(recent) < TASK_LIMIT)
+        blocked = {task.task_id for task in report.flagged if task.verdict == "block"}
+        held = {str(s.target.get("id")) for s in suggestions if s.agent_id == self.agent_id}
+        result.examined = {one: [identity("hold", one)] if one in blocked else [] for one in held & set(kinds)}
+        return result
 
 
-async def _texts(payload: CheckClimateClaims, ctx: TaskContext) -> dict[str, str]:
-    """What is to be checked, by the name under which it is quoted."""
+def _check_claims(
+    texts: dict[str, str], payload: CheckClimateClaims, sources: list[SourceText], subject: str, limits: list[str]
+) -> TaskResult:
+    from zora_core.child import progress
+    from zora_core.skills.claims import check_text
+
+    reports = {}
+    for number, (ref, text) in enumerate(texts.items()):
+        progress(0.4 + 0.6 * number / len(texts), f"checking text {number + 1} of {len(texts)}")
+        reports[ref] = check_text(
+            text,
+            source=ref,
+            jurisdictions=tuple(payload.jurisdictions),
+            sources=sources,
+            assume_claims=payload.claim is not None or payload.claims is not None,
+        )
+    return _claims_result(reports, payload, len(sources), subject, limits)
+
+
+async def _texts(payload: CheckClimateClaims, ctx: TaskContext) -> tuple[dict[str, str], str, list[str]]:
+    """What is to be checked, by the name under which it is quoted; and the page that it is all of, empty if none.
+
+    Last come the limits that the page was beyond.
+    """
     if payload.url is not None or payload.html is not None:
         page = await ctx.page(url=payload.url, html=payload.html)
-        text = await ctx.compute(attrgetter("text"), page)
+        text, limits = await ctx.compute(visible_text, page)
         if not text:
             raise InvalidInput(f"{page.ref} has no visible text to check: give the claims themselves as `claims`")
-        return {page.ref: text}
+        return {page.ref: text}, await ctx.compute(page_subject, page), list(limits)
     claims = payload.claims if payload.claims is not None else [payload.claim or ""]
     ctx.cite("payload", "claims", "\n".join(claims), count=len(claims), unit="claims")
     texts = {f"claims[{index}]" if payload.claims is not None else "claim": text for index, text in enumerate(claims)}
     for ref, text in texts.items():
         ctx.derive(ref, text, source="claims")
-    return texts
+    return texts, "", []
 
 
-async def _sources(payload: CheckClimateClaims, ctx: TaskContext) -> list[SourceText]:
-    """The given sources as texts; a source that is a URL is fetched."""
+async def _sources(payload: CheckClimateClaims, ctx: TaskContext, limits: list[str]) -> list[SourceText]:
+    """The given sources as texts; a source that is a URL is fetched. Adds the limits that its page was beyond."""
     from zora_core.skills.claims import SourceText
 
     texts = []
@@ -163,7 +175,9 @@ async def _sources(payload: CheckClimateClaims, ctx: TaskContext) -> list[Source
         )
         if source.startswith(("http://", "https://")) and not any(c.isspace() for c in source.strip()):
             page = await ctx.page(url=source.strip())
-            texts.append(SourceText(page.ref, await ctx.compute(attrgetter("text"), page)))
+            text, beyond = await ctx.compute(visible_text, page)
+            limits += [f"source {index + 1}: {limit}" for limit in beyond]
+            texts.append(SourceText(page.ref, text))
         else:
             ref = f"sources[{index}]"
             ctx.cite("payload", ref, source)
@@ -171,7 +185,9 @@ async def _sources(payload: CheckClimateClaims, ctx: TaskContext) -> list[Source
     return texts
 
 
-def _claims_result(reports: dict[str, ClaimsReport], payload: CheckClimateClaims, sources: int) -> TaskResult:
+def _claims_result(
+    reports: dict[str, ClaimsReport], payload: CheckClimateClaims, sources: int, subject: str, limits: list[str]
+) -> TaskResult:
     from zora_core.skills import wording
 
     claims = [(ref, claim) for ref, report in reports.items() for claim in report.claims]
@@ -180,25 +196,40 @@ def _claims_result(reports: dict[str, ClaimsReport], payload: CheckClimateClaims
         (f for report in reports.values() for f in report.findings), key=lambda f: (-f.severity.rank, -f.confidence)
     )
     verdicts = {verdict: sum(claim.verdict == verdict for _, claim in claims) for verdict in wording.VERDICTS}
-    where = wording.count(sentences, "sentence") + (f", {wording.count(sources, 'source')}" if sources else "")
+    not_judged = [part for report in reports.values() for part in report.not_judged]
+    judged = sentences - sum(part.sentences for part in not_judged)
+    where = wording.count(judged, "sentence") + (f", {wording.count(sources, 'source')}" if sources else "")
     if claims:
         summary = (
             f"{wording.count(len(claims), 'environmental claim')} under {', '.join(payload.jurisdictions)} rules: "
             f"{wording.verdicts(verdicts)}. Examined: {where}."
         )
-    else:
+    elif judged or not not_judged:
         summary = f"No environmental claim found. Examined: {where}."
-    suggestions = _rewordings(claims)
+    else:
+        summary = "No English text to examine."
+    if not_judged:
+        summary = f"{summary} {wording.not_judged(not_judged)}"
+    suggestions = _rewordings(claims, subject)
     return TaskResult(
-        summary=summary,
+        examined={subject: [identity(claim.text) for _, claim in claims if claim.remedies]}
+        if subject and not limits
+        else {},
+        summary=noted(summary, limits),
         findings=select(findings, suggestions, MAX_FINDINGS),
         suggestions=suggestions,
         result={
+            "limits_reached": limits,
             "verdicts": verdicts,
             "claims": [_claim_row(ref, claim) for ref, claim in claims[:MAX_LISTED]],
             "claims_total": len(claims),
             "findings_total": len(findings),
             "sentences": sentences,
+            "sentences_judged": judged,
+            "not_judged": [
+                {"language": part.language, "sentences": part.sentences, "terms": list(part.terms)}
+                for part in not_judged[:MAX_LISTED]
+            ],
             "sources": sources,
             "jurisdictions": list(payload.jurisdictions),
         },
@@ -224,27 +255,29 @@ def _claim_row(ref: str, claim: Claim) -> dict[str, object]:
     }
 
 
-def _rewordings(claims: Sequence[tuple[str, Claim]]) -> list[Suggestion]:
+def _rewordings(claims: Sequence[tuple[str, Claim]], subject: str) -> list[Suggestion]:
     """For the worst claims that something would cure, what that is."""
     from zora_core.skills.wording import VERDICTS
 
     order = list(VERDICTS)
     curable = [(ref, claim) for ref, claim in claims if claim.remedies]
     curable.sort(key=lambda pair: (order.index(pair[1].verdict), -pair[1].confidence))
-    return [_rewording(ref, claim) for ref, claim in curable[:MAX_SUGGESTIONS]]
+    return [_rewording(ref, claim, subject) for ref, claim in curable[:MAX_SUGGESTIONS]]
 
 
-def _rewording(ref: str, claim: Claim) -> Suggestion:
+def _rewording(ref: str, claim: Claim, subject: str) -> Suggestion:
     return Suggestion(
         suggestion_type="advice",
         title=f"Reword or substantiate a {claim.kind.replace('_', ' ')} claim ({claim.verdict.replace('_', ' ')})",
         body=" ".join(claim.remedies),
-        target={"source": ref, "start": claim.start},
+        target={"source": ref, "claim": claim.text[:500]},
         current_value=claim.text[:500],
         suggested_value=claim.remedies[0],
         findings=[finding.id for finding in claim.findings],
         evidence=[Quote(source=ref, text=claim.text, start=claim.start)],
         risk_level="high" if claim.verdict == "prohibited" else "medium",
+        key=identity(claim.text),
+        subject=subject,
     )
 
 
@@ -321,6 +354,8 @@ def _holds(report: RiskReport) -> list[Suggestion]:
             findings=[finding.id for finding in task.findings[:NAMED_FINDINGS]],
             evidence=_pieces(task),
             risk_level="high",
+            key=identity("hold", task.task_id),
+            subject=task.task_id,
         )
         for task in report.flagged[:MAX_SUGGESTIONS]
         if task.verdict == "block"

@@ -6,12 +6,12 @@ import inspect
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
-from zora_core.errors import ConfigurationError, InvalidPayload, UnknownTaskType
+from zora_core.errors import ConfigurationError, InvalidInput, InvalidPayload, UnknownTaskType
 from zora_core.models import AgentId, Task, TaskResult
 
 if typing.TYPE_CHECKING:
@@ -19,6 +19,9 @@ if typing.TYPE_CHECKING:
 
 
 MAX_PROBLEMS = 1000  # of a payload that are named
+MAX_SNOOZE_SECONDS = 10 * 366 * 86400
+
+EvidenceRule = Literal["required", "none"]
 
 
 class Payload(BaseModel):
@@ -31,10 +34,25 @@ class Payload(BaseModel):
 
 @dataclass(frozen=True)
 class Snooze:
-    """Returned by a handler instead of a result: run the task again in `seconds`; the attempt does not count."""
+    """Returned by a handler instead of a result: run the task again in `seconds`; the attempt does not count.
+
+    `seconds` is more than 0 and at most ten years, else `InvalidInput` is raised: a task that runs again at once would
+    never leave its worker.
+    """
 
     seconds: float
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no time to wait."""
+        if (
+            isinstance(self.seconds, bool)
+            or not isinstance(self.seconds, int | float)
+            or not 0 < self.seconds <= MAX_SNOOZE_SECONDS
+        ):
+            raise InvalidInput(
+                f"Snooze needs a number of seconds above 0 and at most {MAX_SNOOZE_SECONDS}, not {self.seconds!r}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +110,10 @@ _Function = TypeVar("_Function", bound=HandlerFunction)
 
 @dataclass(frozen=True)
 class TaskType:
-    """One task type of one agent: its payload model, its time limit and the function that does the work."""
+    """One task type of one agent: its payload model, its time limit and the function that does the work.
+
+    With `evidence` "none" its results need not rest on anything that was read: it does something, and finds nothing.
+    """
 
     agent_id: AgentId
     name: str
@@ -100,6 +121,11 @@ class TaskType:
     payload: type[Payload]
     timeout_seconds: int
     function: HandlerFunction
+    evidence: EvidenceRule = "required"
+
+    def __str__(self) -> str:
+        """As claims and workers name it."""
+        return f"{self.agent_id.value} {self.name}"
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -129,17 +155,23 @@ class TaskType:
             ) from error
 
 
-def handler(task_type: str, *, timeout_seconds: int = 120) -> Callable[[_Function], _Function]:
+def handler(
+    task_type: str, *, timeout_seconds: int = 120, evidence: EvidenceRule = "required"
+) -> Callable[[_Function], _Function]:
     """Declare a method as the handler of `task_type`.
 
     The method takes `(self, task: Task, payload: P, ctx: TaskContext)`, where `P` is a subclass of `Payload`, and
     returns a `TaskResult`, a `Snooze` or a `Delegate`; it may be `async`. A plain function runs on a thread of its own,
-    so that it may be slow. Its docstring's first line describes the task type. After `timeout_seconds` the run fails as
-    `timeout`.
+    so that it may be slow. An async one runs on an event loop that handlers share, on a thread of the runtime's: open
+    clients and locks inside the handler, not on another loop. Its docstring's first line describes the task type. After
+    `timeout_seconds` the run fails as `timeout`. A result without evidence is refused, unless `evidence` is "none".
     """
 
+    if evidence not in get_args(EvidenceRule):
+        raise ConfigurationError(f"evidence of {task_type!r} must be one of {get_args(EvidenceRule)}, not {evidence!r}")
+
     def mark(function: _Function) -> _Function:
-        function.__zora_handler__ = (task_type, timeout_seconds)  # type: ignore[attr-defined]
+        function.__zora_handler__ = (task_type, timeout_seconds, evidence)  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -155,7 +187,7 @@ class Agent:
         for _, method in inspect.getmembers(type(self), inspect.isfunction):
             if not hasattr(method, "__zora_handler__"):
                 continue
-            name, timeout_seconds = method.__zora_handler__
+            name, timeout_seconds, evidence = method.__zora_handler__
             yield TaskType(
                 agent_id=AgentId(self.agent_id),
                 name=name,
@@ -163,6 +195,7 @@ class Agent:
                 payload=_payload_model(method),
                 timeout_seconds=timeout_seconds,
                 function=method.__get__(self),
+                evidence=evidence,
             )
 
     async def handle_task(self, task: Task, ctx: TaskContext) -> Outcome:
@@ -179,7 +212,7 @@ async def run_handler(task_type: TaskType, task: Task, ctx: TaskContext) -> Outc
     if inspect.iscoroutinefunction(task_type.function):
         result = await task_type.function(task, payload, ctx)
     else:
-        result = await ctx.compute(task_type.function, task, payload, ctx)
+        result = await ctx.in_thread(task_type.function, task, payload, ctx)
     if not isinstance(result, Outcome):
         raise TypeError(
             f"{task.agent_id} {task.task_type} returned {type(result).__name__}, not a TaskResult, Snooze or Delegate"
@@ -194,17 +227,50 @@ class Registry:
         """Collect the task types of `agents`; two handlers for the same agent and type are an error."""
         self._types: dict[tuple[str, str], TaskType] = {}
         for agent in agents:
-            for task_type in agent.task_types():
-                key = (task_type.agent_id.value, task_type.name)
-                if key in self._types:
-                    raise ConfigurationError(
-                        f"two handlers for {key[0]} {key[1]}: {self._types[key].function} and {agent}"
-                    )
-                self._types[key] = task_type
+            self.add(agent)
+
+    def add(self, agent: Agent) -> None:
+        """Add the task types of an agent, or raise `ConfigurationError` and add none."""
+        added: dict[tuple[str, str], TaskType] = {}
+        for task_type in agent.task_types():
+            key = (task_type.agent_id.value, task_type.name)
+            there = self._types.get(key) or added.get(key)
+            if there is not None:
+                raise ConfigurationError(f"two handlers for {key[0]} {key[1]}: {there.function} and {agent}")
+            added[key] = task_type
+        self._types |= added
 
     def __iter__(self) -> Iterator[TaskType]:
         """All task types, by agent and name."""
         return iter(sorted(self._types.values(), key=lambda t: (list(AgentId).index(t.agent_id), t.name)))
+
+    def names(self) -> list[str]:
+        """The names of all task types."""
+        return [task_type.name for task_type in self]
+
+    def select(self, agents: Iterable[str], types: Iterable[str]) -> list[TaskType]:
+        """The task types of these agents and with these names; none named is all.
+
+        Raises `ConfigurationError` for a name that is unknown, and when no task type has both.
+        """
+        wanted_agents, wanted_types = {name.upper() for name in agents}, set(types)
+        for what, wanted, known in (
+            ("agent", wanted_agents, [agent.value for agent in AgentId]),
+            ("task type", wanted_types, [t.name for t in self]),
+        ):
+            if unknown := wanted - set(known):
+                raise ConfigurationError(f"unknown {what} {sorted(unknown)[0]!r} (known: {', '.join(sorted(known))})")
+        selected = [
+            t
+            for t in self
+            if (not wanted_agents or t.agent_id.value in wanted_agents) and (not wanted_types or t.name in wanted_types)
+        ]
+        if not selected:
+            raise ConfigurationError(
+                f"none of the agents {', '.join(sorted(wanted_agents)) or '(any)'} has a task type "
+                f"{', '.join(sorted(wanted_types)) or '(any)'}: there would be nothing to run"
+            )
+        return selected
 
     def find(self, agent_id: str, task_type: str) -> TaskType:
         """The task type, or `UnknownTaskType` naming those that the agent knows."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+import logging
+from importlib.metadata import EntryPoint, entry_points
 
 from zora_core.agents.agent import Agent, Registry
-from zora_core.errors import ConfigurationError
+from zora_core.errors import ConfigurationError, described
+
+logger = logging.getLogger("zora.runtime")
 
 
 def builtin_agents() -> list[Agent]:
@@ -21,14 +24,38 @@ def builtin_agents() -> list[Agent]:
 
 
 def installed_agents() -> list[Agent]:
-    """Agents that other packages offer under the entry point group `zora.agents`."""
-    agents = []
+    """Agents that other packages offer under the entry point group `zora.agents`.
+
+    One that cannot be loaded is left out, and the log names its package: it must not stop the others.
+    """
+    agents: list[Agent] = []
+    known = Registry(builtin_agents())
     for entry in entry_points(group="zora.agents"):
-        agent = entry.load()
-        if not (isinstance(agent, type) and issubclass(agent, Agent)):
-            raise ConfigurationError(f"entry point zora.agents {entry.name!r} must name an Agent class, not {agent!r}")
-        agents.append(agent())
+        try:
+            agent = _loaded(entry)
+            known.add(agent)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - importing it runs the package's own code
+            package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown package"
+            logger.error(
+                "the agents of %s are left out: its entry point %s = %s cannot be loaded (%s). Update or remove the "
+                "package",
+                package,
+                entry.name,
+                entry.value,
+                described(error),
+            )
+        else:
+            agents.append(agent)
     return agents
+
+
+def _loaded(entry: EntryPoint) -> Agent:
+    agent = entry.load()
+    if not (isinstance(agent, type) and issubclass(agent, Agent)):
+        raise ConfigurationError(f"entry point zora.agents {entry.name!r} must name an Agent class, not {agent!r}")
+    return agent()
 
 
 def registry(agents: tuple[Agent, ...] = ()) -> Registry:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import shutil
 import typing
-from collections.abc import Callable
 from datetime import timedelta
 
 from pydantic import ConfigDict, Field
@@ -14,7 +13,8 @@ from pydantic import ConfigDict, Field
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
 from zora_core.errors import FetchFailed, InvalidInput
-from zora_core.models import AgentId, Severity, Suggestion, Task, TaskRecord, TaskResult
+from zora_core.models import AgentId, Severity, Suggestion, Task, TaskRecord, TaskResult, identity
+from zora_core.storable import escaped
 
 if typing.TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +29,12 @@ TASK_LIMIT = 300
 # More than a handful of proposals is not read; the rest stands in the findings.
 MAX_SUGGESTIONS = 8
 MAX_FINDINGS = 200
+# What a person can decide on, by rule.
+ADVICE = {
+    "code.secret": "Revoke it and issue a new one, kept out of the repository, whose history still holds the old.",
+    "code.import-cycle": "Move what both need into a third module, or import inside the function that needs it.",
+    "code.hotspot": "Cover it with tests, then split it where its reasons to change part.",
+}
 
 
 class ReviewSystemHealth(Payload):
@@ -114,6 +120,9 @@ class Connor(Agent):
             result["not_examined"].append(f"unusual hours: {count(len(hours), 'hour')} of history, {warm_up} needed")
         suggestions = _health_suggestions(checks)
         return TaskResult(
+            examined={
+                _subject(check): [identity(_subject(check))] if check.status == "red" else [] for check in checks[::-1]
+            },
             summary=_health_summary(checks, endpoints, len(unusual)),
             findings=select(findings, suggestions, MAX_FINDINGS),
             suggestions=suggestions,
@@ -132,13 +141,15 @@ class Connor(Agent):
         root = _target(payload.target, ctx)
         name = ctx.name_of(root)
         await ctx.progress(0, "reading the history")
-        repository = await ctx.compute(find_repository, root)
+        repository = await ctx.compute(find_repository, root, ctx.roots())
         commits: list[Commit] = []
         not_examined = []
         if repository is None:
             not_examined.append("history: not a Git repository")
-        elif not _may_read(repository.directory, ctx):
-            not_examined.append(f"history: the repository {repository.directory} lies outside what may be read")
+        elif repository.outside is not None:
+            if repository.bare:
+                raise InvalidInput(f"the repository {payload.target!r} is not read: {repository.outside}")
+            not_examined.append(f"history: {repository.outside}")
         else:
             try:
                 commits = await ctx.compute(read_history, root)
@@ -147,23 +158,26 @@ class Connor(Agent):
             if repository.shallow:
                 not_examined.append("history before the point where the clone was cut off")
             digest = "\n".join(f"{commit.at.isoformat()} {commit.author}" for commit in commits)
-            ctx.cite("repository", str(repository.directory), digest, count=len(commits), unit="commits")
+            ctx.cite("repository", escaped(str(repository.directory)), digest, count=len(commits), unit="commits")
         await ctx.progress(0.2, f"read {count(len(commits), 'commit')}")
         previous = _previous(payload, await ctx.tasks(status="completed", limit=TASK_LIMIT))
         with tempfile.TemporaryDirectory(prefix="zora-code-") as folder:
             if repository is not None and repository.bare:
                 await ctx.compute(export_head, root, Path(folder))
                 root = Path(folder)
-            analysis = await ctx.compute(_analyze, root, payload, commits, previous, _reporter(ctx, start=0.2))
-        ctx.cite_files("directory", payload.target, analysis.files)
+            analysis = await ctx.compute(_analyze, root, payload, commits, previous)
+        # On a thread: hashing hundreds of megabytes takes a second.
+        await ctx.in_thread(ctx.cite_files, "directory", payload.target, analysis.files)
         result = {"target": payload.target, "include": payload.include, "exclude": payload.exclude, **analysis.result}
         result["not_examined"] = not_examined
+        subject = json.dumps([payload.target, sorted(payload.include), sorted(payload.exclude)])
         if previous is not None:
             result["comparison"]["previous_task"] = str(previous.id)
         return TaskResult(
             summary=_code_summary(name, analysis, previous),
             findings=analysis.findings,
-            suggestions=_code_suggestions(payload.target, analysis),
+            suggestions=_code_suggestions(payload.target, analysis, subject),
+            examined={subject: [issue.key for issue in analysis.issues if issue.rule_id in ADVICE]},
             result=result,
         )
 
@@ -230,10 +244,16 @@ def _health_suggestions(checks: list[Check]) -> list[Suggestion]:
             findings=[finding(check).id],
             evidence=list(check.evidence),
             risk_level="medium",
+            key=identity(_subject(check)),
+            subject=_subject(check),
         )
         for check in checks
         if check.status == "red"
     ][:MAX_SUGGESTIONS]
+
+
+def _subject(check: Check) -> str:
+    return f"{check.name} {check.subject}"
 
 
 def _target(target: str, ctx: TaskContext) -> Path:
@@ -252,14 +272,6 @@ def _target(target: str, ctx: TaskContext) -> Path:
     return root
 
 
-def _may_read(directory: Path, ctx: TaskContext) -> bool:
-    try:
-        ctx.path(str(directory))
-    except InvalidInput:
-        return False
-    return True
-
-
 def _previous(payload: AnalyzeCodebase, tasks: list[TaskRecord]) -> TaskRecord | None:
     """The newest completed analysis of the same target with the same globs."""
     same = payload.model_dump(include={"target", "include", "exclude"})
@@ -272,28 +284,18 @@ def _previous(payload: AnalyzeCodebase, tasks: list[TaskRecord]) -> TaskRecord |
     return None
 
 
-def _reporter(ctx: TaskContext, *, start: float) -> Callable[[float, str], None]:
-    """Reports the progress of work on another thread, which begins at `start`."""
-    loop = asyncio.get_running_loop()
-
-    def report(fraction: float, message: str) -> None:
-        asyncio.run_coroutine_threadsafe(ctx.progress(start + (1 - start) * fraction, message), loop)
-
-    return report
-
-
-def _analyze(
-    root: Path,
-    payload: AnalyzeCodebase,
-    commits: list[Commit],
-    previous: TaskRecord | None,
-    report: Callable[[float, str], None],
-) -> Analysis:
+def _analyze(root: Path, payload: AnalyzeCodebase, commits: list[Commit], previous: TaskRecord | None) -> Analysis:
+    from zora_core.child import progress
     from zora_core.skills.codebase import analyze
 
     before = previous.result["result"]["memory"] if previous is not None and previous.result else None
     return analyze(
-        root, include=payload.include, exclude=payload.exclude, commits=commits, previous=before, progress=report
+        root,
+        include=payload.include,
+        exclude=payload.exclude,
+        commits=commits,
+        previous=before,
+        progress=lambda fraction, message: progress(0.2 + 0.8 * fraction, message),
     )
 
 
@@ -301,9 +303,15 @@ def _code_summary(target: str, analysis: Analysis, previous: TaskRecord | None) 
     from zora_core.skills.wording import count
 
     inventory, totals = analysis.result["inventory"], analysis.result["totals"]
-    if not inventory["files"]:
-        return f"{target} holds no source file that could be read ({sum(inventory['not_read'].values())} left out)."
+    others = inventory["read_for_credentials_only"]
+    if not inventory["files"] and not totals["issues"]:
+        left_out = f"{sum(inventory['not_read'].values())} left out"
+        if others:
+            left_out += f", {others} read for credentials only"
+        return f"{target} holds no source file that could be read ({left_out})."
     examined = f"{count(inventory['files'], 'file')} with {count(inventory['lines'], 'line')} of {target}"
+    if others:
+        examined += f" (and {others} read for credentials only)"
     if not totals["issues"]:
         return f"Nothing found in {examined}."
     severities = ", ".join(
@@ -318,24 +326,21 @@ def _code_summary(target: str, analysis: Analysis, previous: TaskRecord | None) 
     return summary
 
 
-def _code_suggestions(target: str, analysis: Analysis) -> list[Suggestion]:
+def _code_suggestions(target: str, analysis: Analysis, subject: str) -> list[Suggestion]:
     """What a person can decide on: credentials to revoke, cycles to break, functions to split."""
-    advice = {
-        "code.secret": "Revoke it and issue a new one, kept out of the repository, whose history still holds the old.",
-        "code.import-cycle": "Move what both need into a third module, or import inside the function that needs it.",
-        "code.hotspot": "Cover it with tests, then split it where its reasons to change part.",
-    }
-    chosen = [f for rule in advice for f in analysis.findings if f.rule_id == rule]
+    chosen = [f for rule in ADVICE for f in analysis.findings if f.rule_id == rule]
     chosen.sort(key=lambda finding: -finding.severity.rank)
     return [
         Suggestion(
             suggestion_type="advice",
             title=finding.title[:200],
-            body=advice[finding.rule_id],
+            body=ADVICE[finding.rule_id],
             target={"codebase": target, "rule_id": finding.rule_id},
             findings=[finding.id],
             evidence=finding.evidence,
             risk_level="medium" if finding.severity.rank >= Severity.HIGH.rank else "low",
+            key=finding.key,
+            subject=subject,
         )
         for finding in chosen[:MAX_SUGGESTIONS]
     ]

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import webencodings
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -23,12 +24,19 @@ from zora_core.models import (
     ClimateProfile,
     JournalEntry,
     MemoryEvent,
+    Metric,
     PageConfig,
+    Rows,
     Source,
     SuggestionRecord,
     TaskRecord,
+    TaskResult,
 )
-from zora_core.settings import Settings, examples
+from zora_core.processes import in_process
+from zora_core.roots import permitted, tenant_roots, unfit
+from zora_core.settings import EXAMPLES, Settings, examples
+from zora_core.skills.secrets import hides_secrets, without_secrets
+from zora_core.storable import UNSTORABLE, escaped, storable
 from zora_core.threads import in_thread
 
 if TYPE_CHECKING:
@@ -96,8 +104,36 @@ class TaskContext:
         self._report(min(max(fraction, 0.0), 1.0), message)
 
     async def compute(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-        """Run a slow, pure function on a thread of its own, so that heartbeats go on."""
+        """Run a slow, pure function in a child process: for everything that reads outside input.
+
+        The process is killed at the task's time limit and limited in memory (ZORA_ANALYSIS_MEMORY_MB). `function` must
+        be defined at the top level of a module that can be imported, and its arguments and its result must be
+        picklable; it reports progress with `zora_core.child.progress`. It does not see the environment's credentials.
+        Raises what `function` raises, `TypeError` for what cannot be sent, and `AnalysisFailed` when the process ends.
+        """
+        return await in_process(
+            function, args, kwargs, memory_mb=self._settings.analysis_memory_mb, report=self._report
+        )
+
+    async def in_thread(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Run a blocking function on a thread of this process: a lambda, say, or one that uses `ctx`.
+
+        A thread cannot be stopped: one that goes on after the time limit keeps its thread, and its result is dropped.
+        """
         return await in_thread(function, *args, **kwargs)
+
+    async def checked(self, result: TaskResult) -> dict[str, Any]:
+        """The result as it is stored, its evidence found in what this run has read.
+
+        Quotes, lines and elements are looked up in a child process, because pages are parsed for it and what is masked
+        is searched by patterns. Raises `FalseEvidence`.
+        """
+        from zora_core.agents.evidence import chain, pieces
+
+        wanted = [piece for piece in pieces(result) if not isinstance(piece, (Rows, Metric))]
+        if not wanted:
+            return chain(result, self.ledger)
+        return await self.compute(chain, result, self.ledger.excerpt(wanted))
 
     async def resume(self, then: Any) -> None:
         """Read what became of the tasks to which this one delegated; the runtime does it before the handler runs."""
@@ -112,9 +148,9 @@ class TaskContext:
         """What `function` returned in this task's step `name`: not computed again after a crash or a failed attempt.
 
         The value is JSON of at most 1 MB, and is returned as it reads back from JSON, the first time, too. A plain
-        function runs on a thread. What it reads through this context is kept with it, up to 10 MB, so that evidence
-        found in it stands in later runs. A person's retry does all steps anew. Raises `InvalidInput` for what cannot be
-        kept.
+        function runs on a thread; `ctx.step(name, ctx.compute, function, …)` runs it in a child process. What it reads
+        through this context is kept with it, up to 10 MB, so that evidence found in it stands in later runs. A person's
+        retry does all steps anew. Raises `InvalidInput` for what cannot be kept.
         """
         if not 1 <= len(name) <= 200:
             raise InvalidInput(f"a step's name has 1 to 200 characters, not {len(name)}")
@@ -128,7 +164,7 @@ class TaskContext:
                     if inspect.iscoroutinefunction(function):
                         value = await function(*args, **kwargs)
                     else:
-                        value = await self.compute(function, *args, **kwargs)
+                        value = await in_thread(function, *args, **kwargs)
                         if inspect.isawaitable(value):  # a lambda that calls a coroutine
                             value = await value
                 self._steps[name] = {"value": await self._saved(name, value, reads), "reads": None}
@@ -228,7 +264,7 @@ class TaskContext:
         if url is not None:
             return await self._fetched_page(url, url)
         if path is not None:
-            return self._file_page(path, path, kind="file")
+            return await self._file_page(path, path, kind="file")
         assert page is not None
         configs = {c.page: c.config for c in await self._rows("frontend_configs", PageConfig, "list_frontend_configs")}
         if page not in configs:
@@ -240,7 +276,7 @@ class TaskContext:
         if config.get("url"):
             return await self._fetched_page(page, str(config["url"]))
         if config.get("path"):
-            return self._file_page(page, str(config["path"]), kind="page")
+            return await self._file_page(page, str(config["path"]), kind="page")
         raise InvalidInput(f"the config of page {page!r} names neither a url nor a path")
 
     async def _fetched_page(self, ref: str, url: str) -> Page:
@@ -251,22 +287,24 @@ class TaskContext:
         if "html" not in kind and "text" not in kind:
             raise InvalidInput(f"{url} is {kind}, not a page")
         charset = kind.partition("charset=")[2].strip(" \"';") or "utf-8"
-        try:
-            html = answer.body.decode(charset, "replace")
-        except LookupError:  # a charset that does not exist
-            html = answer.body.decode("utf-8", "replace")
+        # Only the encodings of the web: Python has others, which decode to something else than text.
+        html, _ = webencodings.decode(answer.body, webencodings.lookup(charset) or webencodings.UTF8, "replace")
         return self._page(ref, html, source=url, url=answer.final_url)
 
-    def _file_page(self, ref: str, path: str, *, kind: str) -> Page:
+    async def _file_page(self, ref: str, path: str, *, kind: str) -> Page:
         file = self.path(path)
-        html = self.read_file(path, kind=kind, ref=ref if kind == "page" else None).decode("utf-8", "replace")
+        data = await self.file(path, kind=kind, ref=ref if kind == "page" else None)
+        if b"\0" in data:
+            raise InvalidInput(f"{path!r} holds no markup: it has NUL characters")
+        html, _ = webencodings.decode(data, webencodings.UTF8, "replace")
         return self._page(ref, html, source=ref, url=file.as_uri())
 
     def _page(self, ref: str, html: str, *, source: str | None = None, url: str | None = None) -> Page:
         """A page of what was read as `source`, whose text and elements may be quoted."""
         from zora_core.skills.page import Page
 
-        page = Page(ref=ref, html=html, url=url)
+        # A parser makes the same of NUL; and a lone surrogate cannot be encoded.
+        page = Page(ref=ref, html=UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", html), url=url)
         self.ledger.add_page(page, self.ledger.positions(source or ref)[-1])
         return page
 
@@ -276,42 +314,92 @@ class TaskContext:
 
     async def fetch(self, url: str, *, method: str = "GET") -> Fetched:
         """Fetch a URL under the runtime's network policy."""
+        storable(url, "the address")
         from zora_core.fetch import fetch
 
         answer = await fetch(url, method=method, allow_private=self._settings.allow_private_addresses)
         self.cite("url", url, answer.body, names=[answer.final_url])
         return answer
 
+    def roots(self) -> list[Path]:
+        """The folders that this task may read; a relative path counts from the first. See `zora_core.roots`."""
+        settings = self._settings
+        own = permitted(settings.home, self._task_id)
+        configured = tenant_roots(settings.home, self._tenant_id)
+        roots = [*(settings.file_roots if configured is None else configured)]
+        if own is not None and unfit(own, settings.home) is None:
+            roots.insert(0, own)
+        return [*roots, examples().resolve()]
+
+    def may_read(self, path: Path) -> bool:
+        """Whether a path lies in one of the folders that this task may read, links resolved."""
+        resolved, home = path.resolve(), self._settings.home.resolve()
+        return not resolved.is_relative_to(home) and any(resolved.is_relative_to(root) for root in self.roots())
+
     def path(self, path: str) -> Path:
-        """Resolve a file or directory that may be read: under one of ZORA_FILE_ROOTS, or the examples."""
-        roots = [*self._settings.file_roots, examples().resolve()]
-        resolved = (self._settings.file_roots[0] / path).resolve()
-        if not any(resolved.is_relative_to(root) for root in roots):
-            raise InvalidInput(
-                f"{path!r} lies outside the folders that this runtime may read ({', '.join(map(str, roots))}): "
-                "add its folder to ZORA_FILE_ROOTS"
-            )
+        """Resolve a file or directory that this task may read; raises `InvalidInput` for any other.
+
+        Hidden files and folders, and files that usually hold credentials, are refused.
+        """
+        storable(path, "the path")
+        if path.startswith(f"{EXAMPLES}/"):
+            path = str(examples() / path.removeprefix(f"{EXAMPLES}/"))
+        roots = self.roots()
+        resolved = (roots[0] / path).resolve()
+        if not self.may_read(resolved) or (len(roots) == 1 and not Path(path).is_absolute()):
+            raise InvalidInput(f"{path!r} lies outside the folders that this task may read{self._allowed(roots[:-1])}")
+        root = next(root for root in roots if resolved.is_relative_to(root))
+        if reason := hides_secrets(resolved.relative_to(root)):
+            raise InvalidInput(f"{path!r} is not read: {reason}")
         if not resolved.exists():
-            raise InvalidInput(f"{path!r} does not exist (looked at {resolved})")
+            raise InvalidInput(f"{path!r} does not exist (looked at {escaped(str(resolved))})")
         return resolved
 
     def name_of(self, path: Path) -> str:
         """How summaries name a file or folder: relative to the root that it lies in, a root by its own name."""
-        roots = [*self._settings.file_roots, examples().resolve()]
-        inside = [root for root in roots if path.is_relative_to(root)]
+        inside = [root for root in self.roots() if path.is_relative_to(root)]
         root = max(inside, key=lambda root: len(root.parts), default=path.parent)
         return root.name if path == root else path.relative_to(root).as_posix()
 
+    def _allowed(self, roots: Sequence[Path]) -> str:
+        if roots:
+            names = escaped(", ".join(map(str, roots)))
+            return f" ({names}): add its folder to ZORA_FILE_ROOTS, or to `zora tenants roots`"
+        own = permitted(self._settings.home, self._task_id)
+        if own is not None:
+            return (
+                f", which are none: the task was created in {escaped(str(own))}, but {unfit(own, self._settings.home)}"
+            )
+        return (
+            ", which are none: set ZORA_FILE_ROOTS where the worker runs, or `zora tenants roots` (a task created with "
+            "`zora create-task` may also read the folder it was created in, on the same machine)"
+        )
+
+    async def file(self, path: str, *, kind: str = "file", ref: str | None = None) -> bytes:
+        """The content of a file of at most 5 MB that may be read, credentials in it masked, recorded as a source."""
+        data = self._content(path)
+        return self._cite_file(path, data, await self.compute(without_secrets, data), kind, ref)
+
     def read_file(self, path: str, *, kind: str = "file", ref: str | None = None) -> bytes:
-        """The content of a file of at most 5 MB that may be read, recorded as a source."""
+        """What `file` returns, for a handler that is a plain function; in an `async` one use `file`."""
+        data = self._content(path)
+        return self._cite_file(path, data, without_secrets(data), kind, ref)
+
+    def _content(self, path: str) -> bytes:
         file = self.path(path)
         if not file.is_file():
             raise InvalidInput(f"{path!r} is not a file")
-        if file.stat().st_size > MAX_FILE_BYTES:
-            raise InvalidInput(f"{path!r} has {file.stat().st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
-        data = file.read_bytes()
-        self.cite(kind, ref or str(file), data, names=[path])
+        with file.open("rb") as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise InvalidInput(f"{path!r} has more than {MAX_FILE_BYTES:,} bytes ({file.stat().st_size:,})")
         return data
+
+    def _cite_file(self, path: str, data: bytes, shown: bytes, kind: str, ref: str | None) -> bytes:
+        ref = ref or escaped(str(self.path(path)))
+        source = self._source(kind, ref, hashlib.sha256(data).hexdigest(), len(data), "bytes")
+        self.ledger.add(source, shown, names=[path])
+        return shown
 
     async def tasks(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from zora_core.agents.agent import Agent, Payload, handler
-from zora_core.models import AgentId, Finding, Metric, Rows, Severity, Suggestion, Task, TaskResult
+from zora_core.models import AgentId, Finding, Metric, Rows, Severity, Suggestion, Task, TaskResult, identity
 
 if typing.TYPE_CHECKING:
     from datetime import datetime
@@ -41,7 +41,9 @@ class MemoryCleanup(Payload):
     older_than_days: float = Field(
         default=30, gt=0, le=3660, description="Age in days at which conversations and results are stale; others later."
     )
-    similarity: float = Field(default=0.9, ge=0.5, le=1, description="Least likeness of near duplicates, 0.5 to 1.")
+    similarity: float = Field(
+        default=0.9, ge=0.5, le=1, description="Least likeness of pairs to report as similar, 0.5 to 1."
+    )
 
 
 class Eivor(Agent):
@@ -86,17 +88,20 @@ class Eivor(Agent):
             memory.clean, memories, now=ctx.now, older_than_days=payload.older_than_days, threshold=payload.similarity
         )
         cleanup = _respecting(cleanup, await ctx.decisions("merge_memories"), await ctx.decisions("archive_memories"))
-        suggestions = [_merge(cluster) for cluster in cleanup.clusters[:SUGGESTION_LIMIT]]
-        suggestions += _archive(cleanup, payload.older_than_days, ctx.now)
+        same, stale = f"similarity {payload.similarity:g}", f"older than {payload.older_than_days:g} days"
+        suggestions = [_merge(cluster, same) for cluster in cleanup.clusters[:SUGGESTION_LIMIT]]
+        archivings = _archive(cleanup, payload.older_than_days, ctx.now, stale)
         # As many as are suggested, so that every suggestion has its finding.
         found = memory.findings(cleanup, now=ctx.now, older_than_days=payload.older_than_days, limit=SUGGESTION_LIMIT)
         result = _cleanup_result(cleanup, payload)
         result["truncated"] = len(memories) >= MEMORY_LIMIT
+        examined = {same: [_merge_key(c) for c in cleanup.clusters], stale: [s.key for s in archivings]}
         return TaskResult(
             summary=_cleanup_sentence(cleanup, result["truncated"]),
             findings=found or [_nothing_to_clean(cleanup)],
-            suggestions=suggestions,
+            suggestions=[*suggestions, *archivings],
             result=result,
+            examined={} if result["truncated"] else examined,
         )
 
 
@@ -173,7 +178,11 @@ def _nothing_to_clean(cleanup: Cleanup) -> Finding:
     )
 
 
-def _merge(cluster: Cluster) -> Suggestion:
+def _merge_key(cluster: Cluster) -> str:
+    return identity("merge", cluster.keep.id, *sorted(str(m.id) for m in cluster.archive))
+
+
+def _merge(cluster: Cluster, subject: str) -> Suggestion:
     from zora_core.skills.memory import cluster_finding
     from zora_core.skills.text import shorten
 
@@ -181,25 +190,26 @@ def _merge(cluster: Cluster) -> Suggestion:
     return Suggestion(
         suggestion_type="merge_memories",
         title=f"Merge {len(members)} {'equal' if cluster.exact else 'nearly equal'} memories",
-        body=f"Keep “{shorten(cluster.keep.content)}” and archive {len(cluster.archive)} that say the same. "
+        body=f"Keep “{shorten(cluster.keep.content)}” and archive {len(cluster.archive)} "
+        f"{'equal to it' if cluster.exact else 'that differ in articles, courtesy, capitals or a final mark'}. "
         "Archiving can be undone.",
         target={"table": "memory_events", "keep": str(cluster.keep.id), "ids": [str(m.id) for m in cluster.archive]},
-        current_value={str(m.id): {"content": m.content, "tags": m.tags, "archived_at": None} for m in members[:50]},
+        current_value={str(m.id): {"content": m.content, "tags": m.tags} for m in members},
         suggested_value={
             "keep": str(cluster.keep.id),
             "archive": [str(m.id) for m in cluster.archive],
             "tags": cluster.tags,
-            "similarity": round(cluster.score, 4),
         },
         findings=[cluster_finding(cluster).id],
         evidence=[Rows(table="memory_events", ids=[str(m.id) for m in members])],
         risk_level="low" if cluster.exact else "medium",
+        key=_merge_key(cluster),
+        subject=subject,
     )
 
 
-def _archive(cleanup: Cleanup, older_than_days: float, now: datetime) -> list[Suggestion]:
+def _archive(cleanup: Cleanup, older_than_days: float, now: datetime, subject: str) -> list[Suggestion]:
     from zora_core.skills.memory import settings, stale_by_type, stale_finding
-    from zora_core.skills.text import shorten
 
     found = []
     for kind, group in stale_by_type(cleanup):
@@ -213,14 +223,12 @@ def _archive(cleanup: Cleanup, older_than_days: float, now: datetime) -> list[Su
                     title=f"Archive {len(ids)} {kind} memories older than {span:g} days",
                     body="They stay readable as archived memories, and archiving can be undone.",
                     target={"table": "memory_events", "ids": ids},
-                    current_value={
-                        str(m.id): {"content": shorten(m.content), "archived_at": None}
-                        for m in group[start : start + ARCHIVE_BATCH]
-                    },
                     suggested_value={"archive": ids},
                     findings=[finding.id],
                     evidence=[Rows(table="memory_events", ids=ids)],
                     risk_level="low",
+                    key=identity("archive", kind, start // ARCHIVE_BATCH),
+                    subject=subject,
                 )
             )
     return found[:SUGGESTION_LIMIT]
@@ -236,7 +244,6 @@ def _cleanup_result(cleanup: Cleanup, payload: MemoryCleanup) -> dict[str, Any]:
                 "keep": str(c.keep.id),
                 "archive": [str(m.id) for m in c.archive],
                 "kind": "exact" if c.exact else "near",
-                "similarity": round(c.score, 4),
             }
             for c in cleanup.clusters[:SUGGESTION_LIMIT]
         ],
@@ -248,14 +255,19 @@ def _cleanup_result(cleanup: Cleanup, payload: MemoryCleanup) -> dict[str, Any]:
         ],
         "contradictions_total": len(cleanup.contradictions),
         "stale": len(cleanup.stale),
-        "kept_apart": cleanup.near_misses,
+        "similar": [
+            {"ids": [str(s.first.id), str(s.second.id)], "differs_in": list(s.differs), "similarity": round(s.score, 4)}
+            for s in cleanup.similar[:SUGGESTION_LIMIT]
+        ],
+        "kept_apart": len(cleanup.similar),
     }
 
 
 def _cleanup_sentence(cleanup: Cleanup, truncated: bool) -> str:
     duplicates = sum(len(c.archive) for c in cleanup.clusters)
+    similar = f" (and {len(cleanup.similar)} similar pairs not merged)" if cleanup.similar else ""
     examined = f"{'The latest ' if truncated else ''}{cleanup.examined} memories examined"
     return (
-        f"{examined}: {duplicates} duplicates in {len(cleanup.clusters)} clusters, {len(cleanup.contradictions)} "
-        f"contradictions, {len(cleanup.stale)} stale. Nothing is changed until a person approves."
+        f"{examined}: {duplicates} duplicates in {len(cleanup.clusters)} clusters{similar}, "
+        f"{len(cleanup.contradictions)} contradictions, {len(cleanup.stale)} stale."
     )

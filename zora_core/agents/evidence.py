@@ -6,16 +6,18 @@ a whole: nothing tells which of its other findings would be right.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zora_core.agents.ledger import Ledger, NotRead
-from zora_core.errors import FalseEvidence
+from zora_core.errors import FalseEvidence, InvalidInput
 from zora_core.models import Evidence, Finding, Suggestion, TaskResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+MAX_RESULT_BYTES = 5_000_000
 PROBLEMS_SHOWN = 3
 IDS_SHOWN = 12
 # Left out of what is stored while they say nothing.
@@ -30,15 +32,22 @@ def chain(result: TaskResult, ledger: Ledger) -> dict[str, Any]:
     """A result as it is stored in `agent_tasks.result`: suggestion, finding, evidence, source.
 
     Each piece of evidence gets `read`, the positions in `sources` of what it was found in, and each suggestion the ids
-    of its findings. Raises `FalseEvidence` naming the findings and suggestions that rest on something not read.
+    of its findings. Findings that say the same get a number in their id. Raises `FalseEvidence` naming the findings and
+    suggestions that rest on something not read, and `InvalidInput` for a result that is too large to store.
     """
     links = _Links(ledger, result.findings)
     stored = {
-        "findings": [links.finding(finding) for finding in result.findings],
+        "findings": [links.finding(*named) for named in zip(links.ids, result.findings, strict=True)],
         "suggestions": [links.suggestion(suggestion) for suggestion in result.suggestions],
         "sources": [source.model_dump(mode="json") for source in ledger.sources],
         "result": result.result,
+        **({"examined": result.examined} if result.examined else {}),  # not stored: see keep_agent_suggestions()
     }
+    size = len(json.dumps(stored, default=str))
+    if size > MAX_RESULT_BYTES:
+        raise InvalidInput(
+            f"the result has {size:,} bytes of JSON, more than {MAX_RESULT_BYTES:,}: quote less, or read less at once"
+        )
     if links.problems:
         more = len(links.problems) - PROBLEMS_SHOWN
         named = [*links.problems[:PROBLEMS_SHOWN], *([f"and {more} more"] if more > 0 else [])]
@@ -46,14 +55,23 @@ def chain(result: TaskResult, ledger: Ledger) -> dict[str, Any]:
     return stored
 
 
+def pieces(result: TaskResult) -> Iterator[Evidence]:
+    """All evidence of a result."""
+    for finding in result.findings:
+        yield from finding.evidence
+    for suggestion in result.suggestions:
+        yield from suggestion.evidence
+
+
 def select(findings: Sequence[Finding], suggestions: Iterable[Suggestion], limit: int) -> list[Finding]:
     """The first `limit` findings, in their order; those that suggestions name take the place of the last others."""
     if len(findings) <= limit:
         return list(findings)
     named = {identifier for suggestion in suggestions for identifier in suggestion.findings}
-    first = [position for position, finding in enumerate(findings) if finding.id in named]
-    rest = (position for position, finding in enumerate(findings) if finding.id not in named)
-    chosen = sorted([*first, *rest][: max(limit, len(first))])
+    # Of findings that say the same, the first.
+    first = {finding.id: position for position, finding in reversed(list(enumerate(findings))) if finding.id in named}
+    rest = (position for position, finding in enumerate(findings) if first.get(finding.id) != position)
+    chosen = sorted([*first.values(), *rest][: max(limit, len(first))])
     return [findings[position] for position in chosen]
 
 
@@ -65,15 +83,19 @@ class _Links:
         self._ledger = ledger
         self._found: dict[int, dict[str, Any]] = {}
         self._ids: dict[str, list[str]] = {}
+        self.ids: list[str] = []
         for finding in findings:
-            self._ids.setdefault(finding.id, [finding.id])
-            self._ids.setdefault(finding.rule_id, []).append(finding.id)
+            alike = self._ids.setdefault(finding.id, [])
+            stored = f"{finding.id}-{len(alike) + 1}" if alike else finding.id
+            alike.append(stored)
+            self.ids.append(stored)
+            self._ids.setdefault(finding.rule_id, []).append(stored)
 
-    def finding(self, finding: Finding) -> dict[str, Any]:
+    def finding(self, identifier: str, finding: Finding) -> dict[str, Any]:
         name = f"finding {finding.rule_id} ({finding.title})"
         return {
-            "id": finding.id,
-            **finding.model_dump(mode="json", exclude={"evidence"}),
+            "id": identifier,
+            **finding.model_dump(mode="json", exclude={"evidence", "key"}),
             "evidence": self._evidence(name, finding.evidence),
         }
 

@@ -165,6 +165,29 @@ class Ledger:
             shown = {key: row.model_dump(mode="json") for key, row in rows.items()}
             recorder.made("rows", position, self.sources[position], table=table, rows=shown)
 
+    def excerpt(self, evidence: Iterable[Evidence]) -> Ledger:
+        """A ledger that finds `evidence` as this one does, with the contents of nothing else."""
+        names: set[str] = set()
+        rows: set[tuple[str, str]] = set()
+        for piece in evidence:
+            match piece:
+                case Quote(source=name) | Element(source=name) | FileLine(path=name):
+                    names.add(name)
+                    if row := _ROW.fullmatch(name):
+                        rows.add((row["table"], row["id"]))
+        made = Ledger()
+        made.sources = self.sources
+        made._positions = self._positions
+        made._dropped = self._dropped
+        # Every name is kept: an unknown one is answered with those that there are.
+        made._texts.update((name, texts if name in names else []) for name, texts in self._texts.items())
+        made._pages.update((name, pages if name in names else []) for name, pages in self._pages.items())
+        for table, read in self._rows.items():
+            made._rows[table] = {
+                key: (position, row if (table, key) in rows else None) for key, (position, row) in read.items()
+            }
+        return made
+
     @contextmanager
     def recording(self) -> Iterator[list[dict[str, Any]]]:
         """What is read meanwhile, as JSON that `replay` takes; by other steps beside it, too."""

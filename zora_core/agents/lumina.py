@@ -11,9 +11,9 @@ from pydantic import ConfigDict, Field, field_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
-from zora_core.agents.page_payload import ONE_PAGE, PagePayload
+from zora_core.agents.page_payload import ONE_PAGE, PagePayload, noted, page_subject
 from zora_core.errors import InvalidInput, InvalidPayload, UnknownTaskType
-from zora_core.models import AgentId, Finding, Metric, Quote, Severity, Suggestion, Task, TaskResult
+from zora_core.models import AgentId, Finding, Metric, Quote, Severity, Suggestion, Task, TaskResult, identity
 
 if typing.TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
@@ -23,6 +23,7 @@ if typing.TYPE_CHECKING:
     from zora_core.skills.workflow_plan import Plan, Schedule
 
 STORED_FINDINGS = 200
+MAX_GOAL = 2000
 SIMULATION = "simulation of log-normal durations"
 
 
@@ -42,7 +43,10 @@ class PlanWorkflow(Payload):
     )
 
     goal: str | None = Field(
-        default=None, min_length=3, max_length=2000, description="What is to be reached; the task's title by default."
+        default=None,
+        min_length=3,
+        max_length=MAX_GOAL,
+        description="What is to be reached; the task's title by default.",
     )
     target_agents: list[AgentId] = Field(
         default_factory=list, description="The only agents the plan may use; all six when empty."
@@ -84,7 +88,8 @@ class Lumina(Agent):
         ctx.cite("payload", "goal", goal)
         agents = [agent.value for agent in payload.target_agents]
         keys = await ctx.page_keys()
-        plan = await ctx.compute(make_plan, goal, keys, agents, _validator(ctx))
+        # On a thread, because the validator asks this process; the goal has at most 2,000 characters.
+        plan = await ctx.in_thread(make_plan, goal[:MAX_GOAL], keys, agents, _validator(ctx))
         times = schedule(plan.steps, await ctx.task_durations()) if plan.steps and not plan.problems else None
         return _workflow_result(plan, times, agents)
 
@@ -121,13 +126,16 @@ def _frontend_result(assets: Assets, year: int) -> TaskResult:
     kept = items[: settings()["max_items"]]
     proposed = items[: settings()["max_suggestions"]]
     found.sort(key=lambda finding: -finding.severity.rank)
-    suggestions = [_item_suggestion(page.ref, number, item) for number, item in enumerate(proposed, 1)]
+    subject = page_subject(page)
+    suggestions = [_item_suggestion(page.ref, subject, number, item) for number, item in enumerate(proposed, 1)]
     return TaskResult(
-        summary=_frontend_summary(page.ref, found, items, len(proposed), access.elements),
+        examined={subject: [identity(subject, item.key) for item in items]} if subject and not page.limits else {},
+        summary=noted(_frontend_summary(page.ref, found, items, len(proposed), access.elements), page.limits),
         findings=select(found, suggestions, STORED_FINDINGS),
         suggestions=suggestions,
         result={
             "page": page.ref,
+            "limits_reached": list(page.limits),
             "items": [item.as_dict() for item in kept],
             "items_total": len(items),
             "items_proposed": len(proposed),
@@ -170,7 +178,7 @@ def _frontend_summary(ref: str, found: list[Finding], items: list[WorkItem], pro
     )
 
 
-def _item_suggestion(ref: str, number: int, item: WorkItem) -> Suggestion:
+def _item_suggestion(ref: str, subject: str, number: int, item: WorkItem) -> Suggestion:
     numbers = f"impact {item.impact:g} x reach {item.reach:g} / {item.effort_minutes} min = {item.score:g}"
     return Suggestion(
         suggestion_type="advice",
@@ -185,6 +193,8 @@ def _item_suggestion(ref: str, number: int, item: WorkItem) -> Suggestion:
         },
         findings=item.findings,
         evidence=item.evidence,
+        key=identity(subject or ref, item.key),
+        subject=subject,
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.ledger import row_text
+from zora_core.agents.page_payload import main_text, noted
 from zora_core.errors import InvalidInput
 from zora_core.models import (
     AgentId,
@@ -24,11 +25,15 @@ from zora_core.models import (
     Suggestion,
     Task,
     TaskResult,
+    identity,
 )
 
 if typing.TYPE_CHECKING:
+    from datetime import datetime
+
     from zora_core.agents.context import TaskContext
-    from zora_core.skills.missions import Choice, Proposal, Situation
+    from zora_core.skills.missions import Action, Choice, Proposal, Situation
+    from zora_core.skills.page import Page
     from zora_core.skills.research import Brief, Document
 
 SUGGESTION_TYPE = "create_climate_missions"
@@ -115,6 +120,9 @@ class Oracle(Agent):
             summary=_missions_sentence(choice, profile, where, payload.focus_area),
             findings=[_mission_finding(p, profile) for p in choice.proposals] or [_no_mission(choice, existing)],
             suggestions=[_mission_suggestion(p, profile) for p in choice.proposals],
+            examined={
+                _subject(profile): [_key(profile, action) for action in missions.suitable(profile, existing)],
+            },
             result=_missions_result(choice, where, profile, payload, existing),
         )
 
@@ -124,6 +132,7 @@ class Oracle(Agent):
         from zora_core.skills import research
         from zora_core.skills.wording import count
 
+        limits: list[str] = []
         topic = (payload.topic or task.title).strip()
         if not research.topic_terms(topic):
             raise InvalidInput(f"the topic {topic!r} has no word to look for: say what to research")
@@ -132,18 +141,25 @@ class Oracle(Agent):
             await ctx.progress(
                 0.5 * (number - 1) / len(payload.sources), f"reading source {number} of {len(payload.sources)}"
             )
-            documents.append(await _read_source(ctx, number, source))
+            documents.append(await _read_source(ctx, number, source, limits))
         await ctx.progress(0.5, "searching memory and journal")
         rows, order = await _read_records(ctx, topic, payload.depth)
         await ctx.progress(0.7, f"comparing {count(len(documents) + len(rows), 'document')}")
-        brief = await ctx.compute(
-            research.research, topic, [*documents, *rows], depth=payload.depth, now=ctx.now, database_order=order
-        )
-        return TaskResult(
-            summary=_research_sentence(brief),
-            findings=research.findings(brief),
-            result={**research.as_result(brief), "depth": payload.depth, "given_sources": len(documents)},
-        )
+        about = {"depth": payload.depth, "given_sources": len(documents), "limits_reached": limits}
+        return await ctx.compute(_research, topic, [*documents, *rows], order, ctx.now, about)
+
+
+def _research(
+    topic: str, documents: list[Document], order: list[str], now: datetime, about: dict[str, Any]
+) -> TaskResult:
+    from zora_core.skills import research
+
+    brief = research.research(topic, documents, depth=about["depth"], now=now, database_order=order)
+    return TaskResult(
+        summary=noted(_research_sentence(brief), about["limits_reached"]),
+        findings=research.findings(brief),
+        result={**research.as_result(brief), **about},
+    )
 
 
 def _find_profile(profiles: list[ClimateProfile], profile_id: str | None) -> ClimateProfile | None:
@@ -247,7 +263,17 @@ def _mission_suggestion(proposal: Proposal, profile: ClimateProfile | None) -> S
         findings=[_mission_finding(proposal, profile).id],
         evidence=_mission_evidence(proposal, profile),
         risk_level="low",
+        key=_key(profile, action),
+        subject=_subject(profile),
     )
+
+
+def _subject(profile: ClimateProfile | None) -> str:
+    return f"profile {profile.id if profile else 'none'}"
+
+
+def _key(profile: ClimateProfile | None, action: Action) -> str:
+    return identity(_subject(profile), action.id)
 
 
 def _missions_result(
@@ -315,29 +341,37 @@ async def _read_records(ctx: TaskContext, topic: str, depth: str) -> tuple[list[
     return documents, [str(m.id) for m in found]
 
 
-async def _read_source(ctx: TaskContext, number: int, source: str) -> Document:
-    """A given source as a document: a URL is fetched, a path is read, anything else is the text itself."""
+async def _read_source(ctx: TaskContext, number: int, source: str, limits: list[str]) -> Document:
+    """A given source as a document: a URL is fetched, a path is read, anything else is the text itself.
+
+    Adds the limits that a page was beyond.
+    """
     from zora_core.skills.research import Document
 
     stripped = source.strip()
     if not stripped:
         raise InvalidInput(f"sources[{number - 1}] is empty: give a text, a URL or a path")
     if re.match(r"https?://\S+$", stripped):
-        page = await ctx.page(url=stripped)
-        return Document(stripped, await ctx.compute(_page_text, page))
+        return await _page_document(ctx, await ctx.page(url=stripped), number, limits)
     if _FILE_NAME.fullmatch(stripped):
         name = stripped.removeprefix("file://").removeprefix("file:")
         if name.lower().endswith((".html", ".htm")):
-            page = await ctx.page(path=name)
-            return Document(page.ref, await ctx.compute(_page_text, page))
-        return Document(stripped, ctx.read_file(name, ref=stripped).decode("utf-8", "replace"))
+            return await _page_document(ctx, await ctx.page(path=name), number, limits)
+        data = await ctx.file(name, ref=stripped)
+        if b"\0" in data:
+            raise InvalidInput(f"sources[{number - 1}] is not a text: {name!r} holds NUL characters")
+        return Document(stripped, data.decode("utf-8", "replace"))
     ref = f"sources[{number - 1}]"
     ctx.cite("payload", ref, source)
     return Document(ref, source)
 
 
-def _page_text(page: Any) -> str:
-    return str(page.main_text)
+async def _page_document(ctx: TaskContext, page: Page, number: int, limits: list[str]) -> Document:
+    from zora_core.skills.research import Document
+
+    text, beyond = await ctx.compute(main_text, page)
+    limits += [f"source {number}: {limit}" for limit in beyond]
+    return Document(page.ref, text)
 
 
 def _research_sentence(brief: Brief) -> str:

@@ -14,6 +14,7 @@ if typing.TYPE_CHECKING:
     from zora_core.skills.page import Page, Resource
 
 MAX_RESOURCES = 40
+MAX_STYLE_BYTES = 3_000_000
 TIME_LIMIT_SECONDS = 45.0
 
 
@@ -39,13 +40,14 @@ async def with_assets(page: Page, ctx: TaskContext, *, only: frozenset[str] | No
     """
     from zora_core.skills.dom import shorten
 
-    wanted = [r for r in page.resources if only is None or r.kind in only]
+    wanted = await ctx.compute(_wanted, page, only)
     sheets: dict[str, str] = {}
     weights: list[int] = []
     unread: dict[str, str] = {}
     if len(wanted) > MAX_RESOURCES:
         unread[f"{len(wanted) - MAX_RESOURCES} more"] = f"only the first {MAX_RESOURCES} resources were read"
     pending = wanted[:MAX_RESOURCES]
+    room = MAX_STYLE_BYTES
     try:
         async with asyncio.timeout(TIME_LIMIT_SECONDS):
             while pending:
@@ -53,6 +55,9 @@ async def with_assets(page: Page, ctx: TaskContext, *, only: frozenset[str] | No
                     body, weight = await _read(pending[0], page, ctx)
                     weights.append(weight)
                     if pending[0].kind == "stylesheet":
+                        if len(body) > room:
+                            raise InvalidInput(f"the style sheets together have more than {MAX_STYLE_BYTES:,} bytes")
+                        room -= len(body)
                         sheets[pending[0].reference] = body.decode("utf-8", "replace")
                 except (InvalidInput, FetchFailed) as error:
                     unread[shorten(pending[0].reference, 200)] = str(error)
@@ -61,6 +66,10 @@ async def with_assets(page: Page, ctx: TaskContext, *, only: frozenset[str] | No
         unread |= {shorten(r.reference, 200): f"not read within {TIME_LIMIT_SECONDS:g} seconds" for r in pending}
     weight = (page.transfer_bytes or page.html_bytes) + sum(weights)
     return Assets(page.loaded(sheets, weight), len(weights), unread)
+
+
+def _wanted(page: Page, only: frozenset[str] | None) -> list[Resource]:
+    return [resource for resource in page.resources if only is None or resource.kind in only]
 
 
 async def _read(resource: Resource, page: Page, ctx: TaskContext) -> tuple[bytes, int]:
@@ -73,6 +82,6 @@ async def _read(resource: Resource, page: Page, ctx: TaskContext) -> tuple[bytes
         length = answer.headers.get("content-length", "")
         return answer.body, int(length) if length.isdigit() else len(answer.body)
     if parts.scheme == "file" and urlsplit(page.url or "").scheme == "file":
-        data = ctx.read_file(unquote(parts.path))
+        data = await ctx.file(unquote(parts.path))
         return data, len(data)
     raise InvalidInput("the page was given without an address to load it from")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Sequence
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -53,7 +54,28 @@ class PagePayload(Payload):
         return page
 
 
+def visible_text(page: Page) -> tuple[str, tuple[str, ...]]:
+    """The text that a reader of the page sees, and which limits its markup was beyond."""
+    return page.text, page.limits
+
+
+def main_text(page: Page) -> tuple[str, tuple[str, ...]]:
+    """The page's own content, and which limits its markup was beyond."""
+    return page.main_text, page.limits
+
+
+def noted(summary: str, limits: Sequence[str]) -> str:
+    """A summary that says what was not analysed."""
+    return " ".join([summary, *(f"Note: {limit}." for limit in limits)])
+
+
 def refuse_empty(page: Page) -> None:
     """Raise `InvalidInput` for a page on which nothing stands."""
     if not page.html.strip():
         raise InvalidInput(f"page {page.ref!r} is empty: there is nothing to review")
+
+
+def page_subject(page: Page, *more: str) -> str:
+    """What a review of a page is about, the same in every run; empty for markup that nothing names."""
+    named = page.ref if page.ref != "html" else f"html “{page.title}”" if page.title else ""
+    return " ".join([named, *more]) if named else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -11,9 +12,9 @@ from pydantic import ConfigDict, Field, model_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
-from zora_core.agents.page_payload import ONE_PAGE, PagePayload, refuse_empty
+from zora_core.agents.page_payload import ONE_PAGE, PagePayload, noted, page_subject, refuse_empty
 from zora_core.errors import InvalidInput
-from zora_core.models import AgentId, Element, Evidence, Finding, Quote, Suggestion, Task, TaskResult
+from zora_core.models import AgentId, Element, Evidence, Finding, Quote, Suggestion, Task, TaskResult, identity
 
 if typing.TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
@@ -112,7 +113,7 @@ class Sam(Agent):
 
 async def _file_page(target: str, ctx: TaskContext) -> Page:
     page = await ctx.page(path=target)
-    if "\0" in page.html or "<" not in page.html:
+    if "<" not in page.html:
         raise InvalidInput(f"{target!r} holds no markup")
     return page
 
@@ -135,9 +136,14 @@ def _accessibility_result(assets: Assets, level: str) -> TaskResult:
         }
         for rule_id, count in report.by_rule.items()
     ]
-    suggestions = _accessibility_suggestions(page, report)
+    subject = page_subject(page, level)
+    suggestions = _accessibility_suggestions(page, report, subject)
     return TaskResult(
-        summary=_accessibility_summary(page, report, level),
+        examined=_examined(
+            "" if report.truncated or page.limits else subject,
+            (identity(subject, f.rule_id) for f in report.findings),
+        ),
+        summary=noted(_accessibility_summary(page, report, level), page.limits),
         findings=select(report.findings, suggestions, STORED_FINDINGS),
         suggestions=suggestions,
         result={
@@ -153,6 +159,7 @@ def _accessibility_result(assets: Assets, level: str) -> TaskResult:
             "stylesheets_read": assets.read,
             "unread": assets.unread,
             "truncated": report.truncated,
+            "limits_reached": list(page.limits),
             "limits": "Markup and styles only: no script ran, nothing was laid out; a person must check the rest.",
         },
     )
@@ -172,7 +179,7 @@ def _accessibility_summary(page: Page, report: AccessibilityReport, level: str) 
     return f"{total} ({severities}; {examined}). Worst: {worst.title} ({times}x)."
 
 
-def _accessibility_suggestions(page: Page, report: AccessibilityReport) -> list[Suggestion]:
+def _accessibility_suggestions(page: Page, report: AccessibilityReport, subject: str) -> list[Suggestion]:
     """One suggestion per broken rule, most severe first, with up to five of its elements."""
     from zora_core.skills.wording import count
 
@@ -189,11 +196,13 @@ def _accessibility_suggestions(page: Page, report: AccessibilityReport) -> list[
                 suggestion_type="advice",
                 title=f"{group[0][0].title}: fix {count(len(group), 'element')}",
                 body=group[0][0].detail,
-                target={"page": page.ref, "rule_id": rule_id, "elements": len(group)},
+                target={"page": page.ref, "rule_id": rule_id},
                 current_value={e.selector: e.html for e in elements},
                 suggested_value=fixes or None,
                 findings=[finding.id for finding, _ in group[:NAMED_FINDINGS]],
                 evidence=evidence,
+                key=identity(subject or page.ref, rule_id),
+                subject=subject,
             )
         )
     return suggestions
@@ -216,14 +225,16 @@ def _climate_result(assets: Assets, year: int) -> TaskResult:
         {"text": c.text, "start": c.start, "kind": c.kind, "verdict": c.verdict, "source_nearby": near}
         for c, near in list(zip(report.claims, sourced, strict=True))[:STORED_CLAIMS]
     ]
-    suggestions = _claim_suggestions(page, report, sourced, findings)
+    suggestions, examined = _claim_suggestions(page, report, sourced, findings)
     return TaskResult(
-        summary=_climate_summary(page, report, sum(sourced), weight, assets.complete),
+        examined={} if page.limits else examined,
+        summary=noted(_climate_summary(page, report, sum(sourced), weight, assets.complete), page.limits),
         findings=select(findings, suggestions, STORED_FINDINGS),
         suggestions=suggestions,
         result={
             "page": page.ref,
             "title": page.title,
+            "limits_reached": list(page.limits),
             "sentences": report.sentences,
             "claims": claims,
             "claims_total": len(report.claims),
@@ -267,20 +278,23 @@ def _reading_result(reading: Readability) -> dict[str, Any]:
 
 
 def _climate_summary(page: Page, report: ClaimsReport, sourced: int, weight: Footprint, complete: bool) -> str:
-    from zora_core.skills.wording import count, verdicts
+    from zora_core.skills.wording import count, not_judged, verdicts
 
     at_least = "" if complete else "at least "
     view = f"{at_least}{weight.grams_per_view:.3f} gCO2e per view (grade {weight.grade})"
+    if report.not_judged:
+        view = f"{view}. {not_judged(report.not_judged)}".removesuffix(".")
     if not report.claims:
-        return f"No climate claim in {count(report.sentences, 'sentence')} of {page.ref}; {view}."
+        judged = report.sentences - sum(part.sentences for part in report.not_judged)
+        return f"No climate claim in {count(judged, 'sentence')} of {page.ref}; {view}."
     found = f"{count(len(report.claims), 'climate claim')} in {count(report.sentences, 'sentence')} of {page.ref}"
     return f"{found}: {verdicts(_verdicts(report))}; {sourced} with a source nearby; {view}."
 
 
 def _claim_suggestions(
     page: Page, report: ClaimsReport, sourced: list[bool], findings: list[Finding]
-) -> list[Suggestion]:
-    """One suggestion per claim that a rule objects to, worst first: what is missing and how to reword."""
+) -> tuple[list[Suggestion], dict[str, list[str]]]:
+    """One suggestion per claim that a rule objects to, worst first: what is missing, how to reword; all keys found."""
     from zora_core.skills.climate_page import missing_parts, pattern
     from zora_core.skills.dom import shorten
 
@@ -295,17 +309,26 @@ def _claim_suggestions(
         for quote in finding.evidence
         if finding.rule_id == "page.source-missing" and isinstance(quote, Quote)
     }
-    return [
+    subject = page_subject(page)
+    suggestions = [
         Suggestion(
             suggestion_type="advice",
             title=f"{what.get(claim.verdict, 'Substantiate')}: “{shorten(claim.text, 70)}”",
             body=" ".join(claim.remedies) or claim.findings[0].detail,
-            target={"page": page.ref, "start": claim.start, "verdict": claim.verdict},
+            target={"page": page.ref, "claim": claim.text[:500], "verdict": claim.verdict},
             current_value=claim.text,
             suggested_value={"missing": missing_parts(claim, source_nearby=near), "pattern": pattern(claim)},
             findings=[*(f.id for f in claim.findings), *([unsourced[claim.start]] if claim.start in unsourced else [])],
             evidence=[Quote(source=page.ref, text=claim.text, start=claim.start)],
             risk_level="medium" if claim.verdict == "prohibited" else "low",
+            key=identity(subject or page.ref, claim.text),
+            subject=subject,
         )
         for claim, near in judged[:MAX_SUGGESTIONS]
     ]
+    return suggestions, _examined(subject, (identity(subject, claim.text) for claim, _ in judged))
+
+
+def _examined(subject: str, keys: Iterable[str]) -> dict[str, list[str]]:
+    """Nothing for markup that nothing names: other markup may be another page."""
+    return {subject: list(keys)} if subject else {}

@@ -380,7 +380,7 @@ class Changes:
             logger.warning("the connection for notifications was lost")
 
         while True:
-            await retrying(self._owner, until_lost)
+            await retrying(self._owner, until_lost, lasting=True)
             await asyncio.sleep(FIRST_SECONDS)
 
     async def _check_credentials(self) -> None:

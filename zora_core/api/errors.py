@@ -21,6 +21,7 @@ from zora_core.errors import (
     InvalidState,
     NotAllowed,
     NotFound,
+    UnexpectedAnswer,
     UnknownTaskType,
     ZoraError,
 )
@@ -72,7 +73,7 @@ ANSWERS: dict[type[ZoraError], tuple[int, str]] = {
     InvalidState: (409, "INVALID_STATE"),
     DuplicateKey: (409, "DUPLICATE_KEY"),
     RateLimited: (429, "RATE_LIMIT_EXCEEDED"),
-    DatabaseUnavailable: (503, "SERVICE_UNAVAILABLE"),
+    DatabaseUnavailable: (503, "DATABASE_UNAVAILABLE"),
 }
 
 MAX_DETAILS = 50
@@ -124,9 +125,9 @@ def answer_for(error: ZoraError) -> Response:
         case DataRejected():
             message = "a value cannot be stored: look for NUL characters, unpaired surrogates, and numbers out of range"
         case DatabaseUnavailable():
-            message = "the database cannot be reached: try again in a moment"
+            message = "the database cannot serve this at the moment: try again later"
             headers["Retry-After"] = "1"
-            logger.warning("%s", error)
+            logger.log(logging.ERROR if isinstance(error, UnexpectedAnswer) else logging.WARNING, "%s", error)
         case Unauthorized():
             headers["WWW-Authenticate"] = "Bearer"
         case RateLimited(seconds=seconds):

@@ -80,7 +80,12 @@ _ERRORS: dict[int, tuple[str, str, str, str | None]] = {
     415: ("The body is not said to be JSON", "UNSUPPORTED_MEDIA_TYPE", "send JSON, and say so: Content-Type: …", None),
     429: ("Too many requests", "RATE_LIMIT_EXCEEDED", "too many requests: wait 0.4 s", "Retry-After"),
     500: ("A fault of this server", "INTERNAL_ERROR", "something went wrong here; the log has it under …", None),
-    503: ("The database cannot be reached", "SERVICE_UNAVAILABLE", "the database cannot be reached: …", "Retry-After"),
+    503: (
+        "The database cannot serve requests",
+        "DATABASE_UNAVAILABLE",
+        "the database cannot serve this at the moment: …",
+        "Retry-After",
+    ),
 }
 _HEADERS = {
     "X-Request-ID": ("The request's id: yours, or a new one.", "4bf92f3577b34da6a3ce929d0e0e4736"),

@@ -85,7 +85,11 @@ async def set_policy(
 ) -> Response:
     """Say what tasks of a type may do without asking. With `auto_execute` false, those that wait already are held."""
     rows = await caller.call(
-        "set_agent_task_policy", task_type=task_type, **body.model_dump(), user_id=caller.principal.user_id
+        "set_agent_task_policy",
+        task_type=task_type,
+        **body.model_dump(),
+        user_id=caller.principal.user_id,
+        known_types=caller.api.registry.names(),
     )
     return one(shown(Policy, rows)[0])
 

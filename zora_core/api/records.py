@@ -100,4 +100,4 @@ async def newest(
 
 def shown(model: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The columns of rows that a model names."""
-    return [{name: row[name] for name in model.model_fields} for row in rows]
+    return [{name: row[name] for name in model.model_fields if name in row} for row in rows]

@@ -21,6 +21,7 @@ from zora_core.api.connections import Limits, guarded
 from zora_core.api.keys import new_key
 from zora_core.api.limits import RateLimiter
 from zora_core.api.state import Api
+from zora_core.autonomy.backoff import retrying
 from zora_core.autonomy.runtime import on_signals
 from zora_core.errors import ConfigurationError
 
@@ -78,7 +79,7 @@ def url_of(listener: socket.socket) -> str:
 @asynccontextmanager
 async def api_for(owner: Database, settings: Settings, *, requests_per_minute: int) -> AsyncIterator[Api]:
     """The API over an open database, its reader of changes running."""
-    database = await owner.restricted()
+    database = await retrying(owner, owner.restricted)
     credentials = Credentials(
         database,
         settings.jwt_secret,
@@ -146,7 +147,8 @@ async def serve(
 
     async def until_stopped() -> None:
         if runtime is not None:
-            await runtime.run_loop(sleep_seconds=sleep_seconds)
+            with on_signals(runtime.stop):
+                await runtime.run_loop(sleep_seconds=sleep_seconds)
             return
         stopped = asyncio.Event()
         with on_signals(stopped.set):

@@ -60,7 +60,7 @@ class Metrics:
     response_model=One[Status],
     name="status",
     summary="Ask whether the server is up",
-    responses={503: {"model": One[Status], "description": "The database cannot be reached"}},
+    responses={503: {"model": One[Status], "description": "The database cannot serve requests"}},
 )
 async def status(request: Request) -> Response:
     """Whether the server and its database are up; 503 when the database is not. Needs no credential."""

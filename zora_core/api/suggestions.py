@@ -29,11 +29,11 @@ from zora_core.api.bodies import (
     storable,
     strictly,
 )
-from zora_core.api.errors import ValidationFailed
+from zora_core.api.errors import ValidationFailed, error_answer
 from zora_core.api.records import OfAgent, OfTask, newest, shown
 from zora_core.api.tasks import AnyCaseAgent
-from zora_core.effects import SuggestionType, edited_effect, effect_of, suggestion_types
-from zora_core.errors import InvalidInput, InvalidState
+from zora_core.effects import SuggestionType, edited, effect_of, suggestion_types
+from zora_core.errors import DataRejected, InvalidInput, InvalidState
 from zora_core.models import Evidence, Role, Suggestion, SuggestionRecord
 
 router = APIRouter(prefix="/api/agents/suggestions", tags=["suggestions"], dependencies=[known_parameters])
@@ -46,7 +46,11 @@ class _SuggestionBody(Body):
     agent_id: AnyCaseAgent = Field(description="In whose name; upper and lower case are the same.")
     title: StorableText = Field(min_length=1, max_length=500, description="The change, in one line.")
     body: StorableText = Field(default="", max_length=20_000, description="Why, and how.")
-    current_value: StorableObject | None = Field(default=None, description="What is there now.")
+    current_value: StorableObject | None = Field(
+        default=None,
+        description="What you saw there. With an effect it becomes part of the precondition and is never shown as a "
+        "fact: what is there is read from the rows.",
+    )
     evidence: list[Annotated[Evidence, strictly(Evidence)]] = Field(
         min_length=1, max_length=100, description="What it rests on, as in a task's findings."
     )
@@ -171,7 +175,7 @@ async def create_suggestion(
         suggestion={**suggestion.model_dump(mode="json"), "effect": effect_of(suggestion)},
         user_id=caller.principal.user_id,
     )
-    return one(shown(SuggestionRecord, rows)[0], status=201)
+    return one(await _with_targets(caller, rows[0]), status=201)
 
 
 @router.get(
@@ -179,7 +183,8 @@ async def create_suggestion(
 )
 async def get_suggestion(caller: Annotated[Caller, needs(Role.VIEWER)], suggestion_id: SuggestionId) -> Response:
     """One suggestion: what would change, from what to what, on what evidence, and what became of it."""
-    return one(shown(SuggestionRecord, await _stored(caller, suggestion_id))[0])
+    (row,) = await _stored(caller, suggestion_id)
+    return one(await _with_targets(caller, row))
 
 
 @router.post(
@@ -187,7 +192,13 @@ async def get_suggestion(caller: Annotated[Caller, needs(Role.VIEWER)], suggesti
     response_model=One[SuggestionRecord],
     name="decide_suggestion",
     summary="Approve or reject a suggestion",
-    responses={409: {"description": "INVALID_STATE: decided already, too late, or its effect is not the one seen"}},
+    responses={
+        409: {
+            "description": "INVALID_STATE: decided already, expired, not the effect that was seen, or its target has "
+            "changed since: then the suggestion is superseded, nothing was changed, and `details` names the new "
+            "proposal (`superseded_by`), if there is one"
+        }
+    },
 )
 async def decide_suggestion(
     caller: Annotated[Caller, needs(Role.BRAND_ADMIN, person=True)],
@@ -196,30 +207,35 @@ async def decide_suggestion(
 ) -> Response:
     """Approve a suggestion, which applies it at once, or reject it.
 
-    The answer says what became of it: `applied`; `approved`, when it has no effect or its agent is paused; `rejected`;
-    or `superseded`, when its target had changed: then `superseded_by` is a new proposal with what is there now.
+    The answer is the suggestion as it then is: `applied`; `approved`, when it has no effect or its agent is paused; or
+    `rejected`.
     """
     decision = body.root
-    edited: dict[str, Any] = {}
+    change: dict[str, Any] = {}
     if isinstance(decision, Approve) and decision.edited_value is not None:
         (row,) = await _stored(caller, suggestion_id)
         if decision.digest != row["effect_digest"]:
             raise InvalidState(f"suggestion {suggestion_id} is not the one that was seen")
         try:
-            effect = edited_effect(row, decision.edited_value)
+            change = edited(row, decision.edited_value)
         except InvalidInput as error:
             raise ValidationFailed(str(error), [{"field": "edited_value", "message": str(error)}]) from error
-        edited = {"edited_value": decision.edited_value, "edited_effect": effect}
-    rows = await caller.call(
+    (after,) = await caller.call(
         "decide_agent_suggestion",
         id=suggestion_id,
         decision=decision.decision,
         digest=decision.digest if isinstance(decision, Approve) else None,
         reason=decision.reason,
-        **edited,
+        **change,
         user_id=caller.principal.user_id,
     )
-    return one(shown(SuggestionRecord, rows)[0])
+    if after["status"] == "superseded":
+        message = f"the target has changed since: suggestion {suggestion_id} is superseded, and nothing was changed"
+        anew = after["superseded_by"]
+        return error_answer(
+            409, "INVALID_STATE", message, [{"field": "superseded_by", "message": str(anew)}] if anew else None
+        )
+    return one(shown(SuggestionRecord, [after])[0])
 
 
 @router.post(
@@ -243,3 +259,14 @@ async def undo_suggestion(
 
 async def _stored(caller: Caller, suggestion_id: UUID) -> list[dict[str, Any]]:
     return await caller.call("get_agent_suggestion", id=str(suggestion_id))
+
+
+async def _with_targets(caller: Caller, row: dict[str, Any]) -> dict[str, Any]:
+    """A suggestion with what its changes would find now, while it can be decided."""
+    (record,) = shown(SuggestionRecord, [row])
+    if row["status"] == "proposed" and row["effect"] is not None:
+        try:
+            record["targets"] = await caller.call("preview_agent_suggestion", id=row["id"])
+        except (InvalidInput, DataRejected) as error:
+            record["problem"] = f"cannot be approved: {error}"
+    return record

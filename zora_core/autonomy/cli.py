@@ -1,12 +1,21 @@
 """The command line: `zora`, or `python -m zora_core.autonomy.cli`.
 
-Exit status: 0 done, 1 something failed, 2 the call itself was wrong. `--json` prints data for programs.
+Exit status: 0 done, 1 something failed, 2 the call or the configuration was wrong, 130 Ctrl-C. `--json` prints data for
+programs.
 """
 
 from __future__ import annotations
 
 import sys
 from typing import Any
+
+if __name__ == "__main__":  # before the rest is loaded
+    try:
+        from zora_core.autonomy.interrupts import end_at_once
+
+        end_at_once()
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 import click
 
@@ -28,10 +37,18 @@ from zora_core.autonomy.commands import (
     workflows,
 )
 from zora_core.autonomy.commands.output import print_error, visible_output
-from zora_core.errors import ConfigurationError, InvalidPayload, UnknownTaskType, ZoraError
+from zora_core.errors import (
+    ConfigurationError,
+    InvalidPayload,
+    RetriesExhausted,
+    UnexpectedAnswer,
+    UnknownTaskType,
+    ZoraError,
+)
 from zora_core.logs import set_up_logging
+from zora_core.storable import problem
 
-_USAGE = (ConfigurationError, InvalidPayload, UnknownTaskType)
+_USAGE = (ConfigurationError, InvalidPayload, RetriesExhausted, UnexpectedAnswer, UnknownTaskType)
 
 
 class Group(click.Group):
@@ -46,13 +63,35 @@ class Group(click.Group):
         with visible_output():
             return super().main(*args, **kwargs)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse arguments that are not text, before any command looks at them."""
+        for place, argument in enumerate(args, 1):
+            if said := problem(argument, f"argument {place}"):
+                raise click.UsageError(said, ctx)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; an error raised on purpose is one line on stderr."""
+        """Run the command; an error raised on purpose is one line on stderr, and Ctrl-C is none."""
         try:
             return super().invoke(ctx)
-        except ZoraError as error:
+        except (ZoraError, ExceptionGroup) as raised:
+            error = _the_error(raised)
+            if error is None:
+                raise
             print_error(f"error: {error}")
             ctx.exit(2 if isinstance(error, _USAGE) else 1)
+        except KeyboardInterrupt:
+            ctx.exit(130)
+
+
+def _the_error(raised: Exception) -> ZoraError | None:
+    """The error to show for one, or for several loops that ended together; None when one is not raised on purpose."""
+    if isinstance(raised, ZoraError):
+        return raised
+    assert isinstance(raised, ExceptionGroup)
+    known = [error for error in raised.exceptions if isinstance(error, ZoraError | ExceptionGroup)]
+    found = [_the_error(error) for error in known]
+    return found[0] if len(known) == len(raised.exceptions) and None not in found else None
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -16,6 +16,7 @@ from zora_core.autonomy.schedules import examine_schedules
 from zora_core.database import schema
 from zora_core.database.connect import check_tenant, open_database
 from zora_core.database.database import API_ROLE, Database
+from zora_core.database.postgrest import RUN_SCRIPT
 from zora_core.errors import DatabaseUnavailable, SchemaError, ZoraError
 from zora_core.journal.sealing import examine as examine_journal
 from zora_core.settings import Settings, load_settings
@@ -51,9 +52,8 @@ async def examine() -> list[Check]:
     except ZoraError as error:
         return [*checks, Check("connection", "wrong", str(error))]
     try:
-        schema_check = Check("schema", "ok", f"version {schema.latest_version()}")
         try:
-            await database.check_schema()
+            schema_check = await _schema(settings, database)
         except SchemaError as error:
             schema_check = Check("schema", "wrong", str(error))
         except ZoraError as error:  # over HTTP, this was the first call
@@ -71,6 +71,9 @@ async def examine() -> list[Check]:
         checks.append(Check("tenant", "ok", str(settings.tenant_id)))
         if settings.supabase_url:
             checks.append(await _api_role(database))
+        elif obstacle := await database.api_login_obstacle():
+            found = f"`zora serve` logs in as the role of DATABASE_URL and then acts as {API_ROLE}: {obstacle}"
+            checks.append(Check(API_ROLE, "note", found))
         before = datetime.now(UTC)
         health = await database.value("database_health", tenant_id=settings.tenant_id)
         checks += _figures(health, before, datetime.now(UTC))
@@ -80,6 +83,19 @@ async def examine() -> list[Check]:
         return [*checks, _disk(settings)] if settings.embedded else checks
     finally:
         await database.close()
+
+
+async def _schema(settings: Settings, database: Database) -> Check:
+    """Raises `SchemaError` when this program cannot work with what the database has."""
+    found = await database.check_schema()
+    place = "" if settings.schema == schema.PUBLIC else f" in {settings.schema}"
+    if found.standing == "newer":  # what it should have is for the newer program to say
+        newer = f"{found.described}{place}, newer than this zora {__version__}, which works with it"
+        return Check("schema", "note", f"{newer}; upgrade zora")
+    remedy = RUN_SCRIPT if settings.supabase_url else "run `zora migrate`, which makes them again"
+    if lacking := await database.missing_objects():
+        return Check("schema", "wrong", schema.explain_missing(lacking, remedy=remedy))
+    return Check("schema", "ok", f"version {schema.latest_version()}{place}")
 
 
 def _connection(settings: Settings, database: Database) -> Check:

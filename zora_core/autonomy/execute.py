@@ -1,4 +1,7 @@
-"""Running one claimed task: from its row to what is to be recorded. Nothing is written here, nothing is swallowed."""
+"""Running one claimed task: from its row to the outcome to record. Nothing is written here.
+
+Whatever a handler returns or raises becomes an outcome: nothing but a GeneratorExit leaves `execute`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -14,18 +17,22 @@ from uuid import UUID
 
 from zora_core.agents.agent import Delegate, Registry, Snooze, run_handler
 from zora_core.effects import effect_of
-from zora_core.errors import FalseEvidence, InvalidInput, InvalidPayload, UnknownTaskType
+from zora_core.errors import FalseEvidence, InvalidInput, InvalidPayload, UnknownTaskType, described
 from zora_core.graph import ordered, references, resolve
 from zora_core.masking import mask
 from zora_core.models import Task, TaskResult
-from zora_core.threads import in_thread
 
 if TYPE_CHECKING:
+    from zora_core.agents.agent import TaskType
     from zora_core.agents.context import TaskContext
+    from zora_core.autonomy.lane import Lane
 
 logger = logging.getLogger("zora.runtime")
 
 MAX_MESSAGE = 500  # characters of a progress message that are kept
+MAX_ERROR = 4000
+MAX_DEPTH = 100  # of a result's nested lists and objects; readers of JSON give up at 200
+MAX_CHILDREN = 100  # as in delegate_agent_task(), so that a longer list is refused before it is looked at
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,7 +50,10 @@ class Settlement:
 
 
 class Run:
-    """A claimed task while it is worked on."""
+    """A claimed task while it is worked on.
+
+    The worker's thread reads it and `stop`s it; `execute` works on it on the thread of its lane.
+    """
 
     def __init__(self, row: dict[str, Any]) -> None:
         """Take over a row of `claim_agent_tasks`."""
@@ -52,28 +62,32 @@ class Run:
         self.timeout_seconds: int | None = row["timeout_seconds"]
         self.round: int = row["round"]
         self.resume_with: Any = row["resume_with"]
+        self.suspect: bool = row["lost_leases"] > 0
+        """Whether it has lost a lease, so that nothing else runs beside it."""
         self.claimed_at: datetime = row["started_at"]
         self.started = time.monotonic()
         self.progress: float | None = None
         self.message: str | None = None
         self.stored: tuple[float | None, str | None] = (None, None)
         """Progress and message as the database has them."""
+        self.lane: Lane | None = None
+        """Where its handler runs; None before it begins."""
         self.work: asyncio.Task[None] | None = None
         self.handling = False
         """Whether the handler is at work; what comes before and after it must not be interrupted."""
+        self.due = math.inf
+        """When its time limit is over, by `time.monotonic`."""
+        self.overdue_looks = 0
+        """How often the worker has found it at work after its limit, or after it was told to stop."""
+        self.limit_seconds = 0
         self.stop_reason: str | None = None
         """Why the runtime cancelled the handler: cancel, lost or shutdown."""
 
     def report(self, fraction: float, message: str) -> None:
-        """Keep the handler's progress until a heartbeat takes it; a fraction that is no number leaves the last one.
-
-        What PostgreSQL cannot store is replaced, so that one handler's words cannot spoil the heartbeat of all.
-        """
+        """Keep the handler's progress until a heartbeat takes it; NaN leaves the last fraction."""
         if not math.isnan(fraction):
             self.progress = float(fraction)
-        self.message = (
-            message[:MAX_MESSAGE].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
-        )
+        self.message = storable(message[:MAX_MESSAGE])
 
     @property
     def news(self) -> tuple[float | None, str | None] | None:
@@ -85,24 +99,45 @@ class Run:
         """Cancel the handler; the first reason stands."""
         if self.stop_reason is None:
             self.stop_reason = reason
-            if self.handling and self.work is not None:
-                self.work.cancel()
+            if self.lane is not None:
+                self.lane.cancel(self)
 
     def settlement(self, outcome: str, **fields: Any) -> Settlement:
         """What this run reports."""
         return Settlement(id=self.task.id, lease_token=self.lease_token, outcome=outcome, **fields)
 
+    def stopped(self) -> Settlement | None:
+        """The settlement of a run that was told to stop; None when the lease was lost, and nobody may write."""
+        match self.stop_reason:
+            case "cancel":
+                return self.settlement("failed", failure_kind="cancelled", error="cancelled on request while running")
+            case "lost":
+                return None
+            case _:
+                return self.settlement("released")
+
+    def timed_out(self) -> Settlement:
+        """The settlement of a run that took longer than its time limit."""
+        error = f"timed out after {self.limit_seconds} seconds"
+        return self.settlement("error", failure_kind="timeout", error=error)
+
 
 async def execute(run: Run, registry: Registry, make_context: Callable[[Run], TaskContext]) -> Settlement | None:
-    """Run the handler of a claimed task and say how it ended; None when the lease was lost, and nobody may write."""
+    """Run the handler of a claimed task and say how it ended; None when the lease was lost, and nobody may write.
+
+    Raises GeneratorExit if the handler does; `failed` makes the outcome of it.
+    """
     task = run.task
     deadline: asyncio.Timeout | None = None
     try:
         if run.stop_reason is not None:  # stopped before the first step
-            raise asyncio.CancelledError
+            return run.stopped()
         task_type = registry.find(task.agent_id, task.task_type)
         context = make_context(run)
-        async with asyncio.timeout(run.timeout_seconds or task_type.timeout_seconds) as deadline:
+        run.limit_seconds = run.timeout_seconds or task_type.timeout_seconds
+        run.due = time.monotonic() + run.limit_seconds
+        run.handling = True
+        async with asyncio.timeout(run.limit_seconds) as deadline:
             if any(references(task.payload)):
                 task = task.model_copy(update={"payload": resolve(task.payload, await context.results())})
             if run.round:
@@ -114,29 +149,41 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
                 case Delegate() as delegation:
                     return _delegated(run, delegation, registry)
                 case TaskResult() as result:
-                    return await _completed(run, result, context)
-    except UnknownTaskType as error:
-        return run.settlement("failed", failure_kind="unknown_task_type", error=mask(str(error)))
-    except InvalidPayload as error:
-        return run.settlement("failed", failure_kind="invalid_payload", error=mask(str(error)))
-    except (InvalidInput, FalseEvidence) as error:
-        return run.settlement("failed", failure_kind="error", error=mask(str(error))[:4000])
-    except asyncio.CancelledError:
-        match run.stop_reason:
-            case "cancel":
-                return run.settlement("failed", failure_kind="cancelled", error="cancelled on request while running")
-            case "shutdown":
-                return run.settlement("released")
-            case "lost":
-                return None
-            case _:
-                raise
-    except (Exception, SystemExit) as error:
-        if isinstance(error, TimeoutError) and deadline is not None and deadline.expired():
-            limit = run.timeout_seconds or task_type.timeout_seconds
-            return run.settlement("error", failure_kind="timeout", error=f"timed out after {limit} seconds")
-        logger.exception("%s %s failed (task %s, attempt %s)", task.agent_id, task.task_type, task.id, task.attempt)
-        return run.settlement("error", failure_kind="error", error=mask(f"{type(error).__name__}: {error}")[:4000])
+                    return await _completed(run, task_type, result, context)
+    except GeneratorExit:  # Python closes coroutines that await what raises it: only the task's first one can go on
+        raise
+    except BaseException as error:  # noqa: BLE001 - a handler may raise anything, and must not end the worker
+        return failed(run, error, timed_out=deadline is not None and deadline.expired())
+    finally:
+        run.handling = False
+
+
+def failed(run: Run, error: BaseException, *, timed_out: bool = False) -> Settlement | None:
+    """The settlement of a run whose handler raised; what another attempt cannot change fails for good.
+
+    Whatever it raised when it was stopped or its time was over, that is what happened.
+    """
+    if run.stop_reason is not None:
+        return run.stopped()
+    if timed_out:
+        return run.timed_out()
+    task, said = run.task, storable(mask(described(error))[:MAX_ERROR])
+    match error:
+        case UnknownTaskType():
+            return run.settlement("failed", failure_kind="unknown_task_type", error=said)
+        case InvalidPayload():
+            return run.settlement("failed", failure_kind="invalid_payload", error=said)
+        case InvalidInput() | FalseEvidence():
+            return run.settlement("failed", failure_kind="error", error=said)
+    logger.error(
+        "%s %s failed (task %s, attempt %s)", task.agent_id, task.task_type, task.id, task.attempt, exc_info=error
+    )
+    return run.settlement("error", failure_kind="error", error=said)
+
+
+def storable(text: str) -> str:
+    """A text without what PostgreSQL cannot store, so that it cannot spoil a heartbeat or a settlement."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 def _delegated(run: Run, delegation: Delegate, registry: Registry) -> Settlement:
@@ -144,6 +191,10 @@ def _delegated(run: Run, delegation: Delegate, registry: Registry) -> Settlement
 
     A payload that refers to a sibling's result is looked at when that result is there.
     """
+    if len(delegation.children) > MAX_CHILDREN:
+        raise InvalidInput(
+            f"the delegation names {len(delegation.children)} children, more than the limit of {MAX_CHILDREN}"
+        )
     rows = [child.row() for child in delegation.children]
     for row in rows:
         try:
@@ -153,25 +204,39 @@ def _delegated(run: Run, delegation: Delegate, registry: Registry) -> Settlement
         except (UnknownTaskType, InvalidPayload) as error:
             raise type(error)(f"child {row['key']!r}: {error}") from error
     children = [dict(row) for row in ordered(rows)]
+    result = {"children": children, "then": delegation.then}
+    _check_depth("delegation", result)
     return run.settlement(
-        "delegated",
-        summary=f"delegated to {', '.join(row['key'] for row in children)}",
-        result={"children": children, "then": delegation.then},
+        "delegated", summary=f"delegated to {', '.join(row['key'] for row in children)}", result=result
     )
 
 
-async def _completed(run: Run, result: TaskResult, context: TaskContext) -> Settlement:
+async def _completed(run: Run, task_type: TaskType, result: TaskResult, context: TaskContext) -> Settlement:
     """The settlement of a result whose evidence has been found in what the run read, with the effects it proposes."""
-    from zora_core.agents.evidence import chain
-
-    if not context.sources and not result.findings:
-        raise ValueError(
-            f"{run.task.agent_id} {run.task.task_type} returned a result without evidence: "
-            "read what it rests on through ctx, or cite it with ctx.cite"
+    if task_type.evidence != "none" and not context.sources and not result.findings:
+        raise FalseEvidence(
+            f"{run.task.agent_id} {run.task.task_type} returned a result without evidence: read what it rests on "
+            'through ctx, cite it with ctx.cite, or declare the handler with evidence="none" if it only does something'
         )
-    # A thread costs more than the check of a result that claims nothing.
-    claims = result.findings or result.suggestions
-    stored = await in_thread(chain, result, context.ledger) if claims else chain(result, context.ledger)
+    _check_depth("result", result.result)
+    for suggestion in result.suggestions:
+        _check_depth("suggestion", [suggestion.target, suggestion.current_value, suggestion.suggested_value])
+    stored = await context.checked(result)
     for suggestion, row in zip(result.suggestions, stored["suggestions"], strict=True):
         row["effect"] = effect_of(suggestion)
     return run.settlement("completed", summary=result.summary, result=stored)
+
+
+def _check_depth(what: str, value: Any) -> None:
+    """Raise `InvalidInput` for a value that is nested deeper than what reads it again can follow."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, Mapping | list | tuple)
+            for inner in (outer.values() if isinstance(outer, Mapping) else outer)
+        ]
+        if not level:
+            return
+    raise InvalidInput(f"the {what} is nested more than {MAX_DEPTH} levels deep: return a flatter one")

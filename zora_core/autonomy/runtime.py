@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from zora_core.agents.agent import Agent
 from zora_core.agents.builtin import registry
+from zora_core.autonomy.backoff import retrying
 from zora_core.autonomy.worker import TaskRun, Worker
 from zora_core.database.connect import check_tenant, open_database
 from zora_core.errors import ConfigurationError
@@ -45,8 +46,8 @@ class AgentRuntime:
     """Works through one tenant's tasks with the six agents and those of `agents`.
 
     `concurrency` tasks run at a time. A lease lasts `lease_seconds` and is prolonged while its task runs; when this
-    process dies, another one takes its tasks back after that time. On SIGTERM or SIGINT `run_loop` stops claiming,
-    waits `grace_seconds` for running tasks and hands the rest back. `observe` is told of each task that starts (a
+    process dies, another one takes its tasks back after that time. It claims tasks of the types that it has, or only
+    those of `only_agents` and `only_types` (names; empty is all). `observe` is called with each task that starts (a
     `Task`) and each run that ended (a `TaskRun`).
     """
 
@@ -59,6 +60,8 @@ class AgentRuntime:
         concurrency: int = 4,
         lease_seconds: float = 30,
         grace_seconds: float = 10,
+        only_agents: Iterable[str] = (),
+        only_types: Iterable[str] = (),
         observe: Callable[[Task | TaskRun], None] = lambda event: None,
     ) -> None:
         """Read the environment unless `settings` are given; a given `database` is used and left open.
@@ -71,6 +74,7 @@ class AgentRuntime:
             raise ConfigurationError(f"lease_seconds must be positive, not {lease_seconds}")
         self.settings = settings or load_settings()
         self.registry = registry(tuple(agents))
+        self._claims = self.registry.select(only_agents, only_types)
         self._database = database
         self._concurrency = concurrency
         self._lease_seconds = lease_seconds
@@ -86,31 +90,38 @@ class AgentRuntime:
             return await worker.run(limit=limit)
 
     async def run_loop(self, sleep_seconds: float = 30) -> None:
-        """Run tasks as they come, until SIGTERM, SIGINT or `stop()`.
+        """Run tasks as they come, until `stop()`; then wait `grace_seconds` for running tasks and hand the rest back.
 
-        Notifications wake it at once; `sleep_seconds` is how often it looks by itself, for where there are none.
+        Notifications wake it at once; without them it looks every `sleep_seconds` seconds. Signals are left to the
+        program around it. Cancelled, as `asyncio.run` does on Ctrl-C, it hands back what runs without waiting.
         """
         if sleep_seconds <= 0:
             raise ConfigurationError(f"sleep_seconds must be positive, not {sleep_seconds}")
-        async with self._working() as worker:
-            with on_signals(worker.stop):
-                await worker.run(poll_seconds=sleep_seconds)
+        async with self._working(wait=True) as worker:
+            work = asyncio.create_task(worker.run(poll_seconds=sleep_seconds))
+            try:
+                await asyncio.shield(work)
+            except asyncio.CancelledError:
+                for _ in range(2):
+                    worker.stop()
+                await work
+                raise
 
     @property
     def running(self) -> dict[UUID, Run]:
-        """The tasks that this runtime works on at this moment, by id."""
+        """The runs that this runtime has in hand at this moment, by lease token."""
         return self._worker.running if self._worker else {}
 
     def stop(self) -> None:
-        """End `run_loop` as SIGTERM does; a second call does not wait for running tasks."""
+        """End `run_loop`; a second call does not wait for running tasks."""
         if self._worker is not None:
             self._worker.stop()
 
     @asynccontextmanager
-    async def _working(self) -> AsyncIterator[Worker]:
+    async def _working(self, *, wait: bool = False) -> AsyncIterator[Worker]:
         if self._worker is not None:
             raise ConfigurationError("this AgentRuntime is already running: make another one for a second loop")
-        database = self._database or await self._open()
+        database = self._database or await self._open(wait=wait)
         self._worker = Worker(
             database,
             self.registry,
@@ -118,6 +129,7 @@ class AgentRuntime:
             concurrency=self._concurrency,
             lease_seconds=self._lease_seconds,
             grace_seconds=self._grace_seconds,
+            claims=self._claims,
             observe=self._observe,
         )
         try:
@@ -127,10 +139,14 @@ class AgentRuntime:
             if self._database is None:
                 await database.close()
 
-    async def _open(self) -> Database:
-        database = await open_database(self.settings)
-        try:
+    async def _open(self, *, wait: bool) -> Database:
+        database = await open_database(self.settings, wait=wait)
+
+        async def check() -> None:
             await check_tenant(database, self.settings)
+
+        try:
+            await (retrying(database, check) if wait else check())
         except BaseException:
             await database.close()
             raise

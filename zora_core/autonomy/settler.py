@@ -19,23 +19,30 @@ logger = logging.getLogger("zora.runtime")
 MAX_BATCH = 200
 T = TypeVar("T")
 
-Settled = dict[str, Any] | None
-
 
 class Settler:
     """Settles runs; `run()` must be running as a task."""
 
-    def __init__(self, database: Database, *, more: Callable[[], bool] = lambda: False) -> None:
-        """Settle over this database. Where calls are dear, a batch is waited for while `more` outcomes are to come."""
-        self._database = database
-        self._more = more if database.pace.linger_seconds else lambda: False
-        self._waiting: asyncio.Queue[tuple[Settlement, asyncio.Future[Settled]]] = asyncio.Queue()
+    def __init__(
+        self,
+        database: Database,
+        *,
+        recorded: Callable[[Settlement, dict[str, Any] | None], None],
+        more: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Settle over this database, and call `recorded` for each run.
 
-    async def settle(self, settlement: Settlement) -> Settled:
-        """Record one outcome; gives its row's new state, or None when the lease was lost and nothing was written."""
-        settled: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait((settlement, settled))
-        return await settled
+        `recorded` gets the row's new state, or None when the lease was lost and nothing was written. Where calls are
+        dear, a batch is waited for while `more` outcomes are to come.
+        """
+        self._database = database
+        self._recorded = recorded
+        self._more = more if database.pace.linger_seconds else lambda: False
+        self._waiting: asyncio.Queue[Settlement] = asyncio.Queue()
+
+    def settle(self, settlement: Settlement) -> None:
+        """Have an outcome recorded."""
+        self._waiting.put_nowait(settlement)
 
     async def run(self) -> None:
         """Flush for ever: at once when idle, in batches when busy; a lost database is waited for."""
@@ -53,10 +60,9 @@ class Settler:
                         break
                 else:
                     batch.append(self._waiting.get_nowait())
-            rows = {row["id"]: row for row in await self._flush([settlement for settlement, _ in batch])}
-            for settlement, settled in batch:
-                if not settled.done():
-                    settled.set_result(rows.get(settlement.id))
+            rows = {row["lease_token"]: row for row in await self._flush(batch)}
+            for settlement in batch:
+                self._recorded(settlement, rows.get(settlement.lease_token))
 
     async def _flush(self, batch: list[Settlement]) -> list[dict[str, Any]]:
         try:

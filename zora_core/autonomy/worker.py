@@ -1,7 +1,8 @@
 """The engine of a runtime: claim, run, heartbeat, settle, and the upkeep that any worker does for all.
 
 No transaction is open while a handler runs, and no task of ours waits for another: each settles by itself and frees its
-slot. Every loop survives the loss of the database; an error that is not such a loss ends the worker, loudly.
+slot. Handlers run on a thread of their own (`lane.py`), so that nothing they do stops what is here. Every loop survives
+the loss of the database; an error that is not such a loss ends the worker, loudly.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
+from zora_core import __version__
 from zora_core.agents.context import TaskContext
 from zora_core.autonomy.backoff import retrying
-from zora_core.autonomy.execute import Run, execute
+from zora_core.autonomy.execute import Run, Settlement, execute
+from zora_core.autonomy.lane import CallsElsewhere, Lane
 from zora_core.autonomy.schedules import attend_schedules
 from zora_core.autonomy.settler import Settler
 from zora_core.errors import DatabaseUnavailable
@@ -29,8 +32,8 @@ from zora_core.journal.sealing import Sealer
 from zora_core.models import Task
 
 if TYPE_CHECKING:
-    from zora_core.agents.agent import Registry
-    from zora_core.database.database import Call, Database
+    from zora_core.agents.agent import Registry, TaskType
+    from zora_core.database.database import Database
     from zora_core.settings import Settings
 
 logger = logging.getLogger("zora.runtime")
@@ -42,6 +45,9 @@ EXPIRED_AT_ONCE = 1000  # tasks past their deadline that one upkeep lets fail
 RESCUED_AT_ONCE = 1000  # of workers that vanished, each of which may have claimed hundreds ahead
 MAX_LOST_LEASES = 3
 RECORD_SECONDS = 5.0  # for recording what was cancelled, when the database may be gone
+WATCH_SECONDS = 0.5  # between looks at handlers that should have ended, and at the loop that they run on
+ABANDON_LOOKS = 4  # that found a handler at work after its limit, or after it was told to stop
+ONCE_SECONDS = 3600.0  # for which a limited run counts as running, unless it says that it has ended
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,26 +82,40 @@ class Worker:
         concurrency: int,
         lease_seconds: float,
         grace_seconds: float,
+        claims: Iterable[TaskType] | None = None,
         observe: Callable[[Task | TaskRun], None] = lambda event: None,
     ) -> None:
-        """Nothing runs before `run()`; `observe` is told of each task that starts and each run that ended."""
+        """Nothing runs before `run()`.
+
+        `claims` are the task types to run, all of the registry's unless given. `observe` is called with each task that
+        starts and each run that ended.
+        """
         # Fresh per process, so that a restarted worker is never taken for its predecessor.
         self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self.running: dict[UUID, Run] = {}
+        """By lease token: a worker that gets its own task back has two runs of it until the old one has stopped."""
         self._database = database
         self._registry = registry
         self._settings = settings
         self._concurrency = concurrency
         self._lease_seconds = lease_seconds
         self._grace_seconds = grace_seconds
+        self._task_types = [str(task_type) for task_type in (registry if claims is None else claims)]
         self._observe = observe
-        self._settler = Settler(database, more=lambda: self._handling > 0)
+        self._settler = Settler(database, recorded=self._settled, more=lambda: bool(self._begun))
         self._claimed: deque[Run] = deque()
         """Not begun yet; see `Pace.ahead`."""
+        self._begun: dict[UUID, Run] = {}
+        """Whose handlers are at work, by lease token."""
+        self._lanes: list[Lane] = []
+        """The last one takes what begins; handlers of earlier ones blocked them."""
+        self._ended: deque[tuple[Run, Settlement | BaseException | None]] = deque()
+        """Filled by the lanes, who set `_arriving` and have `_arrived` set."""
+        self._arriving = False
+        self._claiming = asyncio.Lock()
+        """Held from a claim's call until its tasks are in `running`, and while expired leases are taken back."""
         self._taken = 0
         self._runs: list[TaskRun] | None = None
-        self._group: asyncio.TaskGroup
-        self._handling = 0
         self._handled = 0
         self._asked = (0, time.monotonic())
         """What `_handled` was at the last claim, and when that was."""
@@ -105,6 +125,8 @@ class Worker:
         self._reported = asyncio.Event()
         self._recorded = asyncio.Event()
         self._slot_freed = asyncio.Event()
+        self._busy = asyncio.Event()
+        self._arrived = asyncio.Event()
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -125,27 +147,34 @@ class Worker:
         of a limited call.
         """
         self._runs = None if limit is None else []
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            background = [group.create_task(self._settler.run()), group.create_task(self._heartbeat())]
-            if limit is None:
-                sealer = Sealer(self._database, self._settings)
-                if self._database.notifies:
-                    work = [self._upkeep(), sealer.run(), self._listen()]
-                else:
-                    work = [self._poll(poll_seconds or UPKEEP_SECONDS), sealer.run(self._seal_due)]
-                background += [group.create_task(coroutine) for coroutine in work]
-            else:
-                await self._upkeep_once()
-            try:
-                with contextlib.suppress(_Stopped):
-                    await self._claim(limit, poll_seconds if self._database.notifies else None)
-                await self._finish()
-                if self._runs:
-                    await self._attend()  # to what these runs suggested; a loop does so anyway
-            finally:
-                for task in background:
-                    task.cancel()
+        self._lanes = [self._lane()]
+        try:
+            async with asyncio.TaskGroup() as group:
+                work = [self._settler.run(), self._heartbeat(), self._collect(), self._watch()]
+                if limit is None:
+                    sealer = Sealer(self._database, self._settings)
+                    if self._database.notifies:
+                        work += [self._upkeep(), sealer.run(), self._listen()]
+                    else:
+                        work += [self._poll(poll_seconds or UPKEEP_SECONDS), sealer.run(self._seal_due)]
+                background = [group.create_task(coroutine) for coroutine in work]
+                if limit is not None:
+                    await self._upkeep_once(ONCE_SECONDS)
+                try:
+                    with contextlib.suppress(_Stopped):
+                        await self._claim(limit, poll_seconds if self._database.notifies else None)
+                    await self._finish()
+                    if self._runs:
+                        await self._attend()  # to what these runs suggested; a loop does so anyway
+                finally:
+                    for task in background:
+                        task.cancel()
+            await self._leave()
+        finally:
+            for run in self._begun.values():
+                run.stop("shutdown")
+            for lane in self._lanes:
+                await lane.close()
         return self._runs or []
 
     async def _claim(self, limit: int | None, poll_seconds: float | None) -> None:
@@ -165,17 +194,14 @@ class Worker:
                 await self._slot_freed.wait()
                 continue
             self._wake.clear()
-            alone = not self.running
+            idle = not self.running
             self._recorded.clear()
             rows = await self._claim_ready(room)
-            self._taken += len(rows)
-            self._claimed.extend(Run(row) for row in rows)
-            self.running.update((run.task.id, run) for run in self._claimed)
             self._begin_claimed()
             if len(rows) == room:
                 continue
             if limit is not None:
-                if not rows and alone:
+                if not rows and idle:
                     return
                 if not rows:  # what ran meanwhile may have put something claimable into the queue, or may yet
                     await self._recorded.wait()
@@ -185,13 +211,26 @@ class Worker:
                 self._ran_dry.set()
             await self._sleep(poll_seconds)
 
+    def _take(self, rows: list[dict[str, Any]]) -> None:
+        """Hold what was claimed. When a run of the same task is here already, that one has lost its lease."""
+        runs = [Run(row) for row in rows]
+        claimed = {run.task.id for run in runs}
+        for old in self.running.values():
+            if old.task.id in claimed:
+                old.stop("lost")
+        self._taken += len(runs)
+        self._claimed.extend(runs)
+        self.running.update((run.lease_token, run) for run in runs)
+
     def _room(self) -> int:
         """How many tasks to claim now: what can begin at once, and what is as good as begun.
 
         Ahead of that as many as would be done within a second at the rate since the last claim, as far as the database
         finds that worth while; asked for when three quarters of it have begun, so that calls are few. It grows
-        eightfold at most, because a short task says little of the next ones.
+        eightfold at most, because a short task says little of the next ones. Nothing beside a suspect.
         """
+        if any(run.suspect for run in self.running.values()):
+            return 0
         most = self._database.pace.ahead
         if not most:
             return self._concurrency - len(self.running)
@@ -201,19 +240,25 @@ class Worker:
         ahead = min(most, 8 * handled, int(handled / max(asked, 0.001)))
         if len(self._claimed) > ahead // 4:
             return 0
-        return self._concurrency + ahead - self._handling - len(self._claimed)
+        return self._concurrency + ahead - len(self._begun) - len(self._claimed)
 
     def _begin_claimed(self) -> None:
         """Begin what was claimed, as far as there is room; when stopping, hand all of it back."""
-        while self._claimed and (self._handling < self._concurrency or self._stopping.is_set()):
-            self._begin(self._claimed.popleft())
+        while self._claimed and (len(self._begun) < self._concurrency or self._stopping.is_set()):
+            run = self._claimed.popleft()
+            if self._stopping.is_set():
+                run.stop("shutdown")
+            self._begin(run)
 
     def _begin(self, run: Run) -> None:
-        if self._stopping.is_set():
-            run.stop("shutdown")
         run.started = time.monotonic()
-        self._handling += 1
-        run.work = self._group.create_task(self._work(run))
+        if run.stop_reason is not None:
+            self._settle(run, run.stopped())
+            return
+        self._begun[run.lease_token] = run
+        self._busy.set()
+        self._observe(run.task)
+        self._lanes[-1].submit(run)
 
     def _hand_back_waiting(self) -> None:
         """What was claimed ahead and has not begun for long, because what runs takes long: others may have it."""
@@ -225,20 +270,23 @@ class Worker:
             self._begin(run)
 
     async def _claim_ready(self, limit: int) -> list[dict[str, Any]]:
-        self._asked = (self._handled, time.monotonic())
-        try:
-            return await retrying(
-                self._database,
-                lambda: self._database.call(
+        async def claim() -> list[dict[str, Any]]:
+            async with self._claiming:
+                rows = await self._database.call(
                     "claim_agent_tasks",
                     tenant_id=self._settings.tenant_id,
                     worker_id=self.worker_id,
                     limit=limit,
                     lease_seconds=self._lease_seconds,
-                    **({"begin": self._concurrency - self._handling} if self._database.pace.ahead else {}),
-                ),
-                unless=self._stopping,
-            )
+                    task_types=self._task_types,
+                    idle=not self.running,
+                )
+                self._take(rows)
+            return rows
+
+        self._asked = (self._handled, time.monotonic())
+        try:
+            return await retrying(self._database, claim, unless=self._stopping)
         except DatabaseUnavailable as error:
             raise _Stopped from error
 
@@ -248,37 +296,89 @@ class Worker:
             async with asyncio.timeout(poll_seconds):
                 await self._wake.wait()
 
-    async def _work(self, run: Run) -> None:
-        """One task from its begin to settlement; `execute` turns whatever happens to the handler into an outcome."""
-        begun = run.stop_reason is None
-        if begun:
-            self._observe(run.task)
-        try:
-            try:
-                run.handling = True
-                settlement = await execute(run, self._registry, self._context)
-            finally:
-                run.handling = False
-                self._handling -= 1
-                self._handled += begun  # what is handed back says nothing of how fast tasks go
-                self._begin_claimed()
-                if self._database.pace.ahead:
-                    self._slot_freed.set()
-            row = await self._settler.settle(settlement) if settlement is not None else None
-        finally:
-            del self.running[run.task.id]
-            self._recorded.set()
+    # What runs: begun above, carried out on a lane, and back here when it has ended
+
+    def _lane(self) -> Lane:
+        def ended(run: Run, outcome: Settlement | BaseException | None) -> None:
+            self._ended.append((run, outcome))
+            if not self._arriving:
+                self._arriving = True
+                _set_from_elsewhere(self._arrived, home)
+
+        def work(run: Run) -> Coroutine[Any, Any, Settlement | None]:
+            return execute(run, self._registry, context)
+
+        def context(run: Run) -> TaskContext:
+            def report(fraction: float, message: str) -> None:
+                run.report(fraction, message)
+                if run.news is not None and not self._reported.is_set():
+                    _set_from_elsewhere(self._reported, home)
+
+            task = run.task
+            return TaskContext(
+                database,
+                self._settings,
+                task.tenant_id,
+                run.claimed_at,
+                self._registry,
+                report,
+                task_id=task.id,
+                lease_token=run.lease_token,
+            )
+
+        home = asyncio.get_running_loop()
+        database = cast("Database", CallsElsewhere(self._database, home))
+        return Lane(work, ended)
+
+    async def _collect(self) -> None:
+        """Settle the runs whose handlers have ended."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            self._arriving = False
+            while self._ended:
+                run, outcome = self._ended.popleft()
+                if run.lease_token not in self._begun:  # it was abandoned
+                    continue
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                self._end(run, outcome)
+
+    def _end(self, run: Run, settlement: Settlement | None) -> None:
+        """A handler has ended, or is waited for no longer."""
+        del self._begun[run.lease_token]
+        self._handled += 1  # what is handed back before it began says nothing of how fast tasks go
+        self._begin_claimed()
+        if self._database.pace.ahead:
             self._slot_freed.set()
-            if not self.running and not self._database.notifies:
-                self._wake.set()  # these runs may have made others claimable
-        if not begun and run.stop_reason == "shutdown":  # as if it had not been claimed
+        self._settle(run, settlement)
+
+    def _settle(self, run: Run, settlement: Settlement | None) -> None:
+        if settlement is None:
+            self._record(run, None, None)
+        else:
+            self._settler.settle(settlement)
+
+    def _settled(self, settlement: Settlement, row: dict[str, Any] | None) -> None:
+        run = self.running.get(settlement.lease_token)
+        if run is not None:  # else the worker stopped waiting for the database
+            self._record(run, settlement, row)
+
+    def _record(self, run: Run, settlement: Settlement | None, row: dict[str, Any] | None) -> None:
+        """A run is over, and its outcome recorded unless its lease was lost."""
+        del self.running[run.lease_token]
+        self._recorded.set()
+        self._slot_freed.set()
+        if not self.running:
+            self._wake.set()  # these runs may have made others claimable, and a suspect waits for an idle worker
+        if run.lane is None and run.stop_reason == "shutdown":  # as if it had not been claimed
             return
         ended = TaskRun(
             task=run.task,
             status=row["status"] if row else "lost",
             waiting_for=row["waiting_for"] if row else None,
             summary=settlement.summary if settlement else None,
-            error=settlement.error if settlement else "the lease was lost; another worker has the task",
+            error=settlement.error if settlement else "the lease was lost: the task has been taken back",
             duration_seconds=time.monotonic() - run.started,
         )
         if row is None:
@@ -287,45 +387,88 @@ class Worker:
             self._runs.append(ended)
         self._observe(ended)
 
-    def _context(self, run: Run) -> TaskContext:
-        def report(fraction: float, message: str) -> None:
-            run.report(fraction, message)
-            if run.news is not None:
-                self._reported.set()
+    async def _watch(self) -> None:
+        """Give up on handlers that do not end when they should, and on the thread that one of them blocks."""
+        while True:
+            if not self._begun:
+                self._busy.clear()
+            await self._busy.wait()
+            await asyncio.sleep(WATCH_SECONDS)
+            for lane in self._lanes:
+                lane.look()
+            lane = self._lanes[-1]
+            if lane.stuck:
+                self._lanes.append(self._lane())
+                for run in lane.take_back():
+                    self._lanes[-1].submit(run)
+                current = lane.current
+                logger.error(
+                    "the event loop of the handlers is blocked by %s; other tasks go on on another thread. An async "
+                    "handler must not compute or sleep without await: make it a plain function, or use ctx.compute",
+                    f"{current.task.agent_id} {current.task.task_type} (task {current.task.id})"
+                    if current
+                    else "a task that a handler started",
+                )
+            now = time.monotonic()
+            for run in list(self._begun.values()):
+                if run.stop_reason is not None or run.due < now:
+                    run.overdue_looks += 1
+                    if run.overdue_looks >= ABANDON_LOOKS and run.lease_token in self._begun:
+                        self._abandon(run)
+            begun = {run.lane for run in self._begun.values()}
+            for lane in self._lanes[:-1]:
+                if lane not in begun and not lane.stuck:
+                    self._lanes.remove(lane)
+                    await lane.close()
 
-        task = run.task
-        return TaskContext(
-            self._database,
-            self._settings,
-            task.tenant_id,
-            run.claimed_at,
-            self._registry,
-            report,
-            task_id=task.id,
-            lease_token=run.lease_token,
-        )
+    def _abandon(self, run: Run) -> None:
+        """Record what a run should have ended as; its handler may go on, but can write nothing any more.
+
+        If it blocks its lane, the lane's other runs are handed back: they cannot go on, which is not their fault.
+        """
+        lane = run.lane
+        assert lane is not None
+        current = lane.current if lane.stuck else run
+        if current is not run and current is not None and current.lease_token in self._begun:
+            run.stop("shutdown")
+        else:
+            logger.error(
+                "%s %s (task %s) did not stop %s: its slot is given to others",
+                run.task.agent_id,
+                run.task.task_type,
+                run.task.id,
+                "when told to" if run.stop_reason else f"at its limit of {run.limit_seconds} seconds",
+            )
+        self._end(run, run.stopped() if run.stop_reason else run.timed_out())
+        if lane.stuck and current in (run, None):
+            for other in [other for other in self._begun.values() if other.lane is lane]:
+                other.stop("shutdown")
+                self._end(other, other.stopped())
 
     async def _finish(self) -> None:
         """Let running tasks end; when stopping, only within the grace period, then hand them back."""
         if self._stopping.is_set() and self.running:
             self._begin_claimed()
-            await self._ended(self._grace_seconds)
+            await self._none_running(lambda: self._grace_seconds)
             for run in self.running.values():
                 run.stop("shutdown")
-            await self._ended(RECORD_SECONDS)
+            await self._none_running(lambda: RECORD_SECONDS)
             for run in self.running.values():
                 logger.error("task %s could not be handed back: it runs again when its lease has expired", run.task.id)
-                if run.work:
-                    run.work.cancel()
-        while self.running:
-            self._slot_freed.clear()
-            await self._slot_freed.wait()
+            self.running.clear()
+        await self._none_running(lambda: math.inf)
 
-    async def _ended(self, seconds: float) -> None:
-        """Until every running task has ended, but not longer than this."""
-        works = [run.work for run in self.running.values() if run.work]
-        if works:
-            await asyncio.wait(works, timeout=seconds)
+    async def _none_running(self, seconds: Callable[[], float]) -> None:
+        """Until every running task has ended, but not longer than this, which may change meanwhile."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        while self.running and (left := began + seconds() - clock()) > 0:
+            self._slot_freed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if left == math.inf else left):
+                    await self._slot_freed.wait()
+
+    # What goes on beside: heartbeats, and the upkeep for all
 
     async def _heartbeat(self) -> None:
         """Six beats to a lease for all runs; in between, now and then (see `Pace`), one for those with news."""
@@ -339,7 +482,9 @@ class Worker:
             self._reported.clear()
             self._hand_back_waiting()
             early = clock() < due
-            await retrying(self._database, lambda early=early: self._beat(only_news=early))  # type: ignore[misc]
+            # Soon enough for a second try before the leases end.
+            within = self._lease_seconds / 3
+            await retrying(self._database, lambda early=early: self._beat(only_news=early), within=within)  # type: ignore[misc]
             if not early:
                 due = clock() + interval
             await asyncio.sleep(min(self._database.pace.progress_seconds, due - clock()))
@@ -365,7 +510,7 @@ class Worker:
             if sent != (None, None):
                 run.stored = sent
         for row in rows:
-            held = self.running.get(row["id"])
+            held = self.running.get(row["lease_token"])
             if held is not None and row["state"] in ("cancel", "lost"):
                 held.stop(row["state"])
 
@@ -385,7 +530,7 @@ class Worker:
         shortest = min(POLL_SECONDS, longest)
         pause = longest
         while True:
-            next_due = await self._upkeep_once()
+            next_due = await self._upkeep_once(longest)
             due = clock() + min(pause, max(next_due, shortest))
             while due > clock():
                 with contextlib.suppress(TimeoutError):
@@ -396,32 +541,32 @@ class Worker:
                         due = min(due, clock() + pause)
             pause = min(4 * pause, longest)
 
-    async def _upkeep_once(self) -> float:
+    async def _upkeep_once(self, pause: float = UPKEEP_SECONDS) -> float:
         """What any worker does for all; returns in how many seconds the next task or schedule falls due.
 
         Schedules are carried out; due tasks are made claimable; expired leases are taken back; tasks past their
-        deadline fail; tasks that nobody waits for any more are cancelled; suggestions are attended to.
+        deadline, or of a type that no worker knows, fail; tasks that nobody waits for any more are cancelled;
+        suggestions are attended to. The next upkeep comes after `pause` seconds at most.
+
+        What this worker runs itself it does not take back, although the leases have expired after a pause of the whole
+        process, such as a laptop's sleep.
         """
-        tenant_id = self._settings.tenant_id
-        calls: list[Call] = [
-            ("schedules_to_attend", {}),
-            ("promote_agent_tasks", {}),
-            ("rescue_agent_tasks", {"limit": RESCUED_AT_ONCE, "max_lost": MAX_LOST_LEASES}),
-            ("expire_agent_tasks", {"limit": EXPIRED_AT_ONCE}),
-            ("cancel_orphaned_agent_tasks", {}),
-            ("attend_agent_suggestions", {}),
-        ]
-        if not self._database.notifies:
-            calls += [("work_to_do", {"tenant_id": tenant_id})]
-        answers = await retrying(self._database, lambda: self._database.batch(calls))
-        (schedules,), (promotion,), rescued, (expired,) = answers[:4]
+
+        async def upkeep() -> dict[str, list[dict[str, Any]]]:
+            async with self._claiming:
+                calls = self._upkeep_calls(pause)
+                return dict(zip(calls, await self._database.batch(list(calls.items())), strict=True))
+
+        answers = await retrying(self._database, upkeep)
+        (schedules,), (promotion,) = answers["schedules_to_attend"], answers["promote_agent_tasks"]
+        rescued, (expired,) = answers["rescue_agent_tasks"], answers["expire_agent_tasks"]
         next_fire_time = await retrying(self._database, lambda: attend_schedules(self._database, schedules))
         for row in rescued:
             logger.warning("took task %s back from a worker that vanished; it is %s now", row["id"], row["status"])
         if promotion["promoted"] or rescued:
             self._wake.set()
         if not self._database.notifies:
-            (found,) = answers[-1]
+            (found,) = answers["work_to_do"]
             if found["tasks"]:
                 self._wake.set()
             if found["entries"]:
@@ -430,6 +575,52 @@ class Worker:
             return 0.0
         due = [seconds for seconds in (promotion["next_due_seconds"], next_fire_time) if seconds is not None]
         return min(due, default=math.inf)
+
+    def _upkeep_calls(self, pause: float) -> dict[str, dict[str, Any]]:
+        tenant_id = self._settings.tenant_id
+        calls: dict[str, dict[str, Any]] = {
+            "rescue_agent_tasks": {
+                "limit": RESCUED_AT_ONCE,
+                "max_lost": MAX_LOST_LEASES,
+                "held": list(self.running),
+            },
+            "schedules_to_attend": {},
+            "promote_agent_tasks": {},
+            "expire_agent_tasks": {"limit": EXPIRED_AT_ONCE},
+            "cancel_orphaned_agent_tasks": {},
+            "attend_agent_suggestions": {},
+            "beat_worker": self._presence(pause),
+            "fail_unknown_agent_tasks": {
+                "tenant_id": tenant_id,
+                "worker_id": self.worker_id,
+                "after_seconds": self._settings.unknown_type_seconds,
+            },
+        }
+        if not self._database.notifies:
+            idle = not self.running
+            calls["work_to_do"] = {"tenant_id": tenant_id, "task_types": self._task_types, "idle": idle}
+        return calls
+
+    def _presence(self, pause: float) -> dict[str, Any]:
+        """For `beat_worker`: what this worker can run, and when it will be heard of again; 0 is never."""
+        return {
+            "tenant_id": self._settings.tenant_id,
+            "id": self.worker_id,
+            "host": socket.gethostname(),
+            "version": __version__,
+            "task_types": self._task_types,
+            "slots": self._concurrency,
+            "next_seconds": float(pause),
+            "keep_seconds": max(86400.0, 2 * self._settings.unknown_type_seconds),
+        }
+
+    async def _leave(self) -> None:
+        """Say that this worker has stopped; if that cannot be said at once, it is noticed by its silence."""
+        try:
+            async with asyncio.timeout(RECORD_SECONDS):
+                await self._database.call("beat_worker", **self._presence(0))
+        except (DatabaseUnavailable, TimeoutError) as error:
+            logger.debug("could not say that worker %s has stopped: %r", self.worker_id, error)
 
     async def _attend(self) -> None:
         """Apply what a policy approved, or people during a pause; let pass what nobody decided in time."""
@@ -449,4 +640,10 @@ class Worker:
                 await lost.wait()
             raise DatabaseUnavailable("the connection for notifications was lost")
 
-        await retrying(self._database, listen_until_lost)
+        await retrying(self._database, listen_until_lost, lasting=True)
+
+
+def _set_from_elsewhere(event: asyncio.Event, home: asyncio.AbstractEventLoop) -> None:
+    """Set an event of another thread's loop, if that loop still runs."""
+    with contextlib.suppress(RuntimeError):
+        home.call_soon_threadsafe(event.set)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from zora_core.errors import ConfigurationError, NotFound
-from zora_core.settings import DEFAULT_TENANT_ID, Settings, examples
+from zora_core.autonomy.backoff import retrying
+from zora_core.errors import ConfigurationError, NotFound, SchemaError
+from zora_core.settings import DEFAULT_TENANT_ID, EXAMPLES, Settings
 
 if TYPE_CHECKING:
     from zora_core.database.database import Database
@@ -14,15 +15,17 @@ if TYPE_CHECKING:
 EXAMPLE_PAGES = ("home", "climate", "dashboard")
 
 
-async def open_database(settings: Settings, *, check: bool = True) -> Database:
+async def open_database(settings: Settings, *, check: bool = True, wait: bool = False) -> Database:
     """Open the database that the settings name.
 
     The embedded one is started, migrated and, the first time, given its default tenant with the example site's pages.
     Any other must have the schema already: raises `SchemaError` when it has not (unless `check` is false),
-    `DatabaseUnavailable` when it cannot be reached.
+    `DatabaseUnavailable` when it cannot be reached, unless this is to `wait` until it can.
     """
     if settings.embedded:
-        return await _open_embedded(settings)
+        return await _open_embedded(settings, wait=wait)
+    if wait:
+        return await retrying(None, lambda: open_database(settings, check=check))
     database: Database
     if settings.supabase_url:
         from zora_core.database import postgrest
@@ -32,7 +35,7 @@ async def open_database(settings: Settings, *, check: bool = True) -> Database:
         from zora_core.database import postgres
 
         assert settings.database_url is not None
-        database = await postgres.connect(settings.database_url)
+        database = await postgres.connect(settings.database_url, schema_name=settings.schema)
     if check:
         try:
             await database.check_schema()
@@ -42,15 +45,28 @@ async def open_database(settings: Settings, *, check: bool = True) -> Database:
     return database
 
 
-async def _open_embedded(settings: Settings) -> Database:
+async def _open_embedded(settings: Settings, *, wait: bool) -> Database:
+    """A server that does not start is a problem of this machine, and not waited for."""
     from zora_core.database.embedded import EmbeddedServer
     from zora_core.database.postgres import connect
 
     server = EmbeddedServer.at(settings.home)
-    database = await connect(await asyncio.to_thread(server.start), server=server)
-    await database.migrate()
-    if await ensure_tenant(database, settings):
-        await database.value("seed_tenant", tenant_id=settings.tenant_id, seed={"pages": example_pages()})
+    url = await asyncio.to_thread(server.start)
+    database = await connect(url, server=server, schema_name=settings.schema)
+
+    async def prepare() -> None:
+        try:
+            await database.check_schema()
+        except SchemaError:  # new, or older than this program; `migrate` refuses one that is too new
+            await database.migrate()
+        if await ensure_tenant(database, settings):
+            await database.value("seed_tenant", tenant_id=settings.tenant_id, seed={"pages": example_pages()})
+
+    try:
+        await (retrying(database, prepare, lasting=True) if wait else prepare())  # the schema may take a while
+    except BaseException:
+        await database.close()
+        raise
     return database
 
 
@@ -71,5 +87,8 @@ async def check_tenant(database: Database, settings: Settings) -> None:
 
 
 def example_pages() -> list[dict[str, object]]:
-    """The example site's pages, as rows of `frontend_configs`."""
-    return [{"page": page, "config": {"path": str(examples() / "site" / f"{page}.html")}} for page in EXAMPLE_PAGES]
+    """The example site's pages, as rows of `frontend_configs`.
+
+    Their paths begin with `{examples}`, which each installation reads as its own folder: a database has several.
+    """
+    return [{"page": page, "config": {"path": f"{EXAMPLES}/site/{page}.html"}} for page in EXAMPLE_PAGES]

@@ -7,24 +7,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from zora_core.errors import InvalidInput, InvalidState, NotAllowed, NotFound, ZoraError
+from zora_core.database.outage import Outage
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from zora_core.database.schema import Installed
 
 Row = dict[str, Any]
 Call = tuple[str, dict[str, Any]]
 """A function and its arguments, for `Database.batch`."""
 
-# SQLSTATEs that our functions raise, after PostgREST's convention PT + HTTP status.
-OUR_ERRORS: Mapping[str, type[ZoraError]] = {
-    "PT400": InvalidInput,
-    "PT403": NotAllowed,
-    "PT404": NotFound,
-    "PT409": InvalidState,
-}
+ANSWER_SECONDS = 30.0
+"""The deadline of a call. Our functions do a bounded amount of work each; Supabase ends a statement after 8 s."""
 
 # Owns nothing and may do what functions/access.sql says.
 API_ROLE = "zora_api"
@@ -50,6 +48,15 @@ class Database(ABC):
     """A way to a database. `call` is the way through it; over which transport, callers need not know."""
 
     pace: Pace = Pace()
+    attempt_seconds: float | None = None
+    """How long a loop waits for an answer before it tries again on another connection; None where that is done here."""
+    answered = False
+    """Whether a call has ever succeeded: the address and the login are right, whatever goes wrong now."""
+
+    @cached_property
+    def outage(self) -> Outage:
+        """What is known and said of the present outage; the restricted database shares it."""
+        return Outage()
 
     @property
     @abstractmethod
@@ -61,7 +68,8 @@ class Database(ABC):
         """Call a SQL function and return its rows; jsonb goes in and comes out as Python values.
 
         Raises `NotFound`, `InvalidState` or `InvalidInput` as the function says, `DatabaseUnavailable` when the
-        connection is lost or refused. After a lost connection it is unknown whether the call took effect.
+        database cannot serve the call or does not answer within `ANSWER_SECONDS`. After a lost connection it is unknown
+        whether the call took effect.
         """
 
     async def value(self, function: str, /, **arguments: Any) -> Any:
@@ -89,9 +97,16 @@ class Database(ABC):
         the role is missing or ours may not act as it.
         """
 
+    async def api_login_obstacle(self) -> str | None:
+        """Why `restricted` has to log in as the owner and only then acts as `zora_api`; None when it has not."""
+        return None
+
     @abstractmethod
     def listening(self, channel: str, callback: Callable[[str], None]) -> AbstractAsyncContextManager[asyncio.Event]:
-        """Call back with the payload of every notification; gives an event that is set when the connection is lost."""
+        """Call back with the payload of every notification; gives an event that is set when the connection is lost.
+
+        A connection that the network has forgotten counts as lost within half a minute.
+        """
 
     async def recover(self) -> None:  # noqa: B027 - a connection comes back by itself
         """After a `DatabaseUnavailable`: do what can be done from here to get it back."""
@@ -101,8 +116,15 @@ class Database(ABC):
         """Bring the schema up to date; returns whether anything changed."""
 
     @abstractmethod
-    async def check_schema(self) -> None:
-        """Raise `SchemaError` unless the schema is the one this program works with."""
+    async def check_schema(self) -> Installed:
+        """What is installed; raises `SchemaError` unless the schema is one that this program works with."""
+
+    async def missing_objects(self) -> list[str]:
+        """The tables, columns, functions, indexes and triggers that the schema should have and has not."""
+        from zora_core.database import schema
+
+        rows = await self.call("missing_schema_objects", objects=list(schema.objects()))
+        return [row["missing_schema_objects"] for row in rows]
 
     @abstractmethod
     async def close(self) -> None:

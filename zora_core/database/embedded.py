@@ -13,20 +13,27 @@ import contextlib
 import hashlib
 import importlib.util
 import os
+import secrets
+import shlex
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import fasteners
 
 from zora_core.errors import ConfigurationError, DatabaseUnavailable
+from zora_core.private_files import make_private_folder, touch_private, write_private
 
+_LOCK_SECONDS = 180  # a first start on a slow disk takes less
 _MAX_SOCKET_PATH = 100  # bytes; the limit is 108 on Linux and 104 on macOS, the socket's own name included
 _WINDOWS = sys.platform == "win32"
 _FLAGS: dict[str, Any] = {"creationflags": 0x08000200} if _WINDOWS else {}  # no window, a process group of its own
@@ -39,6 +46,9 @@ class EmbeddedServer:
 
     # A laptop's database: room for a few loops and an API, and no memory to speak of.
     SETTINGS: ClassVar[tuple[str, ...]] = ("max_connections=200", "wal_compression=on", "jit=off")
+
+    TCP: ClassVar[bool] = _WINDOWS
+    """Whether it listens on a loopback port with a password, or on a socket in a private folder."""
 
     _by_home: ClassVar[dict[Path, EmbeddedServer]] = {}
 
@@ -62,12 +72,16 @@ class EmbeddedServer:
         Raises `DatabaseUnavailable` with the end of the server's log when it does not start, `ConfigurationError` when
         the home cannot be used.
         """
+        if "\n" in str(self._home):  # PostgreSQL's pid file holds the path on one line
+            raise ConfigurationError(f"ZORA_HOME {str(self._home)!r} contains a line break: choose another folder")
         try:
-            self._home.mkdir(parents=True, exist_ok=True)
-            (self._home / "starting.lock").touch()
+            make_private_folder(self._home)
+            # Private: a lock can be held by anybody who can open its file, and would stop every command.
+            for lock in ("starting.lock", "holders.lock"):
+                touch_private(self._home / lock)
         except OSError as error:
             raise self._unusable(error) from error
-        with self._threads, self._starting:
+        with self._threads, self._alone():
             if not self._holds:
                 self._holders.acquire_read_lock()
                 atexit.register(self._at_exit)
@@ -77,7 +91,7 @@ class EmbeddedServer:
 
     def recover(self) -> None:
         """Start the server again when it has died under its holders."""
-        with self._threads, self._starting:
+        with self._threads, self._alone():
             self._ensure_running()
 
     def release(self) -> None:
@@ -95,7 +109,7 @@ class EmbeddedServer:
     def _let_go(self) -> None:
         self._holds = 0
         atexit.unregister(self._at_exit)
-        with self._starting:
+        with self._alone():
             self._holders.release_read_lock()
             if self._holders.acquire_write_lock(blocking=False):
                 try:
@@ -103,10 +117,24 @@ class EmbeddedServer:
                 finally:
                     self._holders.release_write_lock()
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Start and stop the server one process at a time."""
+        if not self._starting.acquire(timeout=_LOCK_SECONDS):
+            raise DatabaseUnavailable(
+                f"another process has held {self._home / 'starting.lock'} for {_LOCK_SECONDS} seconds: end that process"
+            )
+        try:
+            yield
+        finally:
+            self._starting.release()
+
     def _ensure_running(self) -> None:
         if not self.running():
             if not (self._data / "PG_VERSION").exists():
                 self._initialise()
+            if self.TCP:
+                self._password()  # before anybody can connect
             self._bury()
             self._start()
 
@@ -117,7 +145,7 @@ class EmbeddedServer:
         """
         if not self.running():
             return False
-        with self._starting:
+        with self._alone():
             alone = self._holders.acquire_write_lock(blocking=False)
             try:
                 if not alone and not force:
@@ -133,14 +161,14 @@ class EmbeddedServer:
     def running(self) -> bool:
         """Whether the server is ready and accepts a connection; a process id alone may be somebody else's by now."""
         lines = self._pid_file()
-        if len(lines) < 8 or lines[7].strip() != "ready":
+        if len(lines) < 8 or lines[7].strip() != "ready" or not lines[3].strip().isdecimal():
             return False
         try:
-            if _WINDOWS:
+            if self.TCP:
                 with socket.create_connection(("127.0.0.1", int(lines[3])), timeout=5):
                     return True
             with socket.socket(socket.AF_UNIX) as client:
-                client.connect(f"{lines[4].strip()}/.s.PGSQL.{lines[3].strip()}")
+                client.connect(str(self._socket(lines) / f".s.PGSQL.{lines[3].strip()}"))
                 return True
         except (ConnectionRefusedError, FileNotFoundError):
             return False
@@ -148,35 +176,46 @@ class EmbeddedServer:
     def _initialise(self) -> None:
         """Create the data directory beside its place and move it there when complete: a kill in between costs nothing.
 
-        UTF-8, byte order collation, and no password, because only the directory's owner can reach the socket.
+        UTF-8, byte order collation. No password where only the directory's owner can reach the socket; a port on the
+        loopback address is open to every user of the machine, so that there a random password is required.
         """
         new = self._home / "postgres.new"
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
-        user = self._user()
-        if user:
-            shutil.chown(new, user)
+        account = self._account()
+        if account:
+            os.chown(new, *account)
+        password = []
+        if self.TCP:
+            (self._home / "password").unlink(missing_ok=True)
+            write_private(self._home / "password", secrets.token_urlsafe(32))
+            if account:
+                os.chown(self._home / "password", *account)
+            password = ["--auth=scram-sha-256", f"--pwfile={self._home / 'password'}"]
         self._run(
-            "initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", *self.LOCALE, "--no-instructions",
-            f"--pgdata={new}", folder=new,
+            "initdb", "--username=postgres", *(password or ["--auth=trust"]), "--encoding=UTF8", *self.LOCALE,
+            "--no-instructions", f"--pgdata={new}", folder=new,
         )  # fmt: skip
         new.rename(self._data)
 
     def _bury(self) -> None:
-        """Remove the lock files of a killed server that is still in the process table because nobody waited for it.
+        """Remove the lock files of a killed server that PostgreSQL cannot read, or takes for those of a running one.
 
-        PostgreSQL takes such a process for a running one. That is for ever where process 1 reaps nothing, as in many
-        containers. Its backends notice the loss and end by themselves; they are waited for first.
+        PostgreSQL takes a killed server for a running one until its parent has waited for it, which never happens
+        where process 1 reaps nothing, as in many containers. Its backends notice the loss and end by themselves; they
+        are waited for first.
         """
         import psutil
 
-        pid_file = self._pid_file()
-        if not pid_file:
+        pid_file = self._data / "postmaster.pid"
+        left_behind = [file for file in (pid_file, *self._socket_locks()) if file.exists()]
+        if not left_behind:
             return
+        lines = self._pid_file()
         try:
-            server = psutil.Process(int(pid_file[0]))
+            server = psutil.Process(int(lines[0]))
             if not server.name().startswith("postgres"):
-                return  # somebody else's process by now, which PostgreSQL sees for itself
+                return  # another program's process by now, which PostgreSQL sees for itself
             deadline = time.monotonic() + 10
             while server.status() != psutil.STATUS_ZOMBIE:  # it refuses connections, so it is about to end
                 if time.monotonic() > deadline:
@@ -184,8 +223,8 @@ class EmbeddedServer:
                         f"the server in {self._data} (process {server.pid}) neither answers nor ends: end it"
                     )
                 time.sleep(0.01)
-        except psutil.NoSuchProcess:
-            return
+        except (psutil.NoSuchProcess, IndexError, ValueError, OverflowError):
+            pass  # it ended; or a full disk or a power cut left an empty file, or any bytes
         backends = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -196,19 +235,27 @@ class EmbeddedServer:
             raise DatabaseUnavailable(
                 f"the server in {self._data} was killed, but its processes {[p.pid for p in left]} live on: end them"
             )
-        Path(pid_file[4].strip(), f".s.PGSQL.{pid_file[3].strip()}.lock").unlink(missing_ok=True)
-        (self._data / "postmaster.pid").unlink()
+        for file in left_behind:
+            file.unlink(missing_ok=True)
+
+    def _socket_locks(self) -> list[Path]:
+        return [] if self.TCP else list(self._socket_directory().glob(".s.PGSQL.*.lock"))
 
     def _start(self) -> None:
-        options = ["-c listen_addresses=127.0.0.1", f"-p {_free_port()}"] if _WINDOWS else [
-            "-c listen_addresses=''", f"-c unix_socket_directories='{self._socket_directory()}'",
-        ]  # fmt: skip
-        options += [f"-c {setting}" for setting in self.SETTINGS]
+        # pg_ctl hands its options and paths to a shell as they are. Paths are relative to its working directory, the
+        # data, and options quoted, so that no character in ZORA_HOME means anything there.
+        if self.TCP:
+            settings = ["listen_addresses=127.0.0.1", f"port={_free_port()}"]
+        else:
+            directory = self._socket_directory()
+            relative = "." if directory == self._data else str(directory).replace('"', '""')
+            settings = ["listen_addresses=", f'unix_socket_directories="{relative}"']
+        options = [part for setting in (*settings, *self.SETTINGS) for part in ("-c", setting)]
         log = self._data / "server.log"
         try:
             self._run(
-                "pg_ctl", "start", "--wait", "--timeout=60", "--silent", f"--pgdata={self._data}", f"--log={log}",
-                f"--options={' '.join(options)}",
+                "pg_ctl", "start", "--wait", "--timeout=60", "--silent", "--pgdata=.", "--log=server.log",
+                f"--options={subprocess.list2cmdline(options) if _WINDOWS else shlex.join(options)}",
             )  # fmt: skip
         except DatabaseUnavailable as error:
             tail = log.read_text(errors="replace").splitlines()[-8:] if log.exists() else []
@@ -216,18 +263,28 @@ class EmbeddedServer:
 
     def _stop(self) -> None:
         if self.running():
-            self._run("pg_ctl", "stop", "--wait", "--silent", "--mode=fast", f"--pgdata={self._data}")
+            self._run("pg_ctl", "stop", "--wait", "--silent", "--mode=fast", "--pgdata=.")
 
     def url(self) -> str:
         """Where the running server listens, from its own pid file (lines 4 and 5: port, socket directory)."""
         lines = self._pid_file()
-        if _WINDOWS:
-            return f"postgresql://postgres@127.0.0.1:{lines[3].strip()}/postgres"
-        return f"postgresql://postgres@/postgres?host={lines[4].strip()}&port={lines[3].strip()}"
+        port = lines[3].strip()
+        if self.TCP:
+            return f"postgresql://postgres:{self._password()}@127.0.0.1:{port}/postgres"
+        return f"postgresql://postgres@/postgres?host={quote(str(self._socket(lines)))}&port={port}"
+
+    def _password(self) -> str:
+        try:
+            return (self._home / "password").read_text(encoding="ascii")
+        except FileNotFoundError:
+            raise ConfigurationError(
+                f"the embedded database in {self._home} has no password, so that every user of this machine could "
+                "change it: move that folder away, or set ZORA_HOME to a new one"
+            ) from None
 
     def _pid_file(self) -> list[str]:
         try:
-            return (self._data / "postmaster.pid").read_text().splitlines()
+            return (self._data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return []
         except PermissionError as error:
@@ -240,30 +297,53 @@ class EmbeddedServer:
         )
 
     def _socket_directory(self) -> Path:
-        """The data directory, or a private folder with a short path when that one is too long for a socket."""
-        if len(os.fsencode(self._data / ".s.PGSQL.5432")) < _MAX_SOCKET_PATH:
+        """The data directory, or a private folder in the system's temporary one.
+
+        The latter when the path is too long for a socket, or has a comma, which separates hosts in a URL.
+        """
+        if len(os.fsencode(self._data / ".s.PGSQL.5432")) < _MAX_SOCKET_PATH and "," not in str(self._data):
             return self._data
         digest = hashlib.sha256(os.fsencode(self._data)).hexdigest()[:16]
         short = Path(tempfile.gettempdir()) / f"zora-{digest}"
-        short.mkdir(mode=0o700, exist_ok=True)
-        user = self._user()
-        if user:
-            shutil.chown(short, user)
-        elif short.stat().st_uid != os.getuid():
-            raise ConfigurationError(f"{short} belongs to another user: set ZORA_HOME to a shorter path")
+        account = self._account() or (os.geteuid(), os.getegid())
+        with contextlib.suppress(FileExistsError):
+            short.mkdir(mode=0o700)
+            os.chown(short, *account, follow_symlinks=False)
+        self._check_private(short)
         return short
 
-    def _user(self) -> str | None:
-        """PostgreSQL refuses to run as root; as root it runs as the owner of its data, else postgres, else nobody."""
-        if _WINDOWS or os.geteuid() != 0:
+    def _socket(self, pid_file: list[str]) -> Path:
+        """The running server's socket directory, from the lines of its pid file, relative to the data directory."""
+        folder = self._data / pid_file[4].strip()
+        if folder != self._data:
+            self._check_private(folder)
+        return folder
+
+    def _check_private(self, folder: Path) -> None:
+        """Anybody can make a folder of this name first, and would be superuser of a server with its socket there."""
+        uid, _ = self._account() or (os.geteuid(), 0)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & 0o077:
+            raise ConfigurationError(
+                f"{folder} must be a folder of user {uid} with mode 0700, because it is to hold the database's "
+                "socket: remove it, or set ZORA_HOME to a shorter path without commas"
+            )
+
+    def _account(self) -> tuple[int, int] | None:
+        """User and group that the server runs as when we are root, which PostgreSQL refuses; else None.
+
+        The owner of the data, or of the home, so that this user can go on with it; else postgres, else nobody.
+        """
+        if not hasattr(os, "geteuid") or os.geteuid() != 0:
             return None
         import pwd
 
-        if self._data.exists() and self._data.stat().st_uid != 0:
-            return pwd.getpwuid(self._data.stat().st_uid).pw_name
+        for folder in (self._data, self._home):
+            if folder.exists() and (owner := folder.stat()).st_uid != 0:
+                return owner.st_uid, owner.st_gid
         for name in ("postgres", "nobody"):
             with contextlib.suppress(KeyError):
-                return pwd.getpwnam(name).pw_name
+                return pwd.getpwnam(name)[2:4]
         raise ConfigurationError("PostgreSQL cannot run as root, and there is no user postgres or nobody to run it as")
 
     @staticmethod
@@ -279,10 +359,10 @@ class EmbeddedServer:
         """Run one of PostgreSQL's programs to its end. Output goes to a file: the server would keep a pipe open."""
         binaries = self._binaries()
         folder = folder or self._data
-        user = self._user()
-        if user:
-            _let_through(binaries)
-            _let_through(folder)
+        account = self._account()
+        if account:
+            _let_through(binaries, account)
+            _let_through(folder, account)
         # Settings for clients (PGPORT, …) would change the server, and our secrets are not its business.
         environment = {
             n: v for n, v in os.environ.items() if not n.startswith(("PG", "ZORA_", "SUPABASE_", "DATABASE_"))
@@ -291,12 +371,13 @@ class EmbeddedServer:
             try:
                 code = subprocess.run(
                     [binaries / program, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                    check=False, cwd=folder, user=user, group=_group(user), extra_groups=[] if user else None,
-                    env={**environment, "LC_ALL": "C"}, **_FLAGS,
+                    check=False, cwd=folder, env={**environment, "LC_ALL": "C"},
+                    user=account and account[0], group=account and account[1], extra_groups=account and [], **_FLAGS,
                 ).returncode  # fmt: skip
             except PermissionError as error:
                 raise ConfigurationError(
-                    f"user {user} may not run {error.filename}: install again with umask 022, or set DATABASE_URL"
+                    f"this user may not run {error.filename}{f' as user {account[0]}' if account else ''}: "
+                    "install again with umask 022, or set DATABASE_URL"
                 ) from error
             if code != 0:
                 output.seek(0)
@@ -304,20 +385,12 @@ class EmbeddedServer:
                 raise DatabaseUnavailable(f"{program} failed with status {code} in {folder}: {said}")
 
 
-def _group(user: str | None) -> int | None:
-    if user is None:
-        return None
-    import pwd
-
-    return pwd.getpwnam(user).pw_gid
-
-
-def _let_through(path: Path) -> None:
-    """Let other users pass through (not list) the folders above `path` that root keeps to itself."""
+def _let_through(path: Path, account: tuple[int, int]) -> None:
+    """Let the server's user pass through (not list) the folders above `path` that root keeps to itself."""
     for folder in path.resolve().parents:
-        mode = folder.stat().st_mode
-        if not mode & 0o001:
-            folder.chmod(mode | 0o001)
+        found = folder.stat()
+        if not found.st_mode & 0o001 and found.st_uid != account[0]:
+            folder.chmod(found.st_mode | 0o001)
 
 
 def _free_port() -> int:

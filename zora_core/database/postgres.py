@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import contextlib
+import logging
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 from pydantic_core import from_json, to_json
 
-from zora_core.database import schema
-from zora_core.database.database import API_ROLE, OUR_ERRORS, Call, Database, Row
-from zora_core.errors import ConfigurationError, DatabaseUnavailable, DataRejected, DuplicateKey, TooMuchAtOnce
+from zora_core.database import api_login, schema
+from zora_core.database.address import Address, read_address
+from zora_core.database.database import ANSWER_SECONDS, API_ROLE, Call, Database, Row
+from zora_core.database.sqlstate import Remedies, error_for
+from zora_core.errors import ConfigurationError, DatabaseUnavailable, DataRejected, ZoraError
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from zora_core.database.embedded import EmbeddedServer
 
+logger = logging.getLogger("zora.runtime")
+
 _NAMED = {"application_name": "zora"}
 
-_LOST: tuple[type[BaseException], ...] = (
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.TooManyConnectionsError,
+# Our statements are written for this isolation, whatever the default of the role, the database or the URL is. A role or
+# a database that reads only by default is written to, as PostgREST does; a server that reads only is left as it is,
+# because that is how a full disk or a failover is announced.
+_SET_UP = """
+select set_config('default_transaction_isolation', 'read committed', false), (
+    select set_config('default_transaction_read_only', 'off', false)
+    from pg_settings
+    where name = 'default_transaction_read_only' and setting = 'on' and source in ('database', 'user', 'database user')
+)
+"""
+
+LISTEN_CHECK_SECONDS = 15.0  # between two questions to a connection that only listens
+LISTEN_ANSWER_SECONDS = 10.0
+TIDY_SECONDS = 2.0  # for a rollback, or the end of a cancelled statement: then the connection is given up
+CLOSE_SECONDS = 2.0
+
+# A connection that the network has forgotten is found by the kernel after about a minute, in whatever state it is.
+_KEEP_ALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPALIVE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+_USER_TIMEOUT_MILLISECONDS = 30_000
+
+_REMEDIES = Remedies(
+    login="check the user, the password and the database's name in DATABASE_URL",
+    rights="the role of DATABASE_URL must own the schema's tables",
+    schema="run `zora migrate`",
 )
 
 
@@ -41,20 +65,24 @@ class PostgresDatabase(Database):
     statement is prepared across calls, and there is no LISTEN.
     """
 
+    attempt_seconds = 10.0
+
     def __init__(
         self,
         pool: asyncpg.Pool,
-        url: str,
+        address: Address,
         *,
         pooled: bool,
         server: EmbeddedServer | None = None,
         restricted: bool = False,
+        schema_name: str = schema.PUBLIC,
     ) -> None:
-        """Take over an open pool on `url`; use `connect` to make one."""
+        """Take over an open pool on `address`; use `connect` to make one."""
         self._pool = pool
-        self._url = url
+        self._address = address
         self._server = server
         self._restricted = restricted
+        self._schema = schema_name
         self.pooled = pooled
 
     @property
@@ -64,25 +92,20 @@ class PostgresDatabase(Database):
 
     async def call(self, function: str, /, **arguments: Any) -> list[Row]:
         """See `Database.call`; nothing is tried twice."""
-        query = _query(function, tuple(arguments))
+        query = _query(self._schema, function, tuple(arguments))
         values = list(arguments.values())
         if self._restricted and "tenant_id" in arguments:
-            query = _scoped_query(function, tuple(arguments))
+            query = _scoped_query(self._schema, function, tuple(arguments))
             values = [value for name, value in arguments.items() if name != "tenant_id"]
             values.append(str(arguments["tenant_id"]))
-        with _translated():
-            async with self._pool.acquire() as connection:
-                try:
-                    if self.pooled:
-                        async with connection.transaction():
-                            if self._restricted:
-                                await connection.execute(f"set local role {API_ROLE}")
-                            rows = await connection.fetch(query, *values)
-                    else:
-                        rows = await connection.fetch(query, *values)
-                except asyncpg.InternalClientError:  # the server hung up between two calls, and asyncpg is confused
-                    connection.terminate()
-                    raise
+        async with self._connection() as connection:
+            if self.pooled:
+                async with _transaction(connection):
+                    if self._restricted:
+                        await connection.execute(f"set local role {API_ROLE}")
+                    rows = await connection.fetch(query, *values)
+            else:
+                rows = await connection.fetch(query, *values)
         return [dict(row) for row in rows]
 
     async def batch(self, calls: Sequence[Call]) -> list[list[Row]]:
@@ -97,45 +120,79 @@ class PostgresDatabase(Database):
         restricted connections the tenant is also the only one whose rows are visible; the policy that sees to that is
         the database's own, and can hide rows but not change them.
         """
-        text = schema.query(query, ("tenant_id", *arguments))
-        with _translated():
-            async with self._pool.acquire() as connection, connection.transaction(readonly=True):
-                if self._restricted:
-                    if self.pooled:
-                        await connection.execute(f"set local role {API_ROLE}")
-                    await connection.execute("select set_config('zora.tenant_id', $1, true)", str(tenant_id))
-                await connection.execute("set local search_path = pg_catalog, pg_temp")
-                return await connection.fetch(text, tenant_id, *arguments.values())  # type: ignore[no-any-return]
+        text = schema.query(query, ("tenant_id", *arguments), self._schema)
+        async with self._connection() as connection, _transaction(connection, readonly=True):
+            if self._restricted:
+                if self.pooled:
+                    await connection.execute(f"set local role {API_ROLE}")
+                await connection.execute("select set_config('zora.tenant_id', $1, true)", str(tenant_id))
+            await connection.execute("set local search_path = pg_catalog, pg_temp")
+            return await connection.fetch(text, tenant_id, *arguments.values())  # type: ignore[no-any-return]
 
     async def restricted(self, *, max_connections: int = 8) -> PostgresDatabase:
         """See `Database.restricted`; a transaction per call."""
-        with _translated():
-            async with self._pool.acquire() as connection, connection.transaction():
-                user = await connection.fetchval("select current_user")
-                # Since PostgreSQL 16 a member need not be allowed to act as the role.
-                right = "set" if connection.get_server_version().major >= 16 else "member"
-                if not await connection.fetchval(
-                    "select exists (select from pg_roles where rolname = $1 and pg_has_role(oid, $2))", API_ROLE, right
-                ):
-                    raise ConfigurationError(
-                        f"the database role {API_ROLE} is missing, or {user} is not its member: have an administrator "
-                        f"run `create role {API_ROLE}; grant {API_ROLE} to {user}`, then the output of `zora schema`"
-                    )
-            pool = await _open_pool(self._url, self.pooled, max_connections, role=API_ROLE)
-        return PostgresDatabase(pool, self._url, pooled=self.pooled, restricted=True)
+        async with self._connection() as connection, _transaction(connection):
+            user = await connection.fetchval("select current_user")
+            # Since PostgreSQL 16 a member need not be allowed to act as the role.
+            right = "set" if connection.get_server_version().major >= 16 else "member"
+            if not await connection.fetchval(
+                "select exists (select from pg_roles where rolname = $1 and pg_has_role(oid, $2))", API_ROLE, right
+            ):
+                raise ConfigurationError(
+                    f"the database role {API_ROLE} is missing, or {user} is not its member: have an administrator "
+                    f"run `create role {API_ROLE}; grant {API_ROLE} to {user}`, then the output of `zora schema`"
+                )
+        login = await self._api_login()
+        pool = await _open_pool(self._address, self.pooled, max_connections, role=API_ROLE, login=login)
+        database = PostgresDatabase(pool, self._address, pooled=self.pooled, restricted=True, schema_name=self._schema)
+        database.answered, database.outage = True, self.outage
+        return database
+
+    async def api_login_obstacle(self) -> str | None:
+        """See `Database.api_login_obstacle`."""
+        if self.pooled:
+            return api_login.THROUGH_A_POOLER
+        async with self._connection() as connection, _transaction(connection):
+            return await api_login.obstacle(connection)
+
+    async def _api_login(self) -> dict[str, str | None]:
+        """User and password that lead to the API's role alone; none, with a warning, where there cannot be any."""
+
+        async def log_in(user: str, password: str | None) -> asyncpg.Connection:
+            return await _connect(self._address, user=user, password=password)
+
+        found: tuple[str, str | None] | str = api_login.THROUGH_A_POOLER
+        if not self.pooled:
+            async with self._connection() as connection:
+                found = await api_login.prepare(connection, log_in)
+        if isinstance(found, tuple):
+            return {"user": found[0], "password": found[1]}
+        logger.warning(
+            "the API logs in as the role of DATABASE_URL and acts as %s, because it cannot have a login of its own: %s",
+            API_ROLE,
+            found,
+        )
+        return {}
 
     @asynccontextmanager
     async def listening(self, channel: str, callback: Callable[[str], None]) -> AsyncIterator[asyncio.Event]:
         """See `Database.listening`; on a connection of its own."""
         lost = asyncio.Event()
-        with _translated():
-            connection = await asyncpg.connect(self._url, timeout=10, server_settings=_NAMED)
-            try:
-                connection.add_termination_listener(lambda _: lost.set())
-                await connection.add_listener(channel, lambda _c, _pid, _channel, payload: callback(payload))
-                yield lost
-            finally:
-                connection.terminate()
+        with self._translated(connecting=True):
+            connection = await _connect(self._address)
+        check = None
+        try:
+            connection.add_termination_listener(lambda _: lost.set())
+            with self._translated():
+                async with asyncio.timeout(LISTEN_ANSWER_SECONDS):
+                    await connection.add_listener(channel, lambda _c, _pid, _channel, payload: callback(payload))
+            self.outage.answered()
+            check = asyncio.create_task(_check(connection, lost))
+            yield lost
+        finally:
+            if check is not None:
+                check.cancel()
+            connection.terminate()
 
     async def recover(self) -> None:
         """Start the embedded server again if it is gone."""
@@ -143,76 +200,255 @@ class PostgresDatabase(Database):
             await asyncio.to_thread(self._server.recover)
 
     async def migrate(self) -> bool:
-        """See `Database.migrate`."""
-        with _translated():
-            async with self._pool.acquire() as connection:
-                return await schema.migrate(connection)
+        """See `Database.migrate`; without a deadline, on a connection of its own."""
+        with self._translated():
+            options = {"statement_cache_size": 0, "server_settings": None} if self.pooled else {}
+            connection = await _connect(self._address, **options)
+            try:
+                await connection.execute(_SET_UP)
+                return await schema.migrate(connection, self._schema)
+            finally:
+                connection.terminate()
 
-    async def check_schema(self) -> None:
+    async def check_schema(self) -> schema.Installed:
         """See `Database.check_schema`."""
-        with _translated():
-            async with self._pool.acquire() as connection, connection.transaction():
-                await schema.check(connection)
+        async with self._connection() as connection, _transaction(connection):
+            return await schema.check(connection, self._schema)
+
+    async def missing_objects(self) -> list[str]:
+        """See `Database.missing_objects`."""
+        async with self._connection() as connection, _transaction(connection):
+            return await schema.missing(connection, self._schema)
 
     async def close(self) -> None:
         """Close the connections and let go of the embedded server."""
         try:
-            await asyncio.wait_for(self._pool.close(), timeout=5)
+            await asyncio.wait_for(self._pool.close(), timeout=CLOSE_SECONDS)
         except TimeoutError:
             self._pool.terminate()
         finally:
             if self._server is not None:
                 await asyncio.to_thread(self._server.release)
 
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection of the pool for one call, with the deadline of a call; errors become ours.
 
-async def connect(url: str, *, server: EmbeddedServer | None = None, max_connections: int = 8) -> PostgresDatabase:
-    """Open a pool on a PostgreSQL URL. Raises `DatabaseUnavailable` when the server cannot be reached."""
-    url = _without_hints(url)
-    pooled = server is None and await _is_pooled(url)
-    with _translated():
-        pool = await _open_pool(url, pooled, max_connections)
-    return PostgresDatabase(pool, url, pooled=pooled, server=server)
+        After a call without an answer the network may have forgotten the other connections, too, and a database that
+        reads only may be the old primary: new connections are opened then.
+        """
+        with self._translated():
+            limit = asyncio.timeout(ANSWER_SECONDS)
+            try:
+                async with limit:
+                    with self._translated(connecting=True):
+                        connection = await self._pool.acquire()
+                    try:
+                        yield connection
+                    except asyncpg.InternalClientError:  # the server hung up between two calls: asyncpg is confused
+                        _cut_off(connection)
+                        raise
+                    except asyncpg.ReadOnlySQLTransactionError:
+                        self._distrust()
+                        raise
+                    finally:
+                        await self._give_back(connection)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                raise DatabaseUnavailable(f"the database did not answer a call within {ANSWER_SECONDS:.0f} s") from None
+
+    async def _give_back(self, connection: asyncpg.Connection) -> None:
+        """Give a connection back to the pool; what was cancelled on it has a moment to end."""
+        try:
+            silent = connection.is_closed()
+            await self._pool.release(connection, timeout=TIDY_SECONDS)
+        except (TimeoutError, asyncpg.InterfaceError):  # asyncpg has closed it, now or before
+            silent = True
+        if silent:
+            self._distrust()
+
+    def _distrust(self) -> None:
+        """Open new connections from now on.
+
+        Those that are idle are cut off: asked to close, as asyncpg's expire_connections() does, they would not answer.
+        """
+        for holder in self._pool._holders:
+            if holder.is_idle():
+                holder.terminate()
+
+    def _translated(self, *, connecting: bool = False) -> _translated:
+        return _translated(self, connecting=connecting)
 
 
-async def _open_pool(url: str, pooled: bool, max_connections: int, *, role: str | None = None) -> asyncpg.Pool:
+async def connect(
+    url: str, *, server: EmbeddedServer | None = None, max_connections: int = 8, schema_name: str = schema.PUBLIC
+) -> PostgresDatabase:
+    """Open a pool on a PostgreSQL URL.
+
+    Raises `DatabaseUnavailable` when the server cannot be reached, `ConfigurationError` when the URL or the login is
+    wrong.
+    """
+    address = read_address(url, environment=os.environ)
+    _check_files(address)
+    for parameter in address.ignored:
+        logger.warning("the parameter %s in DATABASE_URL is not supported: ZORA_SCHEMA names the schema", parameter)
+    pooled = server is None and await _is_pooled(address)
+    pool = await _open_pool(address, pooled, max_connections)
+    return PostgresDatabase(pool, address, pooled=pooled, server=server, schema_name=schema_name)
+
+
+def _check_files(address: Address) -> None:
+    """Files for TLS are read whenever a connection is opened; that they are missing would look like an outage."""
+    for parameter, path in address.files.items():
+        if (parameter, path) == ("sslrootcert", "system"):
+            continue
+        try:
+            with open(path, "rb"):
+                pass
+            if parameter == "sslrootcert":
+                ssl.create_default_context(cafile=path)
+        except (OSError, ValueError) as error:
+            reason = "it holds no certificate" if isinstance(error, ssl.SSLError) else getattr(error, "strerror", error)
+            raise ConfigurationError(
+                f"{parameter} of the database's address names {path}, which cannot be used ({reason}): correct the path"
+                + (", or use sslrootcert=system for this machine's certificates" if parameter == "sslrootcert" else "")
+            ) from error
+
+
+def _trust(address: Address) -> dict[str, Any]:
+    """For sslrootcert=system: the machine's certificates, and as for libpq nothing less than verify-full."""
+    if address.files.get("sslrootcert") != "system":
+        return {}
+    context = ssl.create_default_context()
+    if certificate := address.files.get("sslcert"):
+        context.load_cert_chain(certificate, address.files.get("sslkey"))
+    return {"ssl": context}
+
+
+async def _connect(address: Address, **options: Any) -> asyncpg.Connection:
+    """A connection outside of the pool."""
+    options = {"server_settings": _NAMED, "timeout": address.connect_seconds, **_trust(address), **options}
+    connection = await _first_host(address, **options)
+    _keep_alive(connection)
+    return connection
+
+
+async def _first_host(address: Address, **options: Any) -> asyncpg.Connection:
+    """A connection to the first host that serves; each has the whole time to connect, as for libpq.
+
+    asyncpg gives the time to all hosts together, so that one whose network is gone would use it up.
+    """
+    failed: Exception | None = None
+    for host, port in address.hosts if len(address.hosts) > 1 else ():
+        try:
+            return await asyncpg.connect(address.url, host=host.strip("[]"), port=port, **options)
+        except (OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched) as error:
+            failed = error
+    if failed is not None:
+        raise failed
+    return await asyncpg.connect(address.url, **options)
+
+
+async def _open_pool(
+    address: Address,
+    pooled: bool,
+    max_connections: int,
+    *,
+    role: str | None = None,
+    login: Mapping[str, str | None] | None = None,
+) -> asyncpg.Pool:
     """A pool; a pooler would refuse settings at the start of a session, so that there the role is set per call."""
+
+    async def connect_one(_: str, **options: Any) -> asyncpg.Connection:
+        return await _first_host(address, **options)
+
     return await asyncpg.create_pool(
-        url,
+        address.url,
+        connect=connect_one,
+        **(login or {}),
         min_size=0,
         max_size=max_connections,
-        timeout=10,
-        init=_prepare,
+        timeout=address.connect_seconds,
+        command_timeout=ANSWER_SECONDS,
+        init=_prepare_pooled if pooled else _prepare,
         reset=_keep,
         **({"statement_cache_size": 0} if pooled else {}),
         server_settings=None if pooled else {**_NAMED, **({"role": role} if role else {})},
+        **_trust(address),
     )
 
 
-async def _is_pooled(url: str) -> bool:
+async def _is_pooled(address: Address) -> bool:
     """Whether a pooler answers: the backend's process id is then not the one that the connection was told."""
-    with _translated():
-        connection = await asyncpg.connect(url, timeout=10, statement_cache_size=0)
+    with _translated(connecting=True):
+        connection = await _connect(address, statement_cache_size=0, server_settings=None)
         try:
-            async with connection.transaction():
+            async with asyncio.timeout(ANSWER_SECONDS), _transaction(connection):
                 version = connection.get_server_version()
                 if version.major < 14:
                     raise ConfigurationError(f"PostgreSQL {version.major} is too old: 14 or later is needed")
                 backend = await connection.fetchval("select pg_backend_pid()")
                 return bool(backend != connection.get_server_pid())
         finally:
-            await connection.close(timeout=5)
-
-
-def _without_hints(url: str) -> str:
-    """The URL without `pgbouncer=…`, a hint for other programs that the server would refuse as a setting."""
-    parts = urlsplit(url)
-    query = [(name, value) for name, value in parse_qsl(parts.query) if name != "pgbouncer"]
-    return urlunsplit(parts._replace(query=urlencode(query)))
+            connection.terminate()
 
 
 async def _prepare(connection: asyncpg.Connection) -> None:
-    async with connection.transaction():
+    await connection.execute(_SET_UP)
+    await _prepare_pooled(connection)
+
+
+async def _prepare_pooled(connection: asyncpg.Connection) -> None:
+    """What belongs to the connection and not to the session, which changes behind a pooler."""
+    _keep_alive(connection)
+    async with _transaction(connection):
         await connection.set_type_codec("jsonb", encoder=_to_json, decoder=from_json, schema="pg_catalog")
+
+
+def _keep_alive(connection: asyncpg.Connection) -> None:
+    """Have the kernel find out that the other end of a TCP connection is gone, where it can."""
+    ours = connection._transport.get_extra_info("socket")  # asyncpg has no public way to it
+    if ours is None or ours.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    with socket.fromfd(ours.fileno(), ours.family, ours.type) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (*_KEEP_ALIVE, ("TCP_USER_TIMEOUT", _USER_TIMEOUT_MILLISECONDS)):
+            if hasattr(socket, option):
+                same.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+async def _check(connection: asyncpg.Connection, lost: asyncio.Event) -> None:
+    """Ask a connection that listens now and then whether it still does, and say that it is lost when it does not."""
+    try:
+        while True:
+            await asyncio.sleep(LISTEN_CHECK_SECONDS)
+            await connection.fetchval("select 1", timeout=LISTEN_ANSWER_SECONDS)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+        lost.set()
+
+
+@asynccontextmanager
+async def _transaction(connection: asyncpg.Connection, *, readonly: bool = False) -> AsyncIterator[None]:
+    """A transaction whose rollback has a deadline: a connection that does not answer is closed."""
+    transaction = connection.transaction(isolation="read_committed", readonly=readonly)
+    try:
+        await transaction.start()
+        yield
+    except BaseException:
+        try:
+            async with asyncio.timeout(TIDY_SECONDS):
+                await transaction.rollback()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+            _cut_off(connection)  # which rolls back, too
+        raise
+    else:
+        await transaction.commit()
+
+
+def _cut_off(connection: asyncpg.Connection) -> None:
+    with contextlib.suppress(asyncpg.InterfaceError):  # it is closed already
+        connection.terminate()
 
 
 def _to_json(value: Any) -> str:
@@ -225,13 +461,14 @@ async def _keep(connection: asyncpg.Connection) -> None:
 
 
 @lru_cache(maxsize=256)
-def _query(function: str, names: tuple[str, ...]) -> str:
-    """The call in named notation; both come from our own code, never from input."""
-    return f"select * from {function}({', '.join(f'p_{name} => ${i}' for i, name in enumerate(names, 1))})"
+def _query(place: str, function: str, names: tuple[str, ...]) -> str:
+    """The call in named notation, in a schema; the names come from our own code, never from input."""
+    arguments = ", ".join(f"p_{name} => ${i}" for i, name in enumerate(names, 1))
+    return f"select * from {schema.quoted(place)}.{function}({arguments})"
 
 
 @lru_cache(maxsize=256)
-def _scoped_query(function: str, names: tuple[str, ...]) -> str:
+def _scoped_query(place: str, function: str, names: tuple[str, ...]) -> str:
     """The call in a transaction of its tenant, in one round trip; the tenant's id comes last, as text.
 
     The function's argument is what `set_config` returned, so that it cannot run before the tenant is set. If a planner
@@ -242,49 +479,53 @@ def _scoped_query(function: str, names: tuple[str, ...]) -> str:
         ["p_tenant_id => scope.tenant_id", *(f"p_{name} => ${i}" for i, name in enumerate(others, 1))]
     )
     scope = f"select set_config('zora.tenant_id', ${len(names)}, true)::uuid as tenant_id offset 0"
-    return f"select f.* from ({scope}) as scope cross join lateral {function}({arguments}) as f"
-
-
-_REJECTED = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.ProgramLimitExceededError,
-)
+    call = f"{schema.quoted(place)}.{function}({arguments})"
+    return f"select f.* from ({scope}) as scope cross join lateral {call} as f"
 
 
 class _translated:
-    """Turn the driver's errors into ours."""
+    """Turn the driver's errors into ours, and remember the first success."""
+
+    def __init__(self, database: PostgresDatabase | None = None, *, connecting: bool = False) -> None:
+        """For calls to a database, or for `connecting`: then none of ours has been called yet."""
+        self._database = database
+        self._connecting = connecting
 
     def __enter__(self) -> None:
         """Nothing to do."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        """Raise the error that a caller can act on. The server's DETAIL stays out of it: it quotes whole rows."""
-        said = str(error.args[0] if isinstance(error, asyncpg.PostgresError) else error) or type(error).__name__
-        if isinstance(error, asyncpg.PostgresError) and error.sqlstate in OUR_ERRORS:
-            raise OUR_ERRORS[error.sqlstate](said) from error
-        if isinstance(error, asyncpg.DeadlockDetectedError):
-            raise DatabaseUnavailable(
-                "the database ended this call, which waited for one that waited for it"
-            ) from error
-        if isinstance(error, asyncpg.QueryCanceledError):
-            raise TooMuchAtOnce(f"the database was not done with a call in the time that it allows: {said}") from error
-        if isinstance(error, asyncpg.UniqueViolationError):
-            # Raised by one of our functions, it says what is taken; a constraint's own words are not for callers.
-            taken = said if error.constraint_name is None else "something with this key exists already"
-            raise DuplicateKey(taken) from error
-        if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
-            raise ConfigurationError(f"the database refused the login: {said}; check DATABASE_URL") from error
-        if isinstance(error, asyncpg.InvalidCatalogNameError):
-            raise ConfigurationError(f"{said}; check the database's name in DATABASE_URL, or create it") from error
-        if isinstance(error, asyncpg.ClientConfigurationError | asyncpg.UndefinedObjectError):
-            raise ConfigurationError(f"{said}; check the parameters of DATABASE_URL") from error
-        if isinstance(error, asyncpg.InsufficientPrivilegeError):
-            raise ConfigurationError(f"{said}: the role of DATABASE_URL must own the schema's tables") from error
-        # asyncpg refuses an argument on our side with an InterfaceError that is also a ValueError.
-        if isinstance(error, _REJECTED) or (
-            isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
-        ):
-            raise DataRejected(f"the database refuses a value: {said}") from error
-        if isinstance(error, _LOST):
-            raise DatabaseUnavailable(f"the database cannot be reached: {said}") from error
+        """Raise the error that a caller can act on."""
+        if error is None:
+            if self._database is not None and not self._connecting:
+                self._database.answered = True
+            return
+        answered = self._database is not None and self._database.answered
+        ours = _ours(error, answered=answered, connecting=self._connecting)
+        if ours is not None:
+            raise ours from error
+
+
+def _ours(error: BaseException, *, answered: bool, connecting: bool) -> ZoraError | None:
+    """Our error for the driver's or the operating system's. The server's DETAIL stays out of it: it quotes whole rows.
+
+    An error without a code is one of the way to the server.
+    """
+    if isinstance(error, asyncpg.PostgresError):
+        code, said = error.sqlstate or "", str(error.args[0])
+        if connecting and not answered and code[:2] in ("22", "42", "55"):  # about a setting that the URL makes
+            return ConfigurationError(f"{said}; check the parameters of DATABASE_URL")
+        return error_for(code, said, _REMEDIES, answered=answered, constraint=error.constraint_name is not None)
+    said = str(error) or type(error).__name__
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        if "root certificate" in said:
+            said = f"{said}: name one with sslrootcert=PATH, or this machine's certificates with sslrootcert=system"
+        return ConfigurationError(f"{said}; check the parameters of DATABASE_URL")
+    # asyncpg refuses an argument on our side with an InterfaceError that is also a ValueError.
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        return DataRejected(f"the database refuses a value: {said}")
+    if isinstance(error, TimeoutError):
+        return DatabaseUnavailable("the database cannot be reached: no answer in time")
+    if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return DatabaseUnavailable(f"the database cannot be reached: {said}")
+    return None

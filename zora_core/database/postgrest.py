@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import ipaddress
+import os
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -29,14 +31,15 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from zora_core import __version__
 from zora_core.database import schema
-from zora_core.database.database import API_ROLE, OUR_ERRORS, Call, Database, Pace, Row
+from zora_core.database.database import ANSWER_SECONDS, API_ROLE, Call, Database, Pace, Row
+from zora_core.database.sqlstate import Remedies, error_for, lasting
 from zora_core.errors import (
     ConfigurationError,
     DatabaseUnavailable,
     DataRejected,
-    DuplicateKey,
     SchemaError,
     TooMuchAtOnce,
+    UnexpectedAnswer,
     ZoraError,
 )
 
@@ -44,7 +47,6 @@ if TYPE_CHECKING:
     from zora_core.settings import Settings
 
 CONNECT_SECONDS = 10.0
-ANSWER_SECONDS = 30.0  # Supabase ends a statement of service_role after 8
 ATTEMPTS = 6
 FIRST_SECONDS, MAX_SECONDS = 0.2, 5.0  # between attempts; doubled, with jitter
 KEEP_ALIVE_SECONDS = 60.0
@@ -55,26 +57,27 @@ RUN_SCRIPT = "run the output of `zora schema --supabase` in the project's SQL ed
 # Cloudflare's, in front of Supabase.
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 530, 544})
 
-# Of the database, by the beginning of the SQLSTATE or of PostgREST's own code: lost or refused connections, too many of
-# them, a server that stops or starts, a deadlock, a transaction to be repeated.
-_PASSING_CODES = ("08", "53", "57P", "40001", "40P01", "PGRST000", "PGRST001", "PGRST002", "PGRST003")
+_REMEDIES = Remedies(
+    login="look at the project's authenticator role",
+    rights=(
+        "the key in SUPABASE_SERVICE_KEY may not do this. It must be the secret or service_role key, not the public "
+        f"one; if it is, {RUN_SCRIPT}, and look at its verdict"
+    ),
+    schema=(f"{RUN_SCRIPT}. If you have just done so, wait a moment, or run `notify pgrst, 'reload schema'` there"),
+)
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """An answer that is no success: the HTTP status, and what the body says in PostgREST's form."""
+    """An answer that is not a success: the HTTP status, and what the body says in PostgREST's form."""
 
     status: int
     code: str
     message: str
     details: str | None
     retry_after: float | None
-
-    @property
-    def passing(self) -> bool:
-        if self.code:
-            return self.status == 429 or self.code.startswith(_PASSING_CODES)
-        return self.status in _PASSING
+    not_json: str | None
+    """The type of what a success holds instead of JSON."""
 
 
 class PostgrestDatabase(Database):
@@ -104,12 +107,15 @@ class PostgrestDatabase(Database):
         body = _body(calls, self._restricted)
         answer = await self._post("call_functions", body)
         try:
-            return [
+            results = [
                 [{name: _decode(type_, row[name]) for name, type_ in result["columns"]} for row in result["rows"]]
                 for result, _ in zip(answer, calls, strict=True)
             ]
         except (TypeError, LookupError, ValueError, AttributeError, ArithmeticError) as error:
-            raise ConfigurationError(f"{self._where} answers, but not as the function call_functions does") from error
+            problem = ConfigurationError(f"{self._where} answers, but not as the function call_functions does")
+            raise lasting(problem, self.answered) from error
+        self.answered = True
+        return results
 
     async def read(self, query: str, tenant_id: UUID, /, **arguments: Any) -> list[Row]:
         """See `Database.read`. Over HTTP there is nothing but the database's functions to ask."""
@@ -118,6 +124,7 @@ class PostgrestDatabase(Database):
     async def restricted(self, *, max_connections: int = 8) -> PostgrestDatabase:
         """See `Database.restricted`; the role is taken on by the function that makes the calls."""
         database = PostgrestDatabase(self._client, restricted=True, shared=True)
+        database.outage = self.outage
         try:
             await database.call("zora_now")
         except (ConfigurationError, DataRejected) as error:  # it may not act as the role, or there is none
@@ -134,15 +141,19 @@ class PostgrestDatabase(Database):
     async def migrate(self) -> bool:
         """Raises `ConfigurationError`, unless there is nothing to do: over HTTP only functions can be called."""
         try:
-            await self.check_schema()
+            schema.refuse_newer(await self.check_schema())
+            if lacking := await self.missing_objects():
+                raise SchemaError(schema.explain_missing(lacking, remedy=RUN_SCRIPT))
         except SchemaError as error:
             raise ConfigurationError(f"over HTTP functions can be called, but no tables made; {error}") from error
         return False
 
-    async def check_schema(self) -> None:
+    async def check_schema(self) -> schema.Installed:
         """See `Database.check_schema`."""
-        (installed,) = await self.call("installed_schema")
-        schema.compare(installed["version"], installed["digest"], remedy=RUN_SCRIPT)
+        (said,) = await self.call("installed_schema")
+        installed = schema.Installed.of(said)
+        schema.compare(installed, remedy=RUN_SCRIPT)
+        return installed
 
     async def close(self) -> None:
         """Close the connections."""
@@ -162,83 +173,72 @@ class PostgrestDatabase(Database):
         delay = FIRST_SECONDS
         for attempt in range(1, ATTEMPTS + 1):
             pause: float | None = None
+            failed: ZoraError
             try:
-                response = await self._client.post(f"rpc/{function}", content=body)
-            except httpx.RequestError as error:  # on the way, or an answer that cannot be unpacked
-                unavailable = DatabaseUnavailable(f"{self._where} cannot be reached: {_said(error)}")
-                unavailable.__cause__ = error
+                async with asyncio.timeout(ANSWER_SECONDS + CONNECT_SECONDS):
+                    response = await self._client.post(f"rpc/{function}", content=body)
+            except (httpx.RequestError, TimeoutError) as error:  # on the way, or an answer that cannot be unpacked
+                failed = DatabaseUnavailable(f"{self._where} cannot be reached: {_said(error)}")
+                failed.__cause__ = error
             else:
-                if response.is_success:
-                    return self._json(response)
+                answer = _json(response)
+                if response.is_success and answer is not _NOT_JSON and not _is_error(answer):
+                    return answer
                 failure = _failure(response, self._masked)
-                if not failure.passing:
-                    raise self._error(failure)
-                unavailable = DatabaseUnavailable(
-                    f"{self._where} cannot serve this at the moment: {failure.message} (status {failure.status}"
-                    f"{', ' + failure.code if failure.code else ''})"
-                )
-                pause = failure.retry_after
+                failed, pause = self._error(failure), failure.retry_after
+                # What the database itself says unexpectedly, it says again at once; loops ask later.
+                lasts = isinstance(failed, UnexpectedAnswer) and _is_sqlstate(failure.code)
+                if not isinstance(failed, DatabaseUnavailable) or isinstance(failed, TooMuchAtOnce) or lasts:
+                    raise failed
             if attempt == ATTEMPTS:
-                raise unavailable
+                raise failed
             await asyncio.sleep(min(max(pause or 0.0, delay * random.uniform(0.5, 1.0)), 2 * MAX_SECONDS))
             delay = min(delay * 2, MAX_SECONDS)
         raise AssertionError("unreachable")
 
-    def _json(self, response: httpx.Response) -> Any:
-        try:
-            return from_json(response.content)
-        except ValueError as error:
-            kind = self._masked(response.headers.get("content-type", "nothing"))
-            raise ConfigurationError(
-                f"what answers at {self._where} is no PostgREST: it sent {kind!r} where JSON was due; SUPABASE_URL is "
-                "the project's URL, https://REF.supabase.co"
-            ) from error
-
     def _error(self, failure: _Failure) -> ZoraError:
-        """Ours for theirs, with the remedy. DETAIL stays out of it: it quotes whole rows."""
-        said, code = failure.message, failure.code
-        if code in OUR_ERRORS:
-            return OUR_ERRORS[code](said)
-        if code == "57014" or failure.status == 413:
-            return TooMuchAtOnce(f"{self._where} is not done with a call of this size: {said}")
-        if code == "23505":
-            # Raised by one of our functions, it says what is taken; a constraint's own words are not for callers.
-            return DuplicateKey(said if failure.details is None else "something with this key exists already")
-        if code in ("PGRST202", "PGRST203", "42883", "42P01", "42703"):
-            return SchemaError(
-                f"the project has not the functions that this zora calls ({said}): {RUN_SCRIPT}. If you have just done "
-                "so, wait a moment, or run `notify pgrst, 'reload schema'` there"
+        """Ours for theirs, with the remedy. DETAIL stays out of it: it quotes whole rows.
+
+        A code in the body comes from the database or from PostgREST and counts more than the status.
+        """
+        said, code, status = failure.message, failure.code, failure.status
+        problem: ZoraError
+        if failure.not_json is not None:
+            problem = ConfigurationError(
+                f"what answers at {self._where} is no PostgREST: it sent {failure.not_json!r} where JSON was due; "
+                "SUPABASE_URL is the project's URL, https://REF.supabase.co"
             )
+            return lasting(problem, self.answered)
+        if status == 413:
+            return TooMuchAtOnce(f"{self._where} refuses a request of this size: {said}")
+        if status == 429 or (not code and status in _PASSING):
+            note = f"status {status}{', ' + code if code else ''}"
+            return DatabaseUnavailable(f"{self._where} cannot serve this at the moment: {said} ({note})")
         if code == "PGRST106":
-            return ConfigurationError(
-                "the project's API does not show the schema public: add it to “Exposed schemas” in the dashboard "
-                "(Integrations, Data API, Settings)"
+            problem = ConfigurationError(
+                f"the project's API does not show the schema {self._client.headers['content-profile']}: add it to "
+                "“Exposed schemas” in the dashboard (Integrations, Data API, Settings)"
             )
-        if code.startswith("PGRST3") or failure.status == 401:
-            return ConfigurationError(
+        elif code.startswith("PGRST3") or (status == 401 and not _is_sqlstate(code)):
+            problem = ConfigurationError(
                 f"the project refuses the key in SUPABASE_SERVICE_KEY: {said}. Copy the secret key (sb_secret_…) or "
                 "the service_role key of this very project (Project Settings, API Keys)"
             )
-        if code == "42501":
-            return ConfigurationError(
-                f"{said}: the key in SUPABASE_SERVICE_KEY may not do this. It must be the secret or service_role key, "
-                f"not the public one; if it is, {RUN_SCRIPT}, and look at its verdict"
-            )
-        if code[:2] in ("22", "23", "54") or code == "PGRST102":
-            return DataRejected(f"the database refuses a value: {said}")
-        if failure.status == 402:
-            return ConfigurationError(
+        elif code:
+            return error_for(code, said, _REMEDIES, answered=self.answered, constraint=failure.details is not None)
+        elif status == 402:
+            problem = ConfigurationError(
                 f"the project is restricted ({said}): its organization has exceeded a quota or owes a bill; see Usage "
                 "and Billing in Supabase's dashboard"
             )
-        if failure.status == 540:
-            return ConfigurationError("the project is paused: resume it in Supabase's dashboard")
-        if failure.status in (403, 404, 405) or not code:
-            return ConfigurationError(
-                f"{self._where} answers with status {failure.status} ({said}): is SUPABASE_URL the project's URL, "
+        elif status == 540:
+            problem = ConfigurationError("the project is paused: resume it in Supabase's dashboard")
+        else:
+            problem = ConfigurationError(
+                f"{self._where} answers with status {status} ({said}): is SUPABASE_URL the project's URL, "
                 "https://REF.supabase.co, and does nothing stand in between?"
             )
-        return ZoraError(f"the database reports {said} ({code}, status {failure.status})")
+        return lasting(problem, self.answered)
 
 
 async def connect(settings: Settings, *, max_connections: int = 8) -> PostgrestDatabase:
@@ -249,23 +249,35 @@ async def connect(settings: Settings, *, max_connections: int = 8) -> PostgrestD
     url, key = settings.supabase_url, settings.supabase_service_key
     if url is None or key is None:
         raise ConfigurationError("SUPABASE_URL and SUPABASE_SERVICE_KEY are needed")
-    client = httpx.AsyncClient(
-        base_url=_base_url(url),
-        headers={
-            "content-type": "application/json",
-            "content-profile": "public",  # also where another schema is the first of those that are exposed
-            "user-agent": f"zora/{__version__}",
-            **_credentials(key),
-        },
-        timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None),
-        limits=httpx.Limits(
-            max_connections=max_connections,
-            max_keepalive_connections=max_connections,
-            keepalive_expiry=KEEP_ALIVE_SECONDS,
-        ),
-        follow_redirects=False,  # the key goes nowhere else
-    )
+    try:
+        client = httpx.AsyncClient(
+            base_url=_base_url(url),
+            headers={
+                "content-type": "application/json",
+                "content-profile": settings.schema,  # also where another schema is the first of those that are exposed
+                "user-agent": f"zora/{__version__}",
+                **_credentials(key),
+            },
+            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None),
+            limits=httpx.Limits(
+                max_connections=max_connections,
+                max_keepalive_connections=max_connections,
+                keepalive_expiry=KEEP_ALIVE_SECONDS,
+            ),
+            follow_redirects=False,  # the key goes nowhere else
+        )
+    except (ImportError, ValueError, httpx.InvalidURL, OSError) as error:  # what the environment says of the way there
+        raise ConfigurationError(_unusable_environment(error)) from error
     return PostgrestDatabase(client)
+
+
+def _unusable_environment(error: Exception) -> str:
+    """Name the variables that httpx could not follow. A proxy's address may hold a password, and is not shown."""
+    if isinstance(error, OSError):
+        return f"cannot read the certificates that SSL_CERT_FILE names ({error.strerror or error}): correct or unset it"
+    found = " or ".join(name for name in os.environ if name.upper() in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"))
+    what = "SOCKS proxies are not supported" if isinstance(error, ImportError) else "it is not a valid proxy address"
+    return f"cannot use the proxy in {found}: {what}. Use http://HOST:PORT, or unset it"
 
 
 def _base_url(url: str) -> str:
@@ -384,11 +396,24 @@ def _decode(type_: str, value: Any) -> Any:
     return value if decoder is None else decoder(value)
 
 
-def _failure(response: httpx.Response, masked: Callable[[str], str]) -> _Failure:
+_NOT_JSON = object()
+
+
+def _json(response: httpx.Response) -> Any:
+    """The JSON of an answer, or `_NOT_JSON`."""
     try:
-        said = from_json(response.content)
+        return from_json(response.content)
     except ValueError:
-        said = None
+        return _NOT_JSON
+
+
+def _is_error(answer: Any) -> bool:
+    """Whether an answer is one of PostgREST's errors, whatever its status: call_functions answers with a list."""
+    return isinstance(answer, dict) and isinstance(answer.get("code"), str)
+
+
+def _failure(response: httpx.Response, masked: Callable[[str], str]) -> _Failure:
+    said = _json(response)
     said = said if isinstance(said, dict) else {}
 
     def text(name: str) -> str | None:
@@ -401,7 +426,15 @@ def _failure(response: httpx.Response, masked: Callable[[str], str]) -> _Failure
         message=masked(text("message") or text("error") or response.reason_phrase or "no reason given"),
         details=text("details"),
         retry_after=_seconds(response.headers.get("retry-after")),
+        not_json=masked(response.headers.get("content-type", "nothing"))
+        if response.is_success and not _is_error(said)
+        else None,
     )
+
+
+def _is_sqlstate(code: str) -> bool:
+    """Whether a code is the database's own; PostgREST's are longer."""
+    return re.fullmatch(r"[0-9A-Z]{5}", code) is not None
 
 
 def _seconds(retry_after: str | None) -> float | None:
@@ -409,6 +442,6 @@ def _seconds(retry_after: str | None) -> float | None:
     return float(retry_after) if retry_after and retry_after.isdecimal() else None
 
 
-def _said(error: httpx.RequestError) -> str:
+def _said(error: Exception) -> str:
     """httpx leaves the text of many errors empty."""
     return str(error) or type(error).__name__

@@ -18,7 +18,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
+from zora_core.database.address import read_address
 from zora_core.errors import ConfigurationError
+from zora_core.private_files import make_private_folder, write_private
 from zora_core.settings import Settings
 
 SEED_BYTES = 32
@@ -112,23 +114,14 @@ def _read_seed(path: Path) -> bytes | None:
 
 def _make_seed(path: Path) -> None:
     """A new key, complete from the moment when it can be seen; whoever made one at the same time was first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.chmod(0o700)
+    make_private_folder(path.parent)
     new = path.with_name(f"key.{secrets.token_hex(8)}")
     try:
-        _write(new, base64.b64encode(secrets.token_bytes(SEED_BYTES)).decode() + "\n")
+        write_private(new, base64.b64encode(secrets.token_bytes(SEED_BYTES)).decode() + "\n")
         with contextlib.suppress(FileExistsError):
             os.link(new, path)
     finally:
         new.unlink(missing_ok=True)
-
-
-def _write(path: Path, text: str) -> None:
-    """A file that only its owner reads, on disk before this returns."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,9 +179,9 @@ class Remembered:
         before = self.read()
         if before is not None and before.number > anchor.number:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.path.parent)
         new = self.path.with_name(f"{self.path.name}.{secrets.token_hex(8)}")
-        _write(new, anchor.line() + "\n")
+        write_private(new, anchor.line() + "\n")
         new.replace(self.path)
 
     def forget(self) -> None:
@@ -200,5 +193,8 @@ def _address(settings: Settings) -> str:
     if settings.database_url is None:
         return "embedded"
     parts = urlsplit(settings.database_url)
+    if "," in parts.netloc:  # one database on several hosts, in whatever order they are named
+        hosts = ",".join(sorted(f"{host.lower()}:{port}" for host, port in read_address(settings.database_url).hosts))
+        return hashlib.sha256(f"{hosts}{parts.path}".encode()).hexdigest()[:12]
     host = parts.hostname or parse_qs(parts.query).get("host", [""])[0]
     return hashlib.sha256(f"{host}:{parts.port or 5432}{parts.path}".encode()).hexdigest()[:12]

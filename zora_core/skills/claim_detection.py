@@ -8,12 +8,22 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from zora_core.data import load
-from zora_core.skills.claim_parsing import Facts, inside
+from zora_core.skills.claim_parsing import Facts, inside, split_sentences
 from zora_core.skills.lexicon import Terms, normalize
+from zora_core.skills.text import Sentence
 
-_NEGATION_BEFORE = re.compile(
-    r"\b(?:not(?! only| just)|never|no longer|neither|nor|hardly|cannot be|[a-z]+n't)(?:\s\w+){0,3}\s$", re.IGNORECASE
-)
+# Characters on each side of a line break in which a term is looked for that the break divides, and the length of the
+# longest line that can go on after it.
+_WINDOW = 60
+_LONGEST = 600
+# Terms of one kind in a sentence that are looked at; the sentence of a person has no more.
+_MOST = 100
+# A verb that a term begins with: "is sustainable".
+_VERB = re.compile(r"(?:is|are|be|being|just|only)\s+(?=\S)", re.IGNORECASE)
+# How far before a term the words are looked for that deny it or only talk about it.
+_REACH = 160
+# The last items of a list of terms, before the term itself.
+_LISTED = r"(?:[\w'\"-]+(?: [\w'\"-]+){0,2}(?:, ?(?:and |or )?| (?:and|or) )){0,5}[\"']?"
 
 
 @dataclass(frozen=True)
@@ -41,9 +51,15 @@ def detect(sentence: str, facts: Facts) -> Detection:
     text = normalize(sentence)
     spans = {name: [m.span() for m in terms.find(text)] for name, terms in _groups().items()}
     # What a longer term says is not said again by the subject within it, nor at all when it is denied.
-    said = (spans["merit"], spans["technology"])
+    # A phrase that the rules call generic is praise, too; its single words ("green", "eco") need company.
+    generic = [m.span() for m in _features()["generic"].find(text)[:_MOST]]
+    labels = [m.span() for m in _features()["label_claim"].find(text)[:_MOST]]
+    phrases = [(a, b) for a, b in generic + labels if not text[a:b].isalpha() and not _overlaps((a, b), spans["merit"])]
+    spans["merit"] = sorted(spans["merit"] + phrases)
+    talked = [span for span in generic if not is_asserted(text, span)]
+    said = (spans["merit"], spans["technology"], talked)
     spans["topic"] = [span for span in spans["topic"] if not any(inside(*span, longer) for longer in said)]
-    spans["merit"] = [span for span in spans["merit"] if not _negated(text, span[0])]
+    spans["merit"] = [span for span in spans["merit"][:_MOST] if is_asserted(text, span)]
     if facts.change and facts.direction == "down":
         # "from 412 t to 350 t" says that something fell without a word for it.
         spans["improvement"].append((facts.change[0].start, facts.change[1].start + len(facts.change[1].text)))
@@ -66,6 +82,39 @@ def detect(sentence: str, facts: Facts) -> Detection:
     return Detection(round(score, 2), rules["threshold"], words)
 
 
+def sentences_of(text: str) -> list[Sentence]:
+    """The sentences of `text`; those are joined that a line break divides in a term or after a word such as "the".
+
+    A question is joined with a yes after it: together they claim what they say.
+    """
+    unfinished = frozenset(load("claims_parsing")["unfinished"])
+    joined: list[Sentence] = []
+    for sentence in split_sentences(text):
+        if joined and _goes_on(text, joined[-1], sentence, unfinished):
+            start = joined[-1].start
+            joined[-1] = Sentence(text[start : sentence.start + len(sentence.text)], start)
+        else:
+            joined.append(sentence)
+    return joined
+
+
+def _goes_on(text: str, first: Sentence, second: Sentence, unfinished: frozenset[str]) -> bool:
+    if first.text[-1] == "?" and _answers().match(second.text):
+        return len(first.text) <= _LONGEST
+    breaks = text[first.start + len(first.text) : second.start].replace("\r\n", "\n").replace("\r", "\n").count("\n")
+    # Without a limit of length a long list would be joined again and again.
+    if not breaks or len(first.text) > _LONGEST or first.text[-1] in ".!?:;…|":
+        return False
+    before, after = first.text[-_WINDOW:], second.text[:_WINDOW]
+    if breaks == 1 and (before[-1] in ",-–" or before.split()[-1].lower() in unfinished):
+        return True
+    if max(len(first.text.split()), len(second.text.split())) < 3:
+        return False
+    seam = normalize(f"{before} {after}")
+    found = [*_groups()["merit"].find(seam), *_features()["generic"].find(seam), *_features()["neutrality"].find(seam)]
+    return any(match.start() < len(before) < match.end() - 1 for match in found)
+
+
 @lru_cache(maxsize=1024)
 def features(sentence: str) -> frozenset[str]:
     """The word features of the rules that `sentence` shows, such as `generic`, `offset` or `future`."""
@@ -73,16 +122,33 @@ def features(sentence: str) -> frozenset[str]:
 
 
 def find_feature(name: str, sentence: str) -> list[tuple[int, int]]:
-    """Where the words of feature `name` stand in `sentence`; a negated word of praise does not count."""
+    """Where the words of feature `name` stand in `sentence`; praise that is denied or talked about does not count."""
     text = normalize(sentence)
     spans = [m.span() for m in _features()[name].find(text)]
     if name in load("claims_lexicon")["detection"]["negatable"]:
-        return [span for span in spans if not _negated(text, span[0])]
+        return [span for span in spans[:_MOST] if is_asserted(text, span)]
     return spans
 
 
-def _negated(text: str, start: int) -> bool:
-    return _NEGATION_BEFORE.search(text, max(0, start - 40), start) is not None
+def is_asserted(text: str, span: tuple[int, int]) -> bool:
+    """Whether the term at `span` of the normalized `text` is said of something, not denied or only talked about."""
+    turn, hint, before, after = _mentions()
+    start, end = span
+    reach = max(0, start - _REACH)
+    clause = max((m.end() for m in turn.finditer(text, reach, start)), default=reach)
+    verb = _VERB.match(text, start, end)
+    start = verb.end() if verb else start
+    # "No mug is greener" praises.
+    praises = text[start:end].lower().split()[0].endswith("er")
+    if after.match(text, end):
+        return False
+    # The hint is quick to look for, the rest is not.
+    return praises or not hint.search(text, clause, start) or not before.search(text, clause, start)
+
+
+def _overlaps(span: tuple[int, int], others: list[tuple[int, int]]) -> bool:
+    place = bisect_left(others, (span[1], 0))
+    return place > 0 and others[place - 1][1] > span[0]
 
 
 def _near(left: list[tuple[int, int]], right: list[tuple[int, int]], distance: int) -> bool:
@@ -98,8 +164,29 @@ def _near(left: list[tuple[int, int]], right: list[tuple[int, int]], distance: i
 
 
 @cache
+def _mentions() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    """What begins a clause anew, a hint of the words before a term that deny it, those words, and those after it."""
+    rules = load("claims_lexicon")["detection"]["mention"]
+    before = "|".join(rules["before"]).replace("TERMS", _LISTED)
+    return (
+        re.compile(rules["turn"], re.IGNORECASE),
+        re.compile(rules["hint"], re.IGNORECASE),
+        re.compile(f"(?:{before})$", re.IGNORECASE),
+        re.compile("|".join(rules["after"]), re.IGNORECASE),
+    )
+
+
+@cache
+def _answers() -> re.Pattern[str]:
+    return re.compile(rf"(?:{'|'.join(load('claims_parsing')['answers'])})\b", re.IGNORECASE)
+
+
+@cache
 def _groups() -> dict[str, Terms]:
-    return {name: Terms(group["terms"]) for name, group in load("claims_lexicon")["detection"]["groups"].items()}
+    return {
+        name: Terms(group["terms"], group.get("except", ()))
+        for name, group in load("claims_lexicon")["detection"]["groups"].items()
+    }
 
 
 @cache

@@ -1,18 +1,29 @@
-"""Environmental claims in a text: found, parsed, held against EU, UK and US rules and against given sources."""
+"""Environmental claims in English text: found, parsed, held against EU, UK and US rules and against given sources."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zora_core.models import Finding, Quote, Severity
-from zora_core.skills.claim_detection import Detection, detect, features
+from zora_core.skills import language
+from zora_core.skills.claim_detection import Detection, detect, features, sentences_of
 from zora_core.skills.claim_evidence import Evidence, Match, Passage, SourceText
-from zora_core.skills.claim_parsing import Facts, parse_facts, split_sentences
+from zora_core.skills.claim_parsing import Facts, parse_facts
 from zora_core.skills.claim_rules import JURISDICTIONS, VERDICTS, Rule, claim_features, rules_for
 from zora_core.skills.text import Sentence
+from zora_core.skills.visible_text import visible
+from zora_core.skills.wording import count
 
-__all__ = ["JURISDICTIONS", "VERDICTS", "Claim", "ClaimsReport", "SourceText", "check_text"]
+__all__ = ["JURISDICTIONS", "VERDICTS", "Claim", "ClaimsReport", "SourceText", "Unjudged", "check_text"]
+
+# Within English text a sentence counts as one of another language with this much that speaks for it.
+_FOREIGN = 1.8
+# Words of these groups show that a sentence too short to tell its language is English, and that it was judged.
+_ENVIRONMENTAL = {"merit", "technology", "topic"}
+# Sentences of a language that are quoted as not judged.
+_QUOTED = 10
 
 # The kind of a claim is the first of these features that it shows.
 _KINDS = (
@@ -43,7 +54,7 @@ _SUBSTANTIATION = {
 
 @dataclass(frozen=True)
 class Claim:
-    """An environmental claim: the sentence `text` at character `start` of the checked text.
+    """An environmental claim: the sentence `text` at character `start` of the checked text, as it stands there.
 
     `kind` names what it asserts (`neutrality`, `future`, `reduction`, `generic`, …, else `other`). `verdict` is that of
     the rules on its wording: `prohibited` (a practice that the law lists as always unfair), `misleading` (open to a
@@ -64,12 +75,30 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Unjudged:
+    """The sentences in one language that were not judged, because only English is.
+
+    `language` is its name; `terms` are the environmental words among them that a person should look at; `quotes` show
+    where: the sentences with such a word, or else the first one.
+    """
+
+    language: str
+    sentences: int
+    terms: tuple[str, ...]
+    quotes: tuple[Quote, ...]
+
+
+@dataclass(frozen=True)
 class ClaimsReport:
-    """The claims of a text in their order, all findings (most severe first) and how many sentences were examined."""
+    """The claims of a text in their order, and all findings, most severe first.
+
+    `sentences` is how many there are, `not_judged` those of them that are not English or in no language that was told.
+    """
 
     claims: list[Claim]
     findings: list[Finding]
     sentences: int
+    not_judged: list[Unjudged]
 
 
 def check_text(
@@ -88,17 +117,83 @@ def check_text(
     """
     rules = rules_for(jurisdictions)
     evidence = Evidence(sources)
-    sentences = split_sentences(text)
+    seen = visible(text)
+    sentences = sentences_of(seen.text)
+    languages = _languages(sentences)
     claims = []
-    for index, sentence in enumerate(sentences):
+    foreign: dict[str | None, list[Sentence]] = {}
+    for index, (sentence, code) in enumerate(zip(sentences, languages, strict=True)):
+        start, end = seen.original(sentence.start, sentence.start + len(sentence.text))
+        original = Sentence(text[start:end], start)
+        if code not in (language.ENGLISH, None):
+            foreign.setdefault(code, []).append(original)
+            continue
         facts = parse_facts(sentence.text)
         detection = detect(sentence.text, facts)
         if detection.is_claim or (assume_claims and _speaks_of_environment(sentence.text, detection)):
             beside = " ".join(s.text for s in sentences[max(0, index - 1) : index + 2] if s is not sentence)
-            claims.append(_judge(sentence, facts, detection, beside, rules, evidence, source, jurisdictions))
-    findings = [finding for claim in claims for finding in claim.findings]
+            claims.append(_judge(sentence, original, facts, detection, beside, rules, evidence, source, jurisdictions))
+        elif code is None and not detection.words.keys() & _ENVIRONMENTAL:
+            foreign.setdefault(None, []).append(original)
+    not_judged = [_unjudged(code, group, source) for code, group in foreign.items()]
+    findings = [finding for claim in claims for finding in claim.findings] + [_not_judged(part) for part in not_judged]
     findings.sort(key=lambda f: (-f.severity.rank, -f.confidence))
-    return ClaimsReport(claims, findings, len(sentences))
+    return ClaimsReport(claims, findings, len(sentences), not_judged)
+
+
+def _languages(sentences: Sequence[Sentence]) -> list[str | None]:
+    """The language of each sentence; one that is too short to tell has that of the text."""
+    told = [language.language(sentence.text) for sentence in sentences]
+    points: Counter[str] = Counter()
+    for sentence, code in zip(sentences, told, strict=True):
+        if code is not None:
+            points[code] += len(sentence.text)
+    main = points.most_common(1)[0][0] if points else None
+    found = []
+    for sentence, code in zip(sentences, told, strict=True):
+        if code is None:
+            code = main or (language.ENGLISH if _leans_to_english(sentence.text) else None)
+        elif main == language.ENGLISH != code and language.scores(sentence.text).get(code, _FOREIGN) < _FOREIGN:
+            code = language.ENGLISH
+        found.append(code)
+    return found
+
+
+def _leans_to_english(text: str) -> bool:
+    """Whether more speaks for English than for any other language, though not much."""
+    points = language.scores(text)
+    english = points.pop(language.ENGLISH, 0.0)
+    return english > max(points.values(), default=0.0)
+
+
+def _unjudged(code: str | None, group: Sequence[Sentence], source: str) -> Unjudged:
+    flagged = [(sentence, terms) for sentence in group if (terms := _terms(sentence.text, code))]
+    shown = [sentence for sentence, _ in flagged] or list(group[:1])
+    return Unjudged(
+        language=language.name_of(code),
+        sentences=len(group),
+        terms=tuple(dict.fromkeys(term for _, terms in flagged for term in terms)),
+        quotes=tuple(Quote(source=source, text=s.text, start=s.start) for s in shown[:_QUOTED]),
+    )
+
+
+def _terms(text: str, code: str | None) -> list[str]:
+    """The environmental terms of the language in `text`, and English ones, which other languages use, too."""
+    return list(dict.fromkeys([*language.claim_terms(text, code), *language.claim_terms(text, language.ENGLISH)]))
+
+
+def _not_judged(part: Unjudged) -> Finding:
+    look = "Have a person who reads it check whether it makes an environmental claim."
+    if part.terms:
+        look = f"It has environmental terms ({', '.join(part.terms[:10])}): have a person who reads it check them."
+    return Finding(
+        rule_id="language.not-judged",
+        title=f"Text in {part.language}: not judged",
+        detail=f"{count(part.sentences, 'sentence')}. The rules are applied to English text only. {look}",
+        severity=Severity.MEDIUM if part.terms else Severity.INFO,
+        confidence=0.9,
+        evidence=list(part.quotes),
+    )
 
 
 def _speaks_of_environment(sentence: str, detection: Detection) -> bool:
@@ -107,6 +202,7 @@ def _speaks_of_environment(sentence: str, detection: Detection) -> bool:
 
 def _judge(
     sentence: Sentence,
+    original: Sentence,
     facts: Facts,
     detection: Detection,
     beside: str,
@@ -117,7 +213,7 @@ def _judge(
 ) -> Claim:
     shown = claim_features(sentence.text, facts, beside)
     match = evidence.match(sentence.text, facts)
-    quote = Quote(source=source, text=sentence.text, start=sentence.start)
+    quote = Quote(source=source, text=original.text, start=original.start)
     broken = [rule for rule in rules if rule.applies(shown) and not rule.cured_by & match.shown]
     findings = [_rule_finding(rule, quote) for rule in broken]
     findings += _evidence_findings(match, quote, jurisdictions)
@@ -128,8 +224,8 @@ def _judge(
         verdicts.add("needs_evidence")
     findings.sort(key=lambda f: (-f.severity.rank, -f.confidence))
     return Claim(
-        text=sentence.text,
-        start=sentence.start,
+        text=original.text,
+        start=original.start,
         kind=next((kind for kind in _KINDS if kind in shown), "other"),
         verdict=min(verdicts, key=VERDICTS.index, default="supported"),
         confidence=detection.confidence,

@@ -12,8 +12,9 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from zora_core.models import Finding, JournalEntry, MemoryEvent, Metric, Quote, Rows, Severity
+from zora_core.skills.error_text import is_trace, telling_lines
 from zora_core.skills.summaries import choose
-from zora_core.skills.text import sentences, shorten
+from zora_core.skills.text import Sentence, sentences, shorten
 
 _MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.I), "<id>"),
@@ -24,16 +25,18 @@ _MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{6,}\b|\b0x[0-9a-f]+\b", re.I), "<id>"),
     (re.compile(r"(?<![\w<])[-+]?\d+(?:[.,:]\d+)*"), "<n>"),
 )
-_ERROR_WORD = re.compile(
-    r"\b(?:errors?|exception|traceback|failed|failure|fails|fatal|crash(?:ed|es)?|timed? ?out|timeout|refused"
-    r"|unreachable|outage|rejected|lost|denied|corrupt(?:ed)?|unavailable)\b|\w(?:Error|Exception)\b",
-    re.I,
-)
-_NO_ERROR = re.compile(
-    r"\b(?:no|0|zero|without)\s+(?:\w+\s+)?(?:errors?|failures?|outages?|exceptions?)\b|\bnothing (?:failed|lost)\b",
-    re.I,
-)
+# What decides whether an entry reports an error: how its type ends, its status, its severity. Words in its text do not:
+# "0 errors", "the error budget is fine" and "timeouts are shorter now" report none.
+_ENDED = ("_closed", "_resolved", "_recovered", "_cancelled", "_completed", "_succeeded", "_finished", "_approved")
+_WENT_WRONG = ("_failed", "_failure", "_error", "_errored", "_lost", "_rescued", "_crashed", "_timed_out", "_timeout")
+_BAD_STATUS = frozenset({"failed", "failure", "error", "errored", "crashed", "lost", "timed_out", "timeout", "fatal"})
+_GOOD_STATUS = frozenset({"ok", "completed", "succeeded", "success", "resolved", "recovered", "closed", "cancelled"})
+_SEVERE = frozenset({"error", "critical", "fatal", "severe", "alert", "emergency", "emerg", "panic"})
+_HARMLESS = frozenset({"debug", "trace", "info", "information", "notice", "ok"})
+_NO_ERROR = frozenset({"", "none", "no", "null", "false", "0", "-", "ok"})
 _Z95 = 1.959964
+# So much of an error's telling lines tells it from others.
+SIGNATURE_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
@@ -149,16 +152,40 @@ def mask(text: str) -> str:
 
 
 def is_error(entry: JournalEntry) -> bool:
-    """Whether an entry reports that something went wrong, by category, type, status or wording; its end is no error."""
-    if entry.event_type.endswith(("_closed", "_resolved", "_recovered")):
+    """Whether an entry reports that something went wrong: by its status, severity, type or category, not by its words.
+
+    A status counts before a severity, a severity before a type. A run that is tried again by itself has failed, one
+    that a person tries again has not.
+    """
+    details, kind = entry.details, entry.event_type
+    status = _word(details.get("status"))
+    severity = {_word(details.get(key)) for key in ("severity", "level", "log_level")}
+    if kind.endswith("_cancelled") or status in _GOOD_STATUS:
         return False
-    if entry.category == "incident" or entry.event_type.endswith(("_failed", "_error", "_lost")):
+    if status in _BAD_STATUS or (status.isdigit() and len(status) == 3 and int(status) >= 500):
         return True
-    if entry.details.get("status") == "failed" or entry.details.get("error"):
+    if severity & _SEVERE:
         return True
-    if entry.category not in ("system_event", "agent_action"):
+    if severity & _HARMLESS or kind.endswith(_ENDED):
         return False
-    return bool(_ERROR_WORD.search(_NO_ERROR.sub("", f"{entry.title}\n{entry.body or ''}")))
+    if kind == "agent_task_retried":
+        return "by_user_id" not in details
+    return entry.category == "incident" or kind.endswith(_WENT_WRONG) or bool(_error_text(entry, body=False))
+
+
+def _word(value: object) -> str:
+    return str(value).strip().casefold() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+
+
+def _error_text(entry: JournalEntry, *, body: bool = True) -> str:
+    """What an entry says of its error: in its details, or else in its body."""
+    for key in ("error", "error_message", "exception"):
+        value = entry.details.get(key)
+        if isinstance(value, dict):
+            value = ": ".join(str(value[k]) for k in ("type", "code", "message") if value.get(k))
+        if isinstance(value, str) and value.strip().casefold() not in _NO_ERROR:
+            return value
+    return (entry.body or "") if body else ""
 
 
 def find_templates(entries: Sequence[JournalEntry]) -> list[Template]:
@@ -197,9 +224,8 @@ def _fits(pattern: list[str], tokens: list[str]) -> bool:
 
 
 def _signature(entry: JournalEntry) -> str:
-    reason = str(entry.details.get("error") or entry.details.get("error_message") or entry.body or "").strip()
-    first = reason.splitlines()[-1] if "Traceback" in reason else reason.split("\n", 1)[0]
-    return mask(f"{entry.title}: {shorten(first, 200)}" if first else entry.title)
+    told = " · ".join(telling_lines(_error_text(entry)))
+    return mask(f"{entry.title}: {shorten(told, SIGNATURE_CHARACTERS)}" if told else entry.title)
 
 
 def longest_gap(entries: Sequence[JournalEntry], since: datetime, until: datetime) -> Gap | None:
@@ -286,7 +312,9 @@ class _Said(NamedTuple):
 
 
 def _collect(said: dict[str, list[_Said]], place: _Place, text: str, weight: float) -> None:
-    for sentence in sentences(text):
+    # Of a trace only the telling lines can be read.
+    lines = [Sentence(line, text.index(line)) for line in telling_lines(text)] if is_trace(text) else sentences(text)
+    for sentence in lines:
         if 3 <= len(sentence.text.split()) <= 80:
             key = mask(sentence.text).casefold()
             said.setdefault(key, []).append(_Said(place, sentence.text, sentence.start, weight))
@@ -312,17 +340,20 @@ def _rows(entries: Sequence[JournalEntry]) -> Rows:
 
 def _error_finding(template: Template, new: bool) -> Finding:
     first, last = template.entries[0], template.entries[-1]
-    quote = Quote(source=f"journal_entries/{last.id}#title", text=last.title, start=0)
+    quotes = [Quote(source=f"journal_entries/{last.id}#title", text=last.title, start=0)] if last.title else []
+    body = last.body or ""
+    if told := telling_lines(body)[:1]:
+        quotes.append(Quote(source=f"journal_entries/{last.id}#body", text=told[0], start=body.index(told[0])))
     times = f"{len(template.entries)}×" if len(template.entries) > 1 else "once"
     return Finding(
         rule_id="digest.new-error" if new else "digest.error",
-        title=f"{'New error' if new else 'Error'}, {times}: {shorten(template.pattern, 140)}",
+        title=f"{'New error' if new else 'Error'}, {times}: {shorten(template.pattern, 240)}",
         detail=f"First {first.created_at:%Y-%m-%d %H:%M}, last {last.created_at:%Y-%m-%d %H:%M} UTC; "
         f"example: {shorten(last.title)}",
         severity=Severity.HIGH if new else Severity.MEDIUM,
         confidence=0.9,
         source="rule",
-        evidence=[_rows(template.entries), *([quote] if last.title else [])],
+        evidence=[_rows(template.entries), *quotes],
     )
 
 

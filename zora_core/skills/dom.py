@@ -9,9 +9,7 @@ from functools import cached_property
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-# Chromium flattens deeper markup too; it keeps every walk below Python's recursion limit.
-MAX_DEPTH = 400
-MAX_ELEMENTS = 50_000
+from zora_core.skills.markup import MAX_DEPTH, MAX_ELEMENTS
 
 _SIMPLE_IDENTIFIER = re.compile(r"[A-Za-z_][\w-]*\Z", re.ASCII)
 _SPACE = re.compile(r"\s+")

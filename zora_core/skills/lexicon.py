@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_TYPOGRAPHY = str.maketrans("‘’‛′“”„\u00a0\u2007\u202f\u2010\u2011\u2012\u2013\u2212₂", "''''\"\"\"   -----2")
+_TYPOGRAPHY = str.maketrans("‘’‛′“”„\u00a0\u2007\u202f\u2010\u2011\u2012\u2013\u2212_₂", "''''\"\"\"   ------2")
 
 
 def normalize(text: str) -> str:
-    """`text` with typographic quotes, spaces, hyphens and the subscript of CO₂ made plain; offsets stay the same."""
+    """`text` with typographic quotes, spaces, hyphens, underscores and CO₂ made plain; offsets stay the same."""
     return text.translate(_TYPOGRAPHY)
 
 

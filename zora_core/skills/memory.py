@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,30 +11,42 @@ from functools import cache
 from typing import Any
 
 from zora_core.data import load
-from zora_core.models import Evidence, Finding, MemoryEvent, Metric, Quote, Rows, Severity
-from zora_core.skills.similarity import candidate_pairs, differing_facts, normal_form, similarity, statement
+from zora_core.models import Evidence, Finding, MemoryEvent, Metric, Quote, Rows, Severity, identity
+from zora_core.skills.sameness import groups_that_say_the_same
+from zora_core.skills.similarity import candidate_pairs, differing_facts, similarity, statement
 from zora_core.skills.text import shorten, stems, words
 
 _DIGITS = re.compile(r"\d+(?:[.,]\d+)*")
+# Similar pairs that are listed as findings; the result counts all of them.
+SIMILAR_LIMIT = 20
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Memories that say the same: `keep` the most useful one, `archive` the others; `score` is their least likeness."""
+    """Memories that say the same: `keep` the newest one, `archive` the others.
+
+    `exact`: whether their texts are equal (`equal_form`); if not, they are English and differ in words that are known
+    to mean nothing.
+    """
 
     keep: MemoryEvent
     archive: tuple[MemoryEvent, ...]
-    score: float
-
-    @property
-    def exact(self) -> bool:
-        """Whether all are equal up to case, punctuation and spacing."""
-        return self.score == 1.0
+    exact: bool
 
     @property
     def tags(self) -> list[str]:
         """Every tag of the cluster, those of the kept memory first."""
         return list(dict.fromkeys(tag for memory in (self.keep, *self.archive) for tag in memory.tags))
+
+
+@dataclass(frozen=True)
+class Similar:
+    """Two memories that are alike and stay apart; `differs` names what differs, such as "number" or "word order"."""
+
+    first: MemoryEvent
+    second: MemoryEvent
+    score: float
+    differs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -49,13 +61,13 @@ class Contradiction:
 
 @dataclass(frozen=True)
 class Cleanup:
-    """What a pass over the memory found; `near_misses` counts alike pairs that a differing fact kept apart."""
+    """What a pass over the memory found; `similar` are alike pairs that are not merged."""
 
     examined: int
     clusters: list[Cluster]
     contradictions: list[Contradiction]
     stale: list[MemoryEvent]
-    near_misses: int
+    similar: list[Similar]
 
 
 @cache
@@ -67,11 +79,13 @@ def settings() -> dict[str, Any]:
 def clean(memories: Iterable[MemoryEvent], *, now: datetime, older_than_days: float, threshold: float) -> Cleanup:
     """Find duplicates, contradictions and stale entries among the memories that are not archived.
 
-    `threshold` is the least `similarity` (0..1) of near duplicates. Memories of different types never merge, nor do
-    the records of different runs: that something happened twice is not a repetition.
+    Only memories that say the same are clusters; `threshold` is the least `similarity` (0..1) of other pairs that are
+    worth a look. Memories of different types never merge, nor do the records of different runs: that something
+    happened twice is not a repetition.
     """
     active = sorted((m for m in memories if m.archived_at is None), key=lambda m: (m.created_at, str(m.id)))
-    clusters, near_misses = _duplicates([m for m in active if m.source_task_id is None], threshold)
+    stated = [m for m in active if m.source_task_id is None]
+    clusters = _duplicates(stated)
     replaced = {m.id for cluster in clusters for m in cluster.archive}
     remaining = [m for m in active if m.id not in replaced]
     return Cleanup(
@@ -79,7 +93,7 @@ def clean(memories: Iterable[MemoryEvent], *, now: datetime, older_than_days: fl
         clusters=clusters,
         contradictions=_contradictions(remaining),
         stale=[m for m in remaining if is_stale(m, now=now, older_than_days=older_than_days)],
-        near_misses=near_misses,
+        similar=_similar([m for m in stated if m.id not in replaced], threshold),
     )
 
 
@@ -97,71 +111,45 @@ def is_stale(memory: MemoryEvent, *, now: datetime, older_than_days: float) -> b
     return retention(memory, now=now, older_than_days=older_than_days) < float(settings()["stale_below"])
 
 
-def _duplicates(memories: Sequence[MemoryEvent], threshold: float) -> tuple[list[Cluster], int]:
-    exact: defaultdict[tuple[str, str], list[MemoryEvent]] = defaultdict(list)
+def _duplicates(memories: Sequence[MemoryEvent]) -> list[Cluster]:
+    by_type: defaultdict[str, list[MemoryEvent]] = defaultdict(list)
     for memory in memories:
-        exact[memory.memory_type, normal_form(memory.content)].append(memory)
-    groups = [group for group in exact.values() if group[0].content.strip()]
-    identical = [_split_by_facts(group) for group in groups]
-    flat = [group for split in identical for group in split]
+        if memory.content.strip():
+            by_type[memory.memory_type].append(memory)
+    found = []
+    for group in by_type.values():
+        for indices, exact in groups_that_say_the_same([memory.content for memory in group]):
+            keep, *rest = sorted((group[index] for index in indices), key=_recency, reverse=True)
+            if rest:
+                found.append(Cluster(keep, tuple(reversed(rest)), exact))
+    return sorted(found, key=lambda c: (-len(c.archive), not c.exact, str(c.keep.id)))
 
-    links: dict[int, list[tuple[int, float]]] = defaultdict(list)
-    near_misses = 0
-    # Only equal numbers, dates and negations can merge, so that pairs need comparing within such a block only.
-    blocks: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
-    for index, group in enumerate(flat):
-        said = statement(group[0].content)
-        blocks[group[0].memory_type, said.numbers, said.dates, said.polarity].append(index)
+
+def _similar(memories: Sequence[MemoryEvent], threshold: float) -> list[Similar]:
+    """Pairs with the same numbers, dates and negations in other words or another order; they are never merged."""
+    blocks: defaultdict[tuple[object, ...], list[MemoryEvent]] = defaultdict(list)
+    for memory in memories:
+        said = statement(memory.content)
+        blocks[memory.memory_type, said.numbers, said.dates, said.polarity].append(memory)
+    found = []
     for block in blocks.values():
-        bags = [set(stems(flat[index][0].content)) or set(words(flat[index][0].content)) for index in block]
+        bags = [set(stems(memory.content)) or set(words(memory.content)) for memory in block]
         for left, right in candidate_pairs(bags, max(0.3, threshold - 0.5)):
-            first, second = flat[block[left]][0], flat[block[right]][0]
-            score = similarity(first.content, second.content)
-            if score < threshold:
-                continue
-            if differing_facts(first.content, second.content):
-                near_misses += 1
-                continue
-            links[block[left]].append((block[right], score))
-            links[block[right]].append((block[left], score))
-    return _clusters(flat, links), near_misses
+            older, newer = sorted((block[left], block[right]), key=_recency)
+            score = similarity(older.content, newer.content)
+            if score >= threshold:
+                differs = differing_facts(older.content, newer.content)
+                found.append(Similar(older, newer, score, tuple(differs) or _apart(older.content, newer.content)))
+    return sorted(found, key=lambda s: (-s.score, str(s.first.id), str(s.second.id)))
 
 
-def _split_by_facts(group: list[MemoryEvent]) -> list[list[MemoryEvent]]:
-    """Texts of one normal form can still differ in a sign or in capitals that make a name; keep those apart."""
-    parts: list[list[MemoryEvent]] = []
-    for memory in group:
-        for part in parts:
-            differing = differing_facts(part[0].content, memory.content)
-            if "number" not in differing and "negation" not in differing:
-                part.append(memory)
-                break
-        else:
-            parts.append([memory])
-    return parts
-
-
-def _clusters(groups: list[list[MemoryEvent]], links: dict[int, list[tuple[int, float]]]) -> list[Cluster]:
-    """Star clusters: every archived memory is compared with the kept one itself, so that likeness cannot drift."""
-    found: list[Cluster] = []
-    taken: set[int] = set()
-    for index in sorted(range(len(groups)), key=lambda i: _usefulness(groups[i]), reverse=True):
-        if index in taken:
-            continue
-        taken.add(index)
-        joined = [(other, score) for other, score in links.get(index, []) if other not in taken]
-        taken.update(other for other, _ in joined)
-        members = sorted(groups[index], key=_recency, reverse=True)
-        rest = members[1:] + [m for other, _ in sorted(joined) for m in groups[other]]
-        if rest:
-            score = min([score for _, score in joined], default=1.0)
-            found.append(Cluster(members[0], tuple(sorted(rest, key=_recency)), score))
-    return sorted(found, key=lambda c: (-len(c.archive), -c.score, str(c.keep.id)))
-
-
-def _usefulness(group: list[MemoryEvent]) -> tuple[int, datetime, str]:
-    newest = max(group, key=_recency)
-    return len(set(stems(newest.content))), newest.created_at, str(newest.id)
+def _apart(first: str, second: str) -> tuple[str, ...]:
+    """In what two texts differ that state the same facts as far as their words are known."""
+    a, b = Counter(words(first)), Counter(words(second))
+    own = [word for word, _ in ((a - b) + (b - a)).most_common(5)]
+    if own:
+        return (f"the words {', '.join(own)}" if len(own) > 1 else f"the word {own[0]}",)
+    return ("word order" if words(first) != words(second) else "signs, symbols or capitals",)
 
 
 def _recency(memory: MemoryEvent) -> tuple[datetime, str]:
@@ -221,9 +209,10 @@ def _opposed(first: Sequence[str], second: Sequence[str]) -> bool:
 
 
 def findings(cleanup: Cleanup, *, now: datetime, older_than_days: float, limit: int = 150) -> list[Finding]:
-    """The cleanup as findings: contradictions first, then duplicates, then one per type of stale memory."""
+    """The cleanup as findings: contradictions, duplicates, similar pairs, then one per type of stale memory."""
     out = [_contradiction_finding(item) for item in cleanup.contradictions[:limit]]
     out += [cluster_finding(item) for item in cleanup.clusters[:limit]]
+    out += [_similar_finding(item) for item in cleanup.similar[:SIMILAR_LIMIT]]
     out += [stale_finding(kind, group, now, older_than_days) for kind, group in stale_by_type(cleanup)]
     return sorted(out, key=lambda f: -f.severity.rank)
 
@@ -261,24 +250,37 @@ def _contradiction_finding(item: Contradiction) -> Finding:
 def cluster_finding(item: Cluster) -> Finding:
     """Memories that say the same, as a finding."""
     count = len(item.archive) + 1
-    evidence: list[Evidence] = [
-        _rows((item.keep, *item.archive)),
-        _quote(item.keep),
+    how = "The same words in the same order."
+    if not item.exact:
+        how = "The same words in the same order, but for articles, courtesy, capitals or a final mark."
+    return Finding(
+        rule_id="memory.duplicate.exact" if item.exact else "memory.duplicate.near",
+        title=f"{count} {'equal' if item.exact else 'nearly equal'} memories: “{shorten(item.keep.content, 80)}”",
+        detail=how,
+        severity=Severity.LOW,
+        confidence=1.0 if item.exact else 0.9,
+        source="statistic",
+        evidence=[_rows((item.keep, *item.archive)), _quote(item.keep)],
+    )
+
+
+def _similar_finding(item: Similar) -> Finding:
+    evidence: list[Evidence] = [_rows((item.first, item.second)), _quote(item.first), _quote(item.second)]
+    evidence.append(
         Metric(
             name="similarity",
             value=round(item.score, 4),
             unit="0..1",
-            formula="least likeness to the kept memory",
+            formula="overlap of words and characters",
             source="memory_events",
-        ),
-    ]
-    likeness = "same words." if item.exact else f"likeness at least {item.score:.2f}."
+        )
+    )
     return Finding(
-        rule_id="memory.duplicate.exact" if item.exact else "memory.duplicate.near",
-        title=f"{count} {'equal' if item.exact else 'nearly equal'} memories: “{shorten(item.keep.content, 80)}”",
-        detail=f"Same numbers, dates, negations and names; {likeness}",
-        severity=Severity.LOW,
-        confidence=1.0 if item.exact else round(item.score, 2),
+        rule_id="memory.similar",
+        title=f"Similar, not merged: “{shorten(item.first.content, 60)}” and “{shorten(item.second.content, 60)}”",
+        detail=f"They differ in {', '.join(item.differs)}, which can change the meaning. Nothing is proposed.",
+        severity=Severity.INFO,
+        confidence=round(item.score, 2),
         source="statistic",
         evidence=evidence,
     )
@@ -291,6 +293,7 @@ def stale_finding(kind: str, group: list[MemoryEvent], now: datetime, older_than
     span = older_than_days * settings()["spans"].get(kind, 1)
     return Finding(
         rule_id="memory.stale",
+        key=identity(kind, f"{span:g}"),
         title=f"{len(group)} {kind} memories are older than {span:g} days",
         detail=f"The oldest is {age} days old: “{shorten(oldest.content)}”.",
         severity=Severity.INFO,

@@ -287,6 +287,16 @@ def propose(
     return Choice(_spread(_scored(candidates), count, focus_area), len(book.actions), dict(left_out.most_common()))
 
 
+def suitable(profile: ClimateProfile | None, existing: Sequence[ClimateMission]) -> list[Action]:
+    """The actions that fit a profile and that no mission covers yet, whatever was suggested before."""
+    where = situation(profile)
+    return [
+        action
+        for action in catalogue().actions
+        if unsuitable(action, where) is None and not any(covers(action, mission.title) for mission in existing)
+    ]
+
+
 def _assess(action: Action, where: Situation, titles: Sequence[str]) -> Proposal:
     impact = propagate(action.formula, where.inputs)
     notes = []

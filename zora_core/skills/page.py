@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import NamedTuple
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 from urllib.parse import urljoin
 
 from selectolax.lexbor import LexborHTMLParser
 
 from zora_core.skills.dom import Document, Element, collapse
+from zora_core.skills.markup import bounded
 
 BLOCK_BREAK = "\n\n"
 _BLOCKS = frozenset(
@@ -27,7 +28,7 @@ _SILENT = frozenset(
     {"head", "noscript", "script", "style", "svg", "template", "textarea", "iframe", "object", "video", "audio"}
 )
 # Cached properties of a page that depend on its markup alone.
-_OF_MARKUP = frozenset({"tree", "document", "title", "blocks", "text", "main_text"})
+_OF_MARKUP = frozenset({"limits", "title", "blocks", "text", "main_text"})
 _OTHER_XML = re.compile(r"\s*(<\?xml|<svg|<math)", re.I)
 
 
@@ -62,15 +63,24 @@ class Page:
     transfer_bytes: int | None = None
     stylesheets: Mapping[str, str] = field(default_factory=dict, hash=False)
 
-    @cached_property
-    def tree(self) -> LexborHTMLParser:
-        """The parsed document."""
-        return LexborHTMLParser(self.html)
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: another process parses the page itself."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
-    @cached_property
+    @property
+    def tree(self) -> LexborHTMLParser:
+        """The parsed document, of bounded markup (see `limits`)."""
+        return _parsed(self.html)[0]
+
+    @property
     def document(self) -> Document:
         """The document as plain elements."""
-        return Document(self.tree)
+        return _parsed(self.html)[1]
+
+    @cached_property
+    def limits(self) -> tuple[str, ...]:
+        """What was left out of the markup before it was parsed, because a parser's time grows with its square."""
+        return bounded(self.html).limits
 
     def loaded(self, stylesheets: Mapping[str, str], transfer_bytes: int) -> Page:
         """The page with what it loads; what has been parsed of it is not parsed again."""
@@ -117,7 +127,9 @@ class Page:
         """The page's own content without navigation, banners and footers, or all of `text` where none stands out."""
         import trafilatura
 
-        found = trafilatura.extract(self.html, include_comments=False, include_tables=True, favor_recall=True)
+        found = trafilatura.extract(
+            bounded(self.html).html, include_comments=False, include_tables=True, favor_recall=True
+        )
         return found.strip().replace("\n", BLOCK_BREAK) if found and len(found.split()) >= 20 else self.text
 
     @cached_property
@@ -133,6 +145,13 @@ class Page:
     def html_bytes(self) -> int:
         """The size of the markup itself in UTF-8."""
         return len(self.html.encode())
+
+
+@lru_cache(maxsize=2)
+def _parsed(html: str) -> tuple[LexborHTMLParser, Document]:
+    """A page is asked for again when its evidence is checked, in the same process as a rule."""
+    tree = LexborHTMLParser(bounded(html).html)
+    return tree, Document(tree)
 
 
 def _blocks(document: Document) -> Iterator[tuple[Element, str]]:

@@ -11,6 +11,7 @@ from statistics import median
 
 from zora_core.models import Finding, JournalEntry, Metric, Quote, Rows, Severity
 from zora_core.skills.anomaly import Sensitivity, find_anomalies
+from zora_core.skills.error_text import telling_lines
 from zora_core.skills.health import Check, judge_failures, settings
 
 EVIDENCE_ROWS = 20
@@ -52,7 +53,8 @@ def read_runs(entries: Sequence[JournalEntry]) -> list[Run]:
     runs = []
     for entry in entries:
         details = entry.details
-        if entry.event_type not in OUTCOMES or "task_type" not in details:
+        # What a person puts back into the queue has ended before.
+        if entry.event_type not in OUTCOMES or "task_type" not in details or "by_user_id" in details:
             continue
         duration = details.get("duration_ms")
         failed = OUTCOMES[entry.event_type]
@@ -86,16 +88,22 @@ def judge_types(runs: Sequence[Run], now: datetime) -> list[Check]:
         evidence: list[Rows | Quote] = []
         if failed:
             evidence.append(Rows(table="journal_entries", ids=[run.entry_id for run in failed[-EVIDENCE_ROWS:]]))
-        errors = Counter(run.error for run in failed if run.error)
+        errors = Counter(told for run in failed if (told := _told(run)))
         if errors:
             message = min(errors, key=lambda error: (-errors[error], error))
-            example = next(run for run in failed if run.error == message)
+            example = next(run for run in failed if _told(run) == message)
             source = f"journal_entries/{example.entry_id}#body"
-            evidence.append(Quote(source=source, text=message[:ERROR_CHARACTERS], start=0))
+            start = example.error.index(message)
+            evidence.append(Quote(source=source, text=message[:ERROR_CHARACTERS], start=start))
         checks.append(
             judge_failures(subject, len(failed), len(group), when, source="journal_entries", evidence=evidence)
         )
     return checks
+
+
+def _told(run: Run) -> str:
+    """The line of a run's error that tells what went wrong, as it stands there; empty without an error."""
+    return next(iter(telling_lines(run.error)), "")
 
 
 def hourly(runs: Sequence[Run], now: datetime) -> list[Hour]:

@@ -7,7 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cache
+from pathlib import PurePath
 
 from zora_core.data import load
 
@@ -57,6 +59,29 @@ def redact(text: str) -> str:
     return "".join([*parts, text[position:]])
 
 
+def without_secrets(data: bytes) -> bytes:
+    """The content of a file with credentials masked; what is no text stays as it is."""
+    if b"\0" in data[:8000]:
+        return data
+    text = data.decode("utf-8", "surrogateescape")
+    parts, position = [], 0
+    for match in find_secrets(text):
+        parts += [text[position : match.start], match.masked]
+        position = match.end
+    return "".join([*parts, text[position:]]).encode("utf-8", "surrogateescape") if parts else data
+
+
+def hides_secrets(path: PurePath) -> str | None:
+    """Why a file or folder is not read at all, by its path below a root: it is hidden, or usually holds credentials."""
+    hidden = next((part for part in path.parts if part.startswith(".")), None)
+    if hidden is not None:
+        return f"{hidden!r} is hidden, and hidden files often hold credentials"
+    name = path.name.lower()
+    if any(fnmatch(name, pattern) for pattern in load("risk_secrets")["credential_files"]):
+        return "files of this name usually hold credentials"
+    return None
+
+
 def unmasked(text: str) -> re.Pattern[str]:
     """A pattern for what `text` was before `redact`: what a mask hides counts by its length alone."""
     parts, position = [], 0
@@ -81,7 +106,7 @@ def _find(text: str, patterns: Iterable[_Pattern]) -> list[SecretMatch]:
         for match in _matches(pattern, text, lowered):
             group = "value" if "value" in pattern.regex.groupindex else 0
             value = match[group]
-            if _passes(pattern, value):
+            if _passes(pattern, value) and not ("name" in pattern.regex.groupindex and _names_something(match)):
                 masked = f"{value[: pattern.keep]}[{pattern.kind}, {len(value)} characters]"
                 found.append(SecretMatch(pattern.kind, match.start(group), match.end(group), masked))
     return _without_overlaps(found)
@@ -138,6 +163,40 @@ def _passes(pattern: _Pattern, value: str) -> bool:
             return _iban(value)
         case unknown:
             raise ValueError(f"data/risk_secrets.toml: unknown check {unknown!r} of {pattern.kind}")
+
+
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
+_IDENTIFIER = re.compile(r"[A-Za-z_$@#.][\w$.:/-]*")
+_DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+# One word, perhaps with a sign ('string?', '=begin'); a place in a template or in markup; a regular expression.
+_WORD_OR_PATTERN = re.compile(
+    r"\A\W{0,2}[a-z]+\W{0,2}\Z|\A\{[\w.!:]+\}\Z|\A[:`]|\[masked\]|\(\?[:=!<]|\[\^|\\[sSdDwWb](?![A-Za-z])"
+)
+_PLAIN_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s@]*")
+
+
+def _names_something(match: re.Match[str]) -> bool:
+    """Whether an assignment is about a secret without holding one: by the end of its name, or because of its value.
+
+    The value is an address, an attribute of an object, or an identifier made of words, such as `user_password_input`.
+    """
+    rules = load("risk_secrets")
+    words = [word.lower() for word in _WORD.findall(match["name"])]
+    value = match["value"]
+    if len(words) > 1 and words[-1] in rules["about_secrets"]:
+        return True
+    if _WORD_OR_PATTERN.search(value) or _PLAIN_URL.fullmatch(value):
+        return True
+    if "quote" not in match.re.groupindex and _DOTTED.fullmatch(value):
+        return True
+    inside = _WORD.findall(value)
+    digits = sum(character.isdigit() for character in value)
+    return (
+        _IDENTIFIER.fullmatch(value) is not None
+        and digits <= 2
+        and any(word.lower() in rules["telling_words"] for word in inside)
+        and all(len(word) > 2 for word in inside if word.isalpha())
+    )
 
 
 def _is_placeholder(value: str) -> bool:

@@ -13,7 +13,7 @@ from zora_core.admin.forms import errors_of, fields_of, payload_of, submitted, v
 from zora_core.admin.inbox import shown_suggestions
 from zora_core.admin.rendering import short
 from zora_core.admin.site import Notice, Pages, Query, Visit
-from zora_core.effects import edited_effect, suggestion_types
+from zora_core.effects import edited, suggestion_types
 from zora_core.errors import InvalidInput, InvalidPayload, InvalidState
 from zora_core.models import AgentId, Role
 
@@ -91,12 +91,12 @@ async def decide(visit: Visit) -> Response:
     """Approve, as it is or edited, or reject with a reason."""
     row = await _stored(visit)
     decision = visit.form.get("decision")
-    edited: dict[str, Any] = {}
+    change: dict[str, Any] = {}
     if decision == "edit":
         fields = _fields(row)
         try:
             value = payload_of(fields, visit.form)
-            edited = {"edited_value": value, "edited_effect": edited_effect(row, value)}
+            change = edited(row, value)
         except InvalidPayload as error:
             problems = errors_of(fields, error.problems)
             return await _show(visit, row, status=400, values=submitted(fields, visit.form), errors=problems)
@@ -117,7 +117,7 @@ async def decide(visit: Visit) -> Response:
         decision=decision,
         digest=visit.form.get("digest") if decision == "approve" else None,
         reason=reason,
-        **edited,
+        **change,
         user_id=visit.user_id,
     )
     return visit.back(_notice(after))

@@ -19,6 +19,7 @@ from zora_core import __version__
 from zora_core.admin import charts, health
 from zora_core.admin.site import Form, Notice, Pages, Query, Visit
 from zora_core.api.policies import PauseCreate, PolicySet
+from zora_core.errors import InvalidInput
 from zora_core.models import Role
 from zora_core.skills.wording import count
 
@@ -199,7 +200,16 @@ async def set_policy(visit: Visit) -> Response:
         errors |= {name: _MUST[name] for name in wrong}
     if errors:
         return await _show(visit, policy=Typed(visit.form, errors))
-    await visit.call("set_agent_task_policy", task_type=task_type, **wanted.model_dump(), user_id=visit.user_id)
+    try:
+        await visit.call(
+            "set_agent_task_policy",
+            task_type=task_type,
+            **wanted.model_dump(),
+            user_id=visit.user_id,
+            known_types=visit.caller.api.registry.names(),
+        )
+    except InvalidInput as error:
+        return await _show(visit, policy=Typed(visit.form, {"task_type": str(error)}))
     runs = "run without asking" if wanted.auto_execute else "are run only after a person has approved"
     return visit.back(Notice(f"Set: tasks of the type {task_type} {runs}."), to=HERE)
 

@@ -48,6 +48,8 @@ def ask(sentence: tuple[str, ...], yes: bool, as_json: bool) -> None:
                 user_id=who["id"],
             )
             runs = await zora.call("list_workflow_runs", workflow=plan["target"]["key"], limit=1)
+            for one in runs:
+                zora.permit(step["id"] for step in await zora.call("list_workflow_run_tasks", id=one["id"]))
             return {"summary": task["result_summary"], "plan": plan, "run": runs[0] if runs else None}
 
     came = run(work())
@@ -75,6 +77,7 @@ async def _planned(zora: Session, goal: str) -> dict[str, Any]:
 
     task = {"agent_id": "LUMINA", "task_type": "plan_workflow", "title": goal[:500], "payload": {"goal": goal}}
     (created,) = await zora.call("create_agent_tasks", tasks=[{**task, "priority": FIRST}])
+    zora.permit([created["id"]])
     await AgentRuntime(settings=zora.settings, database=zora.database).run_once(limit=1)
     async with asyncio.timeout(SECONDS):
         while True:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import click
 
+from zora_core.autonomy.interrupts import interrupt_work
 from zora_core.settings import Settings, load_settings
+from zora_core.storable import problem, storable
 from zora_core.visible import visible_json
 
 if TYPE_CHECKING:
@@ -31,12 +34,28 @@ class Session:
     settings: Settings
 
     async def call(self, function: str, /, **arguments: Any) -> list[dict[str, Any]]:
-        """Call a function for the session's tenant."""
+        """Call a function for the session's tenant; raises `InvalidInput` for text that cannot be stored."""
+        for name, value in arguments.items():
+            storable(value, name)
         return await self.database.call(function, tenant_id=self.settings.tenant_id, **arguments)
 
     async def value(self, function: str, /, **arguments: Any) -> Any:
-        """Call a function that returns one value for the session's tenant."""
+        """Call a function that returns one value for the session's tenant, checked like the arguments of `call`."""
+        for name, value in arguments.items():
+            storable(value, name)
         return await self.database.value(function, tenant_id=self.settings.tenant_id, **arguments)
+
+    def permit(self, tasks: Iterable[UUID | str]) -> None:
+        """Let tasks that a person has just created here read the current folder, unless folders are configured."""
+        from zora_core.roots import permit, tenant_roots
+
+        home = self.settings.home
+        if self.settings.file_roots or tenant_roots(home, self.settings.tenant_id) is not None:
+            return
+        try:
+            permit(home, tasks, Path.cwd())
+        except OSError as error:
+            click.echo(f"note: the task may read no files, because {home} cannot be written: {error}", err=True)
 
     async def task(self, task: str) -> dict[str, Any]:
         """A task by its id or the end of it."""
@@ -44,25 +63,46 @@ class Session:
 
 
 @asynccontextmanager
-async def session() -> AsyncIterator[Session]:
-    """Open the database for the tenant that the command line or the environment names."""
+async def session(*, wait: bool = False) -> AsyncIterator[Session]:
+    """Open the database for the tenant that the command line or the environment names.
+
+    With `wait`, for commands that run until they are stopped, a database that cannot serve calls is waited for.
+    """
+    from zora_core.autonomy.backoff import retrying
     from zora_core.database.connect import check_tenant, open_database
 
     settings = load_settings()
-    database = await open_database(settings)
-    try:
+    database = await open_database(settings, wait=wait)
+
+    async def choose_tenant() -> Settings:
         tenant = click.get_current_context().find_root().obj
         if tenant:
-            settings = dataclasses.replace(settings, tenant_id=await database.value("find_tenant", tenant=tenant))
-        elif not settings.embedded:
+            return dataclasses.replace(settings, tenant_id=await database.value("find_tenant", tenant=tenant))
+        if not settings.embedded:
             await check_tenant(database, settings)
+        return settings
+
+    try:
+        settings = await (retrying(database, choose_tenant) if wait else choose_tenant())
         yield Session(database, settings)
     finally:
         await database.close()
 
 
+def read_json(text: str) -> Any:
+    """The JSON that an option holds; raises `click.BadParameter` for what is none or cannot be stored."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(f"is not JSON: {error}") from error
+    if said := problem(value, "the JSON"):
+        raise click.BadParameter(said)
+    return value
+
+
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a command's coroutine."""
+    interrupt_work()
     return asyncio.run(coroutine)
 
 

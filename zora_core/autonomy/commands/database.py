@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from zora_core.autonomy.commands.common import json_option, print_json, run
-from zora_core.settings import load_settings
+from zora_core.settings import load_schema, load_settings
 
 
 @click.command()
@@ -42,10 +42,13 @@ def migrate(as_json: bool) -> None:
 @click.command("schema")
 @click.option("--supabase", is_flag=True, help="With the rights of Supabase's roles, and a check of them at the end.")
 def print_schema(supabase: bool) -> None:
-    """Print the whole schema as one script, safe to run twice, for psql or Supabase's SQL editor."""
+    """Print the whole schema as one script, safe to run twice, for psql or Supabase's SQL editor.
+
+    Everything is made in the schema of the database that ZORA_SCHEMA names (default: public).
+    """
     from zora_core.database.schema import render_script
 
-    click.echo(render_script(supabase=supabase), nl=False)
+    click.echo(render_script(supabase=supabase, schema=load_schema()), nl=False)
 
 
 @click.command()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
 import click
 
-from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
+from zora_core.autonomy.commands.common import Session, json_option, print_json, read_json, run, session
+from zora_core.errors import DataRejected, InvalidInput, InvalidState
 from zora_core.models import AgentId
 
 _limit = click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
@@ -59,25 +59,32 @@ def list_(status: str | None, task: str | None, limit: int, as_json: bool) -> No
 def show(suggestion: str, as_json: bool) -> None:
     """One suggestion: what would change, from what to what, and on what evidence."""
 
-    async def read() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    async def read() -> tuple[dict[str, Any], list[dict[str, Any]], str | None]:
         async with session() as zora:
             row = await _suggestion(zora, suggestion)
-            return row, await zora.call("preview_agent_suggestion", id=row["id"])
+            return (row, *await _preview(zora, row))
 
-    row, preview = run(read())
+    row, preview, problem = run(read())
     if as_json:
-        print_json(row)
+        print_json({**row, "targets": preview, "problem": problem})
         return
-    from zora_core.autonomy.commands.render_decisions import print_suggestion
+    from zora_core.autonomy.commands.render_decisions import paged, print_suggestion
 
-    print_suggestion(row, preview)
+    paged(lambda: print_suggestion(row, preview, problem))
+
+
+async def _preview(zora: Session, row: dict[str, Any]) -> tuple[list[dict[str, Any]], str | None]:
+    """What the changes of a suggestion would find now, while it can be decided; or why that cannot be said."""
+    if row["status"] != "proposed" or row["effect"] is None:
+        return [], None
+    try:
+        return await zora.call("preview_agent_suggestion", id=row["id"]), None
+    except (InvalidInput, DataRejected) as error:
+        return [], str(error)
 
 
 def _value(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:
-    try:
-        return None if value is None else json.loads(value)
-    except ValueError as error:
-        raise click.BadParameter(f"is not JSON: {error}") from error
+    return None if value is None else read_json(value)
 
 
 @suggestions.command()
@@ -92,20 +99,27 @@ def approve(
     suggestion: str, value: Any, reason: str | None, digest: str | None, yes: bool, user: str | None, as_json: bool
 ) -> None:
     """Do what a suggestion proposes: at once, wholly, and only if it is still what you saw."""
-    from zora_core.effects import edited_effect
+    from zora_core.effects import edited
 
     if not (yes or digest or sys.stdin.isatty()):
-        raise click.UsageError("nobody is there to be asked: say --yes, or name what you saw with --digest")
+        raise click.UsageError(
+            "cannot ask for confirmation without a terminal: pass --yes, or --digest DIGEST to confirm what you "
+            "reviewed"
+        )
 
     async def work() -> dict[str, Any]:
         async with session() as zora:
             row = await _suggestion(zora, suggestion)
-            edited = {} if value is None else {"edited_value": value, "edited_effect": edited_effect(row, value)}
-            if not (yes or digest):
-                from zora_core.autonomy.commands.render_decisions import print_change
+            change = {} if value is None else edited(row, value)
+            if not digest and not (yes and as_json):
+                from zora_core.autonomy.commands.render_decisions import paged, print_change
 
-                shown = {**row, "edited_value": value, "effect": edited.get("edited_effect", row["effect"])}
-                print_change(shown, await zora.call("preview_agent_suggestion", id=row["id"]))
+                shown = {**row, "edited_value": value, "effect": change.get("edited_effect", row["effect"])}
+                preview, problem = await _preview(zora, row)
+                paged(lambda: print_change(shown, preview, problem))
+                if problem is not None:
+                    raise InvalidState(f"suggestion {row['id']} cannot be approved: {problem}")
+            if not (yes or digest):
                 click.confirm("Approve this?", abort=True)
             (decided,) = await zora.call(
                 "decide_agent_suggestion",
@@ -114,7 +128,7 @@ def approve(
                 digest=digest or row["effect_digest"],
                 reason=reason,
                 user_id=await _user_id(zora, user),
-                **edited,
+                **change,
             )
             return decided
 
@@ -207,6 +221,7 @@ def set_policy(
     as_json: bool,
 ) -> None:
     """Say what tasks of a type may do; replaces the earlier policy for it."""
+    from zora_core.agents.builtin import registry
 
     async def write() -> dict[str, Any]:
         async with session() as zora:
@@ -217,6 +232,7 @@ def set_policy(
                 max_risk_level=apply_up_to,
                 decide_within_hours=decide_within_hours,
                 user_id=await _user_id(zora, user),
+                known_types=registry().names(),
             )
             return row
 
@@ -283,4 +299,72 @@ def resume(agent: str | None, user: str | None, as_json: bool) -> None:
     click.echo(f"{agent or 'Everything'} goes on." + (f" Still paused: {left}." if left else ""))
 
 
-COMMANDS = (suggestions, policies, pause, resume)
+@click.group()
+def tables() -> None:
+    """Tables of your own that suggestions may change."""
+
+
+@tables.command("list")
+@json_option
+def list_tables(as_json: bool) -> None:
+    """The registered tables, by name."""
+
+    async def read() -> list[dict[str, Any]]:
+        async with session() as zora:
+            return await zora.call("list_effect_tables")
+
+    _show_tables(run(read()), as_json)
+
+
+@tables.command()
+@click.argument("table")
+@click.option("--key", default="id", show_default=True, metavar="COLUMN", help="Column that names a row.")
+@click.option(
+    "--writable", multiple=True, required=True, metavar="COLUMN", help="Column that may be written; repeatable."
+)
+@click.option(
+    "--rests-on",
+    multiple=True,
+    metavar="COLUMN",
+    help="Column whose change after a proposal supersedes it; repeatable [the writable ones].",
+)
+@json_option
+def register(table: str, key: str, writable: tuple[str, ...], rests_on: tuple[str, ...], as_json: bool) -> None:
+    """Let approved suggestions change TABLE, which needs a column tenant_id; replaces an earlier registration."""
+
+    async def write() -> list[dict[str, Any]]:
+        async with session() as zora:
+            return await zora.call(
+                "register_effect_table",
+                name=table,
+                key_column=key,
+                writable=list(writable),
+                rests_on=list(rests_on) or None,
+            )
+
+    _show_tables(run(write()), as_json)
+
+
+@tables.command("remove")
+@click.argument("table")
+def remove_table(table: str) -> None:
+    """Take TABLE off the list. Suggestions that wait and change it can then only be rejected."""
+
+    async def write() -> None:
+        async with session() as zora:
+            await zora.call("remove_effect_table", name=table)
+
+    run(write())
+    click.echo(f"{table} is no longer registered.")
+
+
+def _show_tables(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json(rows)
+        return
+    from zora_core.autonomy.commands.render_decisions import print_effect_tables
+
+    print_effect_tables(rows)
+
+
+COMMANDS = (suggestions, policies, tables, pause, resume)

@@ -27,13 +27,13 @@ def demo_seed() -> dict[str, Any]:
 
 def demo_tasks() -> list[dict[str, Any]]:
     """One task of each type, each on something in `examples/`."""
-    from zora_core.settings import examples
+    from zora_core.settings import EXAMPLES, examples
 
     tasks: list[dict[str, Any]] = json.loads((examples() / "demo.json").read_text(encoding="utf-8"))
     for task in tasks:
         for name, value in task["payload"].items():
             if isinstance(value, str):
-                task["payload"][name] = value.replace("{examples}", str(examples()))
+                task["payload"][name] = value.replace(EXAMPLES, str(examples()))
     return tasks
 
 

@@ -66,6 +66,12 @@ def print_error(message: str) -> None:
     click.echo(click.style(visible(message), fg="red"), file=getattr(stream, "unescaped", stream))
 
 
+def echo_rendered(rendered: str) -> None:
+    """Write what a console of ours has rendered, with its styles on a terminal."""
+    stream: Any = sys.stdout
+    click.echo(rendered, nl=False, file=getattr(stream, "unescaped", stream), color=stream.isatty() or None)
+
+
 def new_console(*, stderr: bool = False) -> Console:
     """A console for tables and styled texts, whose texts are escaped."""
     from rich.console import Console

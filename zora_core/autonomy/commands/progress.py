@@ -22,6 +22,7 @@ from zora_core.autonomy.commands.render import one_line, percent, short, text
 from zora_core.models import Task
 
 if TYPE_CHECKING:
+    from zora_core.autonomy.execute import Run
     from zora_core.autonomy.runtime import AgentRuntime, TaskRun
 
 FRAME_SECONDS = 0.125
@@ -73,7 +74,8 @@ class Progress:
             if self._lines:
                 self._say(event, "started", one_line(event.title, LINE_WIDTH))
             return
-        self._running.pop(event.task.id, None)
+        if event.status != "lost" or event.task.id not in self._runs():  # it may run here again already
+            self._running.pop(event.task.id, None)
         if self._lines:
             self._say(event.task, event.status, one_line(event.summary or event.error or "", LINE_WIDTH))
 
@@ -97,31 +99,28 @@ class Progress:
                 self._say_messages()
 
     def _say_messages(self) -> None:
-        now = time.monotonic()
+        now, runs = time.monotonic(), self._runs()
         for shown in self._running.values():
-            fraction, message = self._doing(shown.task)
+            fraction, message = _doing(runs.get(shown.task.id))
             if message and message != shown.message and now - shown.since >= MESSAGE_SECONDS:
                 shown.message = message
                 self._say(shown.task, fraction, message)
 
     def __rich__(self) -> Table:
         """The list as it is at this moment."""
-        now = time.monotonic()
+        now, runs = time.monotonic(), self._runs()
         rows = Table.grid(padding=(0, 1))
         for shown in self._running.values():
             task = shown.task
-            what = (f"{task.agent_id.value} {task.task_type}", f"{now - shown.since:.0f} s", *self._doing(task))
+            what = (f"{task.agent_id.value} {task.task_type}", f"{now - shown.since:.0f} s", *_doing(runs.get(task.id)))
             line = text("  ".join(part for part in (short(task.id), *what) if part))
             line.no_wrap, line.overflow = True, "ellipsis"
             rows.add_row(shown.spinner, line)
         return rows
 
-    def _doing(self, task: Task) -> tuple[str, str]:
-        """The handler's own word about its progress, as percentage and message."""
-        run = self.runtime.running.get(task.id) if self.runtime else None
-        if run is None:
-            return "", ""
-        return "" if run.progress is None else percent(run.progress), one_line(run.message or "", LINE_WIDTH)
+    def _runs(self) -> dict[UUID, Run]:
+        """What runs at this moment, by task: of two runs of a task the newer one."""
+        return {run.task.id: run for run in self.runtime.running.values()} if self.runtime else {}
 
     def __enter__(self) -> Progress:
         """Begin to show; a loop must be running."""
@@ -149,3 +148,10 @@ class Progress:
             self._live.stop()
             for handler in self._logging:
                 handler.setStream(sys.stderr)
+
+
+def _doing(run: Run | None) -> tuple[str, str]:
+    """The progress that a handler reported, as percentage and message."""
+    if run is None:
+        return "", ""
+    return "" if run.progress is None else percent(run.progress), one_line(run.message or "", LINE_WIDTH)

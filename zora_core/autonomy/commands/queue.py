@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from zora_core.autonomy.commands.common import json_option, print_json, run, session, shown_task
+from zora_core.autonomy.commands.common import json_option, print_json, read_json, run, session, shown_task
 
 MAX_COUNTED = 1_000_000  # suggestions; counting so many takes a second
 AGENTS = ("CONNOR", "LUMINA", "EIVOR", "ORACLE", "AEGIS", "SAM")
@@ -83,9 +82,10 @@ def create_task(
             raise click.UsageError(f"missing --{name} (or the argument {name.upper()})")
     agent_id = _agent.convert(names["agent"], None, None)
     try:
-        parsed = json.loads(payload)
-    except json.JSONDecodeError as error:
-        raise click.BadParameter(f"not JSON: {error}", param_hint="--payload") from error
+        parsed = read_json(payload)
+    except click.BadParameter as error:
+        error.param_hint = "--payload"
+        raise
     if not isinstance(parsed, dict):
         raise click.BadParameter(f"must be a JSON object, not {payload}", param_hint="--payload")
     registry().find(agent_id, names["type"] or "").parse(parsed)
@@ -98,7 +98,10 @@ def create_task(
 
     async def create() -> dict[str, Any]:
         async with session() as zora:
-            return (await zora.call("create_agent_tasks", tasks=[task]))[0]
+            row = (await zora.call("create_agent_tasks", tasks=[task]))[0]
+            if row["created"]:
+                zora.permit([row["id"]])
+            return row
 
     row = run(create())
     if as_json:
@@ -185,6 +188,7 @@ def show(task: str, as_json: bool) -> None:
                 "journal": await zora.call("list_journal_entries", task_id=row["id"], limit=100),
                 "dependencies": await zora.call("list_agent_task_dependencies", id=row["id"]),
                 "tree": await zora.call("list_agent_task_tree", id=row["id"]),
+                "suggestions": await zora.call("list_agent_suggestions", task_id=row["id"], limit=1000),
             }
 
     row, about = run(read())
@@ -194,7 +198,7 @@ def show(task: str, as_json: bool) -> None:
     from zora_core.autonomy.commands.render import print_task
     from zora_core.autonomy.commands.render_tree import print_dependencies, print_tree
 
-    print_task(row, about["explanation"], about["journal"])
+    print_task(row, about["explanation"], about["journal"], about["suggestions"])
     print_dependencies(about["dependencies"])
     print_tree(about["tree"], row["id"])
 

@@ -179,8 +179,10 @@ def _progress(row: dict[str, Any]) -> str:
     return "  ".join(part for part in (fraction, row["progress_message"]) if part)
 
 
-def print_task(row: dict[str, Any], explanation: str, journal: list[dict[str, Any]]) -> None:
-    """Everything about one task."""
+def print_task(
+    row: dict[str, Any], explanation: str, journal: list[dict[str, Any]], suggestions: list[dict[str, Any]]
+) -> None:
+    """Everything about one task; `suggestions` are those of its own that were stored, with what became of them."""
     console.print(text(row["title"], "bold"))
     running = row["status"] == "in_progress"
     facts = [
@@ -208,9 +210,11 @@ def print_task(row: dict[str, Any], explanation: str, journal: list[dict[str, An
         console.print("\n", text(row["result_summary"]), sep="")
     shown = _print_findings(result)
     if result["suggestions"]:
-        console.print(text("\nSuggestions (a person decides)", "bold"))
+        console.print(text("\nSuggestions", "bold"))
+        states = {(s["suggestion_type"], s["title"]): _became(s) for s in suggestions}
         for suggestion in result["suggestions"]:
-            console.print(text(f"  • {suggestion['title']}"))
+            became = states.get((suggestion["suggestion_type"], suggestion["title"]), "known already")
+            console.print(text(f"  • {suggestion['title']}").append_text(text(f"  {became}", "dim")))
             _print_origin(suggestion, result, shown)
         console.print(text(f"  `zora suggestions list --task {short(row['id'])}` lists them with their ids.", "dim"))
     if any(result["sources"]):
@@ -221,6 +225,16 @@ def print_task(row: dict[str, Any], explanation: str, journal: list[dict[str, An
     console.print(text("\nJournal", "bold"))
     for entry in reversed(journal):
         console.print(text(f"  {when(entry['created_at'])}  {entry['title']}  {one_line(entry['body'] or '', 90)}"))
+
+
+def _became(suggestion: dict[str, Any]) -> str:
+    """What became of a stored suggestion, and by whom."""
+    if suggestion["undone_at"]:
+        return "undone"
+    if suggestion["status"] == "proposed":
+        return "waits for a person"
+    by = f" by {suggestion['decided_as']}" if suggestion["decided_as"] else ""
+    return f"{suggestion['status']}{by}"
 
 
 def _print_findings(result: dict[str, Any]) -> set[str]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import sys
+import textwrap
+from collections.abc import Callable
 from typing import Any
 
+import click
 from rich.text import Text
 
-from zora_core.autonomy.commands.render import COLOURS, console, evidence_line, one_line, short, table, text, when
+from zora_core.autonomy.commands.output import echo_rendered
+from zora_core.autonomy.commands.render import COLOURS, console, evidence_line, short, table, text, when
 from zora_core.errors import ZoraError
 from zora_core.shapes import pieces_of
 
-MAX_CHANGES = 12  # of an effect that are shown
-MAX_EVIDENCE = 12
+MAX_EVIDENCE = 12  # pieces that are shown
 COLOURS |= {
     "proposed": "yellow",
     "approved": "cyan",
@@ -47,12 +50,13 @@ def _state(row: dict[str, Any]) -> Text:
     return text("undone", "dim") if row["undone_at"] else text(row["status"])
 
 
-def print_suggestion(row: dict[str, Any], preview: list[dict[str, Any]]) -> None:
-    """Everything about one suggestion; `preview` is what its changes expect and would find."""
-    print_change(row, preview)
+def print_suggestion(row: dict[str, Any], preview: list[dict[str, Any]], problem: str | None = None) -> None:
+    """Everything about one suggestion; `preview` is what its changes expect and would find, `problem` why not."""
+    print_change(row, preview, problem)
     facts = [
         ("suggestion", row["id"]),
         ("from", f"{row['agent_id']}" + (f", task {short(row['task_id'])}" if row["task_id"] else "")),
+        ("proposed by", row["proposed_as"] or ""),
         ("type", row["suggestion_type"]),
         ("target", json.dumps(row["target"], ensure_ascii=False)),
         ("status", _state(row)),
@@ -65,16 +69,20 @@ def print_suggestion(row: dict[str, Any], preview: list[dict[str, Any]]) -> None
         facts.append(("decided by", f"{row['decided_as']}, {when(row['decided_at'])}"))
     if row["reason"]:
         facts.append(("because", row["reason"]))
-    for name, other in (("instead of", row["supersedes"]), ("replaced by", row["superseded_by"])):
+    for name, other in (
+        ("instead of", row["supersedes"]),
+        ("replaced by", row["superseded_by"]),
+        ("no longer found by", row["closed_by_task_id"] and f"task {short(row['closed_by_task_id'])}"),
+    ):
         if other:
-            facts.append((name, short(other)))
+            facts.append((name, other if name == "no longer found by" else short(other)))
     console.print()
-    console.print(table("", "+", rows=((text(name, "dim"), value) for name, value in facts)))
+    console.print(table("", "+", rows=((text(name, "dim"), value) for name, value in facts if value != "")))
     console.print(text("\nEvidence", "bold"))
     for evidence in pieces_of(row["evidence"])[:MAX_EVIDENCE]:
         console.print(text(f"  {evidence_line(evidence)}"))
     if len(row["evidence"]) > MAX_EVIDENCE:
-        console.print(text(f"  … and {len(row['evidence']) - MAX_EVIDENCE} more", "dim"))
+        console.print(text(f"  … and {len(row['evidence']) - MAX_EVIDENCE} more: use --json", "dim"))
     if row["findings"]:
         console.print(text(f"  from finding {', '.join(row['findings'][:6])} of its task", "dim"))
     if row["status"] == "proposed":
@@ -82,67 +90,103 @@ def print_suggestion(row: dict[str, Any], preview: list[dict[str, Any]]) -> None
         console.print(text(f"\n`zora suggestions approve {one}` or `zora suggestions reject {one}` decides it.", "dim"))
 
 
-def print_change(row: dict[str, Any], preview: list[dict[str, Any]]) -> None:
-    """What a suggestion does, and the difference it makes to what is there now."""
+def print_change(row: dict[str, Any], preview: list[dict[str, Any]], problem: str | None = None) -> None:
+    """What a suggestion does, whole, and what its targets hold now: nothing of what is approved is left out."""
 
-    console.print(text(row["title"], "bold"))
+    _line(row["title"], "bold")
     if row["body"]:
-        console.print(text(row["body"]))
-    console.print(text(f"\n{_what(row)}", "bold" if row["effect"] else "dim"))
+        _line(row["body"])
+    _line(f"\n{_what(row)}", "bold" if row["effect"] else "dim")
     if row["effect"] is None:
+        if row["current_value"] is not None:
+            _value("  what it says is there", row["current_value"], "dim")
         if row["suggested_value"] is not None:
-            console.print(text(json.dumps(row["suggested_value"], ensure_ascii=False, indent=2)))
+            _value("  what it suggests", row["suggested_value"])
         return
+    if problem is not None:
+        _line(f"  ! It cannot be approved: {problem}", "yellow")
+    # Of an edited suggestion the preview is that of the original, whose changes have the same targets.
     changes = row["effect"]["changes"]
-    open_ = row["status"] == "proposed"
-    found = [p["found"] if open_ and p["expected"] != p["found"] else _SAME for p in preview] if preview else []
-    for number, change in enumerate(changes[:MAX_CHANGES]):
-        now = found[number] if number < len(found) else _SAME
-        for line in _difference(change, now):
-            console.print(line)
-        said = row["current_value"].get(change.get("key")) if isinstance(row["current_value"], dict) else None
-        if isinstance(said, dict) and said.get("content"):
-            console.print(text(f"    “{one_line(said['content'], 100)}”", "dim"))
-    if len(changes) > MAX_CHANGES:
-        console.print(text(f"  … and {len(changes) - MAX_CHANGES} more changes: use --json", "dim"))
+    found = preview if row["status"] == "proposed" and len(preview) == len(changes) else [None] * len(changes)
+    for change, there in zip(changes, found, strict=True):
+        _print_one(change, there)
+    if any(there is not None and there["expected"] != there["found"] for there in found):
+        _line("  ! Its target has changed since: approving it changes nothing, and supersedes it.", "yellow")
 
 
-_SAME = object()
-
-
-def _difference(change: dict[str, Any], now: Any) -> Iterator[Text]:
-    """A change as lines: where, what goes (-), what comes (+), and what is there by now if it is something else (!)."""
-    match change["op"]:
+def _print_one(change: dict[str, Any], there: dict[str, Any] | None) -> None:
+    """A change: where; what the row holds and keeps (=), what goes (-), what comes (+), what it was before (!)."""
+    op, table_name, key = change.get("op"), change.get("table"), change.get("key")
+    match op:
         case "insert":
-            yield text(f"  {change['table']}: a new row", "dim")
+            _line(f"  {table_name}: a new row", "dim")
             for name, value in change["row"].items():
                 if value is not None:
-                    yield text(f"  + {name}: {_shown(value)}", "green")
-        case "update":
-            where = change["key"] if change["table"] != "memory_events" else short(change["key"])
-            yield text(f"  {change['table']} {where}", "dim")
-            for name, value in change["after"].items():
-                place = ".".join([name, *change.get("path", ())])
-                if change["before"].get(name) == value:
-                    continue
-                yield text(f"  - {place}: {_shown(change['before'].get(name))}", "red")
-                if now is None:
-                    yield text("  ! it is gone by now", "yellow")
-                elif now is not _SAME:
-                    yield text(f"  ! {place} is {_shown(now.get(name))} by now", "yellow")
-                yield text(f"  + {place}: {_shown(value)}", "green")
+                    _value(f"  + {name}", value, "green")
+        case "update" | "expect":
+            _line(f"  {table_name} {key}" + ("" if op == "update" else ", on which this rests"), "dim")
+            _print_row(change, there)
         case "create_tasks":
+            if change.get("workflow"):
+                _line(f"  a run of the workflow {change['workflow']['key']}: {change['workflow']['name']}", "dim")
             for task in change["tasks"]:
-                after = ", ".join(d if isinstance(d, str) else d["key"] for d in task.get("depends_on", ()))
-                what = f"{task['agent_id']} {task['task_type']}, “{task['title']}”"
-                line = text(f"  + task {task['key']}: {what}", "green")
-                yield line.append_text(text(f", after {after}" if after else "", "dim"))
+                _line(f"  + task {task.get('key')}: {task['agent_id']} {task['task_type']}, “{task['title']}”", "green")
+                for name, value in task.items():
+                    if name not in ("key", "agent_id", "task_type", "title") and value not in (None, [], {}):
+                        _value(f"      {name}", value, "green")
         case "release_task":
-            yield text(f"  task {short(change['id'])}, payload {_shown(change['payload'])}", "dim")
+            _line(f"  task {change['id']}", "dim")
+            seen = there["found"] if there and isinstance(there["found"], dict) else change
+            for name in ("agent_id", "task_type", "title", "description", "payload"):
+                if seen.get(name) is not None:
+                    _value(f"  + {name}", seen[name], "green")
+                if name in change and change[name] != seen.get(name):
+                    _value(f"  ! {name} was, when it was asked", change[name], "yellow")
+        case _:
+            _value(f"  {op}", {name: value for name, value in change.items() if name != "op"}, "yellow")
 
 
-def _shown(value: Any) -> str:
-    return one_line(json.dumps(value, ensure_ascii=False), 200)
+def _print_row(change: dict[str, Any], there: dict[str, Any] | None) -> None:
+    """The columns of one row as it is now; what the proposal expected is told where it differs."""
+    before, after = change.get("before") or {}, change.get("after") or {}
+    expected = before if there is None else there["expected"] or {}
+    now = expected if there is None else there["found"]
+    if now is None:
+        _line("  ! the row is gone", "yellow")
+        now = {}
+    for name in [*(n for n in expected if n not in after), *after]:
+        place = ".".join([name, *change.get("path", ())]) if name in after else name
+        changes = name in after and after[name] != now.get(name)
+        if now.get(name) is not None or changes:
+            _value(f"  {'-' if changes else '='} {place}", now.get(name), "red" if changes else "dim")
+        if now.get(name) != expected.get(name):
+            _value(f"  ! {place} was, when it was proposed", expected.get(name), "yellow")
+        if changes:
+            _value(f"  + {place}", after[name], "green")
+
+
+def _value(name: str, value: Any, style: str = "") -> None:
+    """A value, whole: on its line, or below it when it has a structure that would not fit."""
+    shown = json.dumps(value, ensure_ascii=False)
+    if len(shown) > console.width and isinstance(value, (dict, list)):
+        shown = "\n" + textwrap.indent(json.dumps(value, ensure_ascii=False, indent=2), " " * 6)
+    _line(f"{name}: {shown}", style)
+
+
+def _line(value: str, style: str = "") -> None:
+    """A line that is not broken where a terminal ends, so that what is piped is what is there."""
+    console.print(text(value, style), soft_wrap=True)
+
+
+def paged(print_it: Callable[[], None]) -> None:
+    """Print; on a terminal that is too low for it, page by page."""
+    with console.capture() as captured:
+        print_it()
+    said = captured.get()
+    if sys.stdout.isatty() and sys.stdin.isatty() and said.count("\n") >= console.height:
+        click.echo_via_pager(said, color=True)
+    else:
+        echo_rendered(said)
 
 
 def print_decision(row: dict[str, Any]) -> None:
@@ -204,3 +248,12 @@ def print_policies(rows: list[dict[str, Any]]) -> None:
         for row in rows
     )
     console.print(table("task type", "tasks run", "+applied without asking", "+to be decided in", "set by", rows=cells))
+
+
+def print_effect_tables(rows: list[dict[str, Any]]) -> None:
+    """The registered tables."""
+    if not rows:
+        console.print("No tables of your own: suggestions change ZORA's own records only.")
+        return
+    cells = ((row["name"], row["key_column"], ", ".join(row["writable"]), ", ".join(row["rests_on"])) for row in rows)
+    console.print(table("table", "key", "+may write", "+superseded by changes of", rows=cells))

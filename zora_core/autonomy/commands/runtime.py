@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from zora_core.autonomy.commands.common import json_option, print_json, run, session
@@ -11,12 +14,34 @@ _concurrency = click.option(
 )
 
 
+def narrowing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that narrow the task types which a worker claims."""
+    for name, what in (("--types", "task types"), ("--agents", "agents")):
+        command = click.option(
+            name, f"only_{name[2:]}", multiple=True, metavar="NAME[,NAME…]", callback=_names,
+            help=f"Run only tasks of these {what} (default: all that are installed).",
+        )(command)  # fmt: skip
+    return command
+
+
+def _names(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+
+
 @click.command("run-once")
 @click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="At most this many tasks.")
 @_concurrency
+@narrowing
 @json_option
 @click.pass_context
-def run_once(ctx: click.Context, limit: int, concurrency: int, as_json: bool) -> None:
+def run_once(
+    ctx: click.Context,
+    limit: int,
+    concurrency: int,
+    only_agents: tuple[str, ...],
+    only_types: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Work through claimable tasks and exit; status 1 when one of them failed."""
     from zora_core.autonomy.commands.progress import Progress
     from zora_core.autonomy.commands.render import print_runs
@@ -26,7 +51,12 @@ def run_once(ctx: click.Context, limit: int, concurrency: int, as_json: bool) ->
         async with session() as zora:
             with Progress(quiet=as_json) as progress:
                 runtime = AgentRuntime(
-                    settings=zora.settings, database=zora.database, concurrency=concurrency, observe=progress.observe
+                    settings=zora.settings,
+                    database=zora.database,
+                    concurrency=concurrency,
+                    only_agents=only_agents,
+                    only_types=only_types,
+                    observe=progress.observe,
                 )
                 progress.runtime = runtime
                 runs = await runtime.run_once(limit=limit)
@@ -51,22 +81,29 @@ def run_once(ctx: click.Context, limit: int, concurrency: int, as_json: bool) ->
     help="How often to look for tasks when no notification comes.",
 )
 @_concurrency
-def run_loop(sleep_seconds: float, concurrency: int) -> None:
+@narrowing
+def run_loop(sleep_seconds: float, concurrency: int, only_agents: tuple[str, ...], only_types: tuple[str, ...]) -> None:
     """Work through tasks as they come, until Ctrl-C (twice: do not wait for running tasks)."""
     from zora_core.autonomy.commands.progress import Progress
-    from zora_core.autonomy.runtime import AgentRuntime
+    from zora_core.autonomy.runtime import AgentRuntime, on_signals
 
     async def work() -> None:
-        async with session() as zora:
+        async with session(wait=True) as zora:
             with Progress(lines=True) as progress:
                 runtime = AgentRuntime(
-                    settings=zora.settings, database=zora.database, concurrency=concurrency, observe=progress.observe
+                    settings=zora.settings,
+                    database=zora.database,
+                    concurrency=concurrency,
+                    only_agents=only_agents,
+                    only_types=only_types,
+                    observe=progress.observe,
                 )
                 click.echo(
                     f"Waiting for tasks of tenant {zora.settings.tenant_id} in {zora.settings.place}; Ctrl-C to stop.",
                     err=True,
                 )
-                await runtime.run_loop(sleep_seconds=sleep_seconds)
+                with on_signals(runtime.stop):
+                    await runtime.run_loop(sleep_seconds=sleep_seconds)
 
     run(work())
 

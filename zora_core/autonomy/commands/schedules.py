@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 
-from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
+from zora_core.autonomy.commands.common import Session, json_option, print_json, read_json, run, session
 from zora_core.errors import InvalidInput
 from zora_core.models import AgentId
 
@@ -17,10 +16,7 @@ _schedule = click.argument("schedule", metavar="SCHEDULE")
 
 
 def _payload(_context: click.Context, _parameter: click.Parameter, value: str | None) -> dict[str, Any] | None:
-    try:
-        payload = None if value is None else json.loads(value)
-    except ValueError as error:
-        raise click.BadParameter(f"is not JSON: {error}") from error
+    payload = None if value is None else read_json(value)
     if payload is not None and not isinstance(payload, dict):
         raise click.BadParameter(f"must be a JSON object, not {value}")
     return payload

@@ -7,6 +7,8 @@ import sys
 import click
 
 from zora_core.autonomy.commands.common import session
+from zora_core.autonomy.commands.runtime import narrowing
+from zora_core.autonomy.interrupts import interrupt_work
 
 LINK_SECONDS = 3600
 
@@ -26,15 +28,25 @@ LINK_SECONDS = 3600
     "--rate-limit", type=click.IntRange(0), default=6000, show_default=True, envvar="ZORA_RATE_LIMIT",
     help="Requests a minute for each credential; 0 is no limit.",
 )  # fmt: skip
+@narrowing
 @click.option("--quiet", is_flag=True, help="No line per request.")
 def serve(
-    host: str, port: int, no_worker: bool, concurrency: int, sleep_seconds: float, rate_limit: int, quiet: bool
+    host: str,
+    port: int,
+    no_worker: bool,
+    concurrency: int,
+    sleep_seconds: float,
+    rate_limit: int,
+    only_agents: tuple[str, ...],
+    only_types: tuple[str, ...],
+    quiet: bool,
 ) -> None:
     """Serve the admin pages and the API, and run tasks as they come, until Ctrl-C."""
     import asyncio
     import logging
 
     from zora_core.api import server
+    from zora_core.autonomy.backoff import retrying
     from zora_core.autonomy.commands.progress import Progress
     from zora_core.autonomy.runtime import AgentRuntime
     from zora_core.settings import load_settings
@@ -46,16 +58,19 @@ def serve(
         server.check_binding(host, load_settings())
         with server.bind(host, port) as listener:
             async with (
-                session() as zora,
+                session(wait=True) as zora,
                 server.api_for(zora.database, zora.settings, requests_per_minute=rate_limit) as api,
             ):
                 url = server.url_of(listener)
                 click.echo(f"The admin pages are at {url}/admin, the API's description at {url}/docs.", err=True)
                 # A link is a credential: only a person at the terminal sees it, no log file and no container's output.
                 if zora.settings.embedded and sys.stderr.isatty():
-                    (founder,) = await zora.call("ensure_founder")
-                    link = await server.sign_in_link(
-                        zora.database, zora.settings.tenant_id, founder["id"], url, LINK_SECONDS
+                    (founder,) = await retrying(zora.database, lambda: zora.call("ensure_founder"))
+                    link = await retrying(
+                        zora.database,
+                        lambda: server.sign_in_link(
+                            zora.database, zora.settings.tenant_id, founder["id"], url, LINK_SECONDS
+                        ),
                     )
                     click.echo(f"Sign in as {founder['email']}, once, within the next hour:\n  {link}", err=True)
                 else:
@@ -68,15 +83,19 @@ def serve(
                             settings=zora.settings,
                             database=zora.database,
                             concurrency=concurrency,
+                            only_agents=only_agents,
+                            only_types=only_types,
                             observe=progress.observe,
                         )
                     await server.serve(api, listener, runtime, sleep_seconds=sleep_seconds)
 
     if sys.platform == "win32":
+        interrupt_work()
         asyncio.run(work())
     else:
         import uvloop
 
+        interrupt_work()
         uvloop.run(work())
 
 

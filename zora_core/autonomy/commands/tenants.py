@@ -6,7 +6,7 @@ import re
 
 import click
 
-from zora_core.autonomy.commands.common import json_option, print_json, run
+from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
 from zora_core.settings import load_settings
 
 
@@ -49,6 +49,46 @@ def add(name: str, slug: str | None, as_json: bool) -> None:
         )
     else:
         click.echo(f"There is a tenant {settings.tenant_id} already; nothing to do.")
+
+
+@tenants.command()
+@click.argument("folders", nargs=-1, metavar="[FOLDER]...")
+@click.option("--none", "nothing", is_flag=True, help="Let the tenant's tasks read no folder at all.")
+@click.option("--reset", is_flag=True, help="Remove the tenant's setting: ZORA_FILE_ROOTS applies again.")
+@json_option
+def roots(folders: tuple[str, ...], nothing: bool, reset: bool, as_json: bool) -> None:
+    """Set the folders that a tenant's tasks may read on this machine, or show them.
+
+    They take the place of ZORA_FILE_ROOTS for this tenant (choose it with `zora --tenant SLUG`), and are kept in
+    ZORA_HOME. The root folder, your home folder and ZORA_HOME are refused.
+    """
+    from zora_core.roots import checked, set_tenant_roots, tenant_roots
+
+    if bool(folders) + nothing + reset > 1:
+        raise click.UsageError("give folders, or --none, or --reset: only one of them")
+
+    async def tenant() -> Session:
+        async with session() as zora:
+            return zora
+
+    settings = run(tenant()).settings
+    if folders or nothing or reset:
+        wanted = checked(folders, settings.home, "FOLDER")
+        for folder in wanted:
+            if not folder.is_dir():
+                raise click.BadParameter(f"{str(folder)!r} is not a folder", param_hint="FOLDER")
+        set_tenant_roots(settings.home, settings.tenant_id, None if reset else wanted)
+    own = tenant_roots(settings.home, settings.tenant_id)
+    effective = settings.file_roots if own is None else own
+    source = "ZORA_FILE_ROOTS" if own is None else "zora tenants roots"
+    if as_json:
+        print_json({"tenant_id": settings.tenant_id, "roots": [str(root) for root in effective], "source": source})
+        return
+    click.echo(f"Tasks of the tenant {settings.tenant_id} may read ({source}):")
+    for root in effective:
+        click.echo(f"  {root}")
+    if not effective:
+        click.echo("  no folder; a task created with `zora create-task` may read the folder it was created in")
 
 
 COMMANDS = (tenants,)

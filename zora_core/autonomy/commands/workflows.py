@@ -98,7 +98,7 @@ def _inputs(_context: click.Context, _parameter: click.Parameter, values: tuple[
             raise click.BadParameter(f"{value!r} is not of the form NAME=VALUE")
         try:
             found[name] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             found[name] = text
     return found
 
@@ -125,6 +125,7 @@ def run_(key: str, inputs: dict[str, Any], as_json: bool) -> None:
                 tasks=workflow.tasks(inputs),
                 user_id=who["id"],
             )
+            zora.permit(task["id"] for task in await zora.call("list_workflow_run_tasks", id=row["id"]))
             return row
 
     row = run(write())

@@ -20,7 +20,8 @@ alter table zora_functions enable row level security;
 do $bootstrap$
 begin
     if to_regprocedure('pg_catalog.uuidv7()') is null then
-        create or replace function uuidv7() returns uuid language sql volatile as $$
+        create or replace function uuidv7() returns uuid
+        language sql volatile set search_path = pg_catalog, pg_temp as $$
             select (
                 lpad(to_hex(t.us / 1000), 12, '0') || '7' || lpad(to_hex(t.us % 1000 * 4096 / 1000), 3, '0')
                 || right(replace(gen_random_uuid()::text, '-', ''), 16)

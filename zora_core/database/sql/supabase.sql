@@ -1,4 +1,4 @@
--- Who may do what on Supabase, where everything in the schema public is an HTTP API for three roles. Supabase gives
+-- Who may do what on Supabase, where everything in our schema is an HTTP API for three roles. Supabase gives
 -- them whatever is made there, and PostgreSQL lets everybody execute a function: both are taken back here and given
 -- anew, each time, so that it holds for what this script has added or replaced. Nothing is touched that is not ours.
 
@@ -31,23 +31,23 @@ begin
         raise exception 'this is no database of Supabase, which has the role %', v_missing
             using hint = 'Run the output of `zora schema` without --supabase. Nothing was changed.';
     end if;
-    grant usage on schema public to authenticated, service_role;
+    execute format('grant usage on schema %I to authenticated, service_role', current_schema());
 
     foreach v_table in array '{:tables}'::text [] loop
-        execute format('revoke all on table public.%I from public, anon, authenticated, service_role', v_table);
-        execute format('grant select on table public.%I to service_role', v_table);
+        execute format('revoke all on table %I from public, anon, authenticated, service_role', v_table);
+        execute format('grant select on table %I to service_role', v_table);
         -- What was applied to this database is written by its owner, who migrates it.
         if v_table not in ('zora_migrations', 'zora_functions') then
-            execute format('grant insert, update, delete on table public.%I to service_role', v_table);
+            execute format('grant insert, update, delete on table %I to service_role', v_table);
         end if;
-        if not (select c.relrowsecurity from pg_class as c where c.oid = format('public.%I', v_table)::regclass) then
-            execute format('alter table public.%I enable row level security', v_table);
+        if not (select c.relrowsecurity from pg_class as c where c.oid = format('%I', v_table)::regclass) then
+            execute format('alter table %I enable row level security', v_table);
         end if;
     end loop;
 
     for v_function in
         select p.oid from pg_proc as p
-        where p.pronamespace = 'public'::regnamespace and p.proname = any ('{:functions}'::text [])
+        where p.pronamespace = current_schema()::regnamespace and p.proname = any ('{:functions}'::text [])
     loop
         execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
         -- The API's own role could execute them as everybody could, but for the one that chooses a tenant.
@@ -71,17 +71,18 @@ begin
     -- In a policy, a function is called with the rights of whoever reads.
     grant execute on function zora_claimed_tenant() to authenticated;
     foreach v_table in array '{:readable}'::text [] loop
-        execute format('grant select on table public.%I to authenticated', v_table);
+        execute format('grant select on table %I to authenticated', v_table);
         -- Not made anew when it is as it should be, because that waits for everybody who uses the table.
         if not exists (
             select from pg_policies as p
-            where p.schemaname = 'public' and p.tablename = v_table and p.policyname = 'zora_authenticated_tenant'
+            where p.schemaname = current_schema() and p.tablename = v_table
+                and p.policyname = 'zora_authenticated_tenant'
                 and p.permissive = 'PERMISSIVE' and p.cmd = 'SELECT' and p.roles = '{authenticated}'
-                and replace(p.qual, 'public.', '') = ':condition'
+                and p.qual = ':condition'
         ) then
-            execute format('drop policy if exists zora_authenticated_tenant on public.%I', v_table);
+            execute format('drop policy if exists zora_authenticated_tenant on %I', v_table);
             execute format(
-                'create policy zora_authenticated_tenant on public.%I for select to authenticated '
+                'create policy zora_authenticated_tenant on %I for select to authenticated '
                 'using (tenant_id = (select zora_claimed_tenant()))', v_table
             );
         end if;

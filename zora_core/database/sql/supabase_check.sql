@@ -4,13 +4,13 @@
 with tables as (
     select n.name, c.oid, c.relrowsecurity
     from unnest('{:tables}'::text []) as n (name)
-    left join pg_class as c on c.relname = n.name and c.relnamespace = 'public'::regnamespace and c.relkind = 'r'
+    left join pg_class as c on c.relname = n.name and c.relnamespace = ':schema'::regnamespace and c.relkind = 'r'
 ),
 
 functions as (
     select n.name, p.oid, n.name || '(' || oidvectortypes(p.proargtypes) || ')' as signature
     from unnest('{:functions}'::text []) as n (name)
-    left join pg_proc as p on p.proname = n.name and p.pronamespace = 'public'::regnamespace
+    left join pg_proc as p on p.proname = n.name and p.pronamespace = ':schema'::regnamespace
 ),
 
 api_roles as (
@@ -59,12 +59,13 @@ intended as (
 policies as (
     select distinct p.tablename::text as table_name, p.policyname::text as name,
         p.policyname = 'zora_authenticated_tenant' and p.cmd = 'SELECT' and p.roles = '{authenticated}'
-        and p.tablename = any ('{:readable}'::text []) and replace(p.qual, 'public.', '') = ':condition' as ours
+        and p.tablename = any ('{:readable}'::text [])
+        and replace(p.qual, quote_ident(':schema') || '.', '') = ':condition' as ours
     from pg_policies as p
     cross join unnest(p.roles) as m (name)
     inner join api_roles as r on r.name in ('anon', 'authenticated')
     left join pg_roles as g on g.rolname = m.name
-    where p.schemaname = 'public' and p.tablename in (select t.name from tables as t) and p.permissive = 'PERMISSIVE'
+    where p.schemaname = ':schema' and p.tablename in (select t.name from tables as t) and p.permissive = 'PERMISSIVE'
         and (m.name = 'public' or pg_has_role(r.oid, g.oid, 'usage'))
 ),
 
@@ -73,7 +74,7 @@ problems as (
     where current_setting('server_version_num')::integer < 150000
     union all
     select 2, 'version ' || coalesce(max(m.version), 0) || ' is there, not :version'
-    from zora_migrations as m
+    from ":schema".zora_migrations as m
     having coalesce(max(m.version), 0) <> :version or count(*) <> :applied
     union all
     select 3, t.name || ' is missing' from tables as t where t.oid is null
@@ -88,7 +89,7 @@ problems as (
     )
     union all
     select 5, 'they are not those of this script'
-    where not exists (select from zora_functions as f where f.digest = ':digest')
+    where not exists (select from ":schema".zora_functions as f where f.digest = ':digest')
     union all
     select distinct 6, 'the extension ' || e.extname || ' is used'
     from pg_depend as d

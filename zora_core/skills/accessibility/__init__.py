@@ -11,6 +11,7 @@ from zora_core.models import Finding
 from zora_core.skills.accessibility import (
     aria_checks,
     document_checks,
+    focus_checks,
     forms_checks,
     names_checks,
     structure_checks,
@@ -55,7 +56,7 @@ CHECKS: tuple[Callable[[View], Iterator[Violation]], ...] = (
     visual_checks.contrast,
     visual_checks.spacing,
     visual_checks.text_size,
-    visual_checks.focus,
+    focus_checks.focus,
     visual_checks.media,
 )
 _HTML_LENGTH = 240
@@ -120,6 +121,6 @@ def _finding(rule: Rule, violation: Violation, view: View) -> Finding:
         title=rule.title,
         detail=f"{violation.detail} {rule.advice} {rule.basis}",
         severity=rule.severity,
-        confidence=rule.confidence,
+        confidence=rule.confidence if violation.confidence is None else violation.confidence,
         evidence=[evidence],
     )

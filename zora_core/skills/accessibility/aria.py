@@ -22,13 +22,18 @@ class Role:
 
 @dataclass(frozen=True)
 class Aria:
-    """Roles by name, attributes by kind of value, and the roles that HTML elements have by themselves."""
+    """Roles by name, attributes by kind of value, and the roles that HTML elements have by themselves.
+
+    `without_role` holds the elements that have none, `unnamed` those among them that must not be given a name.
+    """
 
     roles: dict[str, Role]
     attributes: dict[str, tuple[str, frozenset[str]]]
     global_attributes: frozenset[str]
     implicit: dict[str, str]
     input_roles: dict[str, str]
+    without_role: frozenset[str]
+    unnamed: frozenset[str]
 
 
 @lru_cache(maxsize=1)
@@ -54,4 +59,12 @@ def tables() -> Aria:
         )
         for role, entry in raw["roles"].items()
     }
-    return Aria(roles, attributes, frozenset(kinds["global"]), raw["implicit"], raw["input_roles"])
+    return Aria(
+        roles=roles,
+        attributes=attributes,
+        global_attributes=frozenset(kinds["global"]),
+        implicit=raw["implicit"],
+        input_roles=raw["input_roles"],
+        without_role=frozenset(raw["without_role"]["elements"]),
+        unnamed=frozenset(raw["without_role"]["unnamed"]),
+    )

@@ -34,7 +34,7 @@ def attributes(view: View) -> Iterator[Violation]:
             yield Violation(
                 "aria-role-valid",
                 element,
-                f'"{shorten(role_value, 60)}" is no role of WAI-ARIA.',
+                f'"{shorten(role_value, 60)}" is not a role of WAI-ARIA.',
                 f'role="{likely}"' if likely else "",
             )
         for name in names:
@@ -87,7 +87,10 @@ def _dangling(view: View, element: Element, name: str) -> bool:
 def _permitted(view: View, element: Element, names: list[str]) -> Iterator[Violation]:
     role = view.role(element)
     known = view.aria.roles.get(role)
-    if known is None or "-" in element.tag:
+    if "-" in element.tag:
+        return
+    if known is None:
+        yield from _permitted_without_role(view, element, names if not role else [])
         return
     unnamed_section = role == "generic" and element.tag in {"section", "form"}
     for name in names:
@@ -98,6 +101,19 @@ def _permitted(view: View, element: Element, names: list[str]) -> Iterator[Viola
             yield Violation("aria-name-prohibited", element, f'{name} on an element with role "{role}".')
         elif name not in view.aria.global_attributes and name not in known.supports and name not in known.required:
             yield Violation("aria-not-permitted", element, f'{name} is not supported on role "{role}".')
+
+
+def _permitted_without_role(view: View, element: Element, names: list[str]) -> Iterator[Violation]:
+    if element.tag not in view.aria.without_role:
+        return
+    for name in names:
+        if name not in view.aria.attributes or not element.get(name).strip():
+            continue
+        if name in {"aria-label", "aria-labelledby", "aria-roledescription"}:
+            if element.tag in view.aria.unnamed:
+                yield Violation("aria-name-prohibited", element, f"{name} on <{element.tag}>, which has no role.")
+        elif name not in view.aria.global_attributes:
+            yield Violation("aria-not-permitted", element, f"{name} on <{element.tag}>, which has no role.")
 
 
 def required_states(view: View) -> Iterator[Violation]:

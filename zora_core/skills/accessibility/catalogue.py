@@ -41,12 +41,16 @@ class Rule:
 
 @dataclass(frozen=True)
 class Violation:
-    """A rule that an element breaks, with what was seen there; `fix` is markup or style that would cure it."""
+    """A rule that an element breaks, with what was seen there; `fix` is markup or style that would cure it.
+
+    `confidence` replaces the rule's own where less can be told than usual.
+    """
 
     rule: str
     element: Element
     detail: str
     fix: str = ""
+    confidence: float | None = None
 
 
 @lru_cache(maxsize=1)

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 from zora_core.skills.accessibility.catalogue import Violation
 from zora_core.skills.accessibility.view import View
-from zora_core.skills.accessibility.words import guess_language, words
+from zora_core.skills.accessibility.words import guess_language, registered_languages, words
 from zora_core.skills.dom import Element, collapse
 from zora_core.skills.wording import count
 
-_LANGUAGE_TAG = re.compile(r"([a-z]{2,3})([-_][a-z0-9]{1,8})*\Z", re.I)
+_LANGUAGE_TAG = re.compile(r"[a-z]{2,8}(-[a-z0-9]{1,8})*\Z", re.I)
 _REFRESH = re.compile(r"\s*(\d+)(?:\.[\d.]*)?\s*(?:\Z|[;,\s])")
 _ROTATED = re.compile(
     r"(transform|rotate)\s*:[^;}]*?rotate[z]?\(\s*-?(90|270)deg|matrix(3d)?\(\s*0\s*,\s*-?1|rotate\s*:\s*-?(90|270)deg"
@@ -45,7 +45,7 @@ def language(view: View) -> Iterator[Violation]:
         detail = "The html element's lang is empty." if root.has("lang") else "The html element has no lang."
         yield Violation("page-lang", root, detail, f'<html lang="{written}">' if written else "")
     elif not valid_language(tag):
-        yield Violation("page-lang-valid", root, f'lang="{tag}" is no language tag.')
+        yield Violation("page-lang-valid", root, f'lang="{tag}" is not a valid language tag.')
     elif body is not None:
         text = " ".join(_inherited_text(view, body))
         written = guess_language(text)
@@ -63,7 +63,7 @@ def _part(view: View, element: Element, tag: str) -> Iterator[Violation]:
     if element.closest("svg") or element.tag == "svg":
         return
     if not valid_language(tag):
-        yield Violation("part-lang-valid", element, f'lang="{tag}" is no language tag.')
+        yield Violation("part-lang-valid", element, f'lang="{tag}" is not a valid language tag.')
         return
     written = guess_language(" ".join(_inherited_text(view, element)))
     if written and written != _primary(tag) and _primary(tag) in words().languages:
@@ -99,9 +99,12 @@ def _primary(tag: str) -> str:
 
 
 def valid_language(tag: str) -> bool:
-    """Whether the primary subtag of a tag is a known two-letter code or any three-letter one."""
-    primary = _primary(tag)
-    return bool(_LANGUAGE_TAG.match(tag.strip())) and (len(primary) == 3 or primary in words().language_codes)
+    """Whether a tag is formed as BCP 47 says and its first part is registered as a language.
+
+    A language with a code of two letters has no other ("eng" is not registered), and parts are joined by hyphens.
+    """
+    tag = tag.strip().lower()
+    return bool(_LANGUAGE_TAG.match(tag)) and tag.split("-")[0] in registered_languages()
 
 
 def direction(view: View) -> Iterator[Violation]:

@@ -6,9 +6,11 @@ import re
 from functools import cached_property
 
 from zora_core.skills.accessibility import aria
+from zora_core.skills.accessibility.generated import generated_text
+from zora_core.skills.css.values import number
 from zora_core.skills.dom import Document, Element, collapse
 from zora_core.skills.page import Page
-from zora_core.skills.styles import Styles, length_px
+from zora_core.skills.styles import Styles
 
 LABELABLE = frozenset({"button", "input", "meter", "output", "progress", "select", "textarea"})
 NAMED_BY_LABEL = frozenset({"input", "select", "textarea", "meter", "progress", "output"})
@@ -87,15 +89,17 @@ class View:
         style = self.styles[element]
         if not style.declared:
             return False
-        if style.get("opacity") in {"0", "0.0", "0%"}:
+        if number(style.get("opacity")) == 0 or number(style.get("scale")) == 0:
+            return True
+        if re.search(r"scale(3d)?\(\s*0\s*[,)]", style.get("transform")):
             return True
         for name in ("left", "top", "right", "bottom", "margin-left", "margin-top", "text-indent"):
-            pixels = length_px(style.get(name), style.font_px)
+            pixels = style.length(name)
             if pixels is not None and pixels <= -900 and (name.startswith(("margin", "text")) or style.get("position")):
                 return True
         if re.search(r"rect\(\s*(0|1px)[\w\s,]*\)", style.get("clip")) or "inset(50%" in style.get("clip-path"):
             return True
-        tiny = [length_px(style.get(side), style.font_px) for side in ("width", "height")]
+        tiny = [style.length(side) for side in ("width", "height")]
         return style.get("overflow-x") in {"hidden", "clip"} and any(side is not None and side <= 1 for side in tiny)
 
     def disabled(self, element: Element) -> bool:
@@ -310,7 +314,9 @@ class View:
                 )
                 parts.append(text if self._inline(child) else f" {text} ")
         if hidden_too or self.shown(element):
-            return "".join(parts)
+            style = self.styles[element]
+            before, after = generated_text(style.before, element), generated_text(style.after, element)
+            return "".join([before, *parts, after])
         return "".join(p for p, c in zip(parts, element.children, strict=False) if not isinstance(c, str))
 
     def _embedded_value(self, element: Element, role: str) -> str | None:

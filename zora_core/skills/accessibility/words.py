@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from string import ascii_lowercase
 
 from zora_core.data import load
 
@@ -21,7 +23,6 @@ class Words:
     generic_labels: frozenset[str]
     autofill: frozenset[str]
     autofill_contact: frozenset[str]
-    language_codes: frozenset[str]
     rtl_languages: frozenset[str]
     languages: dict[str, frozenset[str]]
 
@@ -39,10 +40,20 @@ def words() -> Words:
         generic_labels=frozenset(lists["labels"]["generic"]),
         autofill=frozenset(lists["autocomplete"]["fields"]),
         autofill_contact=frozenset(lists["autocomplete"]["contact_fields"]),
-        language_codes=frozenset(lists["languages"]["codes"].split()),
         rtl_languages=frozenset(lists["languages"]["rtl"]),
         languages={code: frozenset(listed.split()) for code, listed in lists["languages"]["words"].items()},
     )
+
+
+@lru_cache(maxsize=1)
+def registered_languages() -> frozenset[str]:
+    """The primary language subtags of the IANA Language Subtag Registry, with its private range `qaa` to `qtz`."""
+    from langcodes.registry_parser import parse_registry
+
+    entries: Iterable[dict[str, str]] = parse_registry()  # type: ignore[no-untyped-call]
+    listed = {entry["Subtag"] for entry in entries if entry["Type"] == "language" and "Subtag" in entry}
+    private = {f"q{a}{b}" for a in ascii_lowercase[:20] for b in ascii_lowercase}
+    return frozenset(listed | private)
 
 
 def guess_language(text: str) -> str | None:

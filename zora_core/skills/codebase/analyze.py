@@ -63,7 +63,8 @@ def analyze(
     cycles = import_cycles(modules)
     ratio, untested = _test_ratio(inventory)
     progress(0.8, "looked for duplicates and cycles")
-    secrets = _secrets(inventory.files)
+    secrets = _secrets([*inventory.files, *inventory.others])
+    linted, not_linted = lint(inventory)
     issues = _without_echoes(
         [
             *secrets,
@@ -73,13 +74,13 @@ def analyze(
             *dead_code(modules, inventory.files),
             *hotspot_issues(spots, {file.path: file for file in inventory.files}, authors),
             *untested,
-            *lint(inventory),
+            *linted,
         ]
     )
     issues.sort(key=lambda i: (-i.severity.rank, i.rule_id, i.path, i.places[0].line, i.message))
     comparison = compare(issues, functions, previous) if previous is not None else None
     result = {
-        "inventory": _inventory_figures(inventory, broken, unmeasured),
+        "inventory": _inventory_figures(inventory, broken, unmeasured, not_linted),
         "totals": {
             "issues": len(issues),
             "by_severity": _counted(str(issue.severity) for issue in issues),
@@ -95,7 +96,8 @@ def analyze(
         "memory": memory(issues, functions),
     }
     findings = to_findings(issues, comparison.notes if comparison else {})
-    return Analysis(findings, issues, result, {file.path: file.text for file in inventory.files})
+    read = {file.path: file.text for file in (*inventory.files, *inventory.others)}
+    return Analysis(findings, issues, result, read)
 
 
 def _secrets(files: Sequence[SourceFile]) -> list[Issue]:
@@ -153,7 +155,9 @@ def _test_ratio(inventory: Inventory) -> tuple[dict[str, Any], list[Issue]]:
     return figures, [issue]
 
 
-def _inventory_figures(inventory: Inventory, broken: Sequence[str], unmeasured: Sequence[str]) -> dict[str, Any]:
+def _inventory_figures(
+    inventory: Inventory, broken: Sequence[str], unmeasured: Sequence[str], not_linted: Sequence[str]
+) -> dict[str, Any]:
     languages: dict[str, dict[str, int]] = {}
     for file in inventory.files:
         figures = languages.setdefault(file.language, {"files": 0, "lines": 0, "code_lines": 0})
@@ -164,9 +168,11 @@ def _inventory_figures(inventory: Inventory, broken: Sequence[str], unmeasured: 
         "files": len(inventory.files),
         "lines": sum(figures["lines"] for figures in languages.values()),
         "languages": dict(sorted(languages.items(), key=lambda item: -item[1]["code_lines"])),
+        "read_for_credentials_only": len(inventory.others),
         "not_read": dict(sorted(inventory.skipped.items())),
         "not_parsed": list(broken[:LISTED]),
         "not_measured": list(unmeasured[:LISTED]),
+        "not_linted": list(not_linted),
     }
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import re
+import tokenize
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,16 +16,26 @@ from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 
 from zora_core.skills.codebase.issue import settings
+from zora_core.storable import escaped
+
+# The language of files that are read for credentials alone.
+OTHER = "other"
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A text file under the target; `path` is relative to it, with slashes."""
+    """A text file under the target; `path` is relative to it, with slashes, and shows bytes that are not UTF-8 escaped.
+
+    `real` is its path on the disk, and `encoding` that of its content.
+    """
 
     path: str
     language: str
     text: str
     is_test: bool
+    real: Path = Path()
+    encoding: str = "utf-8"
 
     @cached_property
     def lines(self) -> list[str]:
@@ -29,8 +44,11 @@ class SourceFile:
 
     def line_at(self, offset: int) -> int:
         """The line, 1-based, that holds a character of `text`."""
-        before = self.text[:offset]
-        return before.count("\n") + before.count("\r") - before.count("\r\n") + 1
+        return bisect_right(self._line_starts, offset)
+
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        return [0, *(end.end() for end in _LINE_END.finditer(self.text))]
 
     @cached_property
     def code_lines(self) -> int:
@@ -47,11 +65,20 @@ class SourceFile:
 
 @dataclass
 class Inventory:
-    """What was read, and how many files were not, by reason."""
+    """What was read, and how many files were not analysed, by reason.
+
+    `others` are read for credentials alone: generated files, and texts of no known language.
+    """
 
     root: Path
     files: list[SourceFile] = field(default_factory=list)
+    others: list[SourceFile] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def read(self) -> int:
+        """How many files were read."""
+        return len(self.files) + len(self.others)
 
     def code(self) -> list[SourceFile]:
         """The files in programming languages."""
@@ -76,27 +103,45 @@ def take_inventory(root: Path, include: Sequence[str] = (), exclude: Sequence[st
             inventory.skipped["not included"] += 1
             continue
         language = _language(path)
-        if language is None:
-            inventory.skipped["unknown type"] += 1
-            continue
         size = entry.stat(follow_symlinks=False).st_size
         if size > limits["file_bytes"]:
             inventory.skipped["too large"] += 1
             continue
-        if len(inventory.files) >= limits["files"] or total + size > limits["total_bytes"]:
+        if inventory.read >= limits["files"] or total + size > limits["total_bytes"]:
             inventory.skipped["beyond the limit"] += 1
             continue
-        data = Path(entry.path).read_bytes()
-        if b"\0" in data:
-            inventory.skipped["binary"] += 1
+        text, encoding = _decoded(Path(entry.path).read_bytes(), language)
+        if text is None:
+            inventory.skipped["binary" if language else "unknown type"] += 1
             continue
         total += size
-        text = data.decode("utf-8-sig", "replace")
-        if _is_generated(text):
-            inventory.skipped["generated"] += 1
-            continue
-        inventory.files.append(SourceFile(path, language, text, _is_test(path)))
+        shown = escaped(path)
+        generated = language is not None and _is_generated(text)
+        inventory.skipped["generated"] += generated
+        file = SourceFile(shown, language or OTHER, text, _is_test(shown), Path(entry.path), encoding)
+        (inventory.files if language is not None and not generated else inventory.others).append(file)
+    inventory.skipped += Counter()  # without zeros
     return inventory
+
+
+def _decoded(data: bytes, language: str | None) -> tuple[str | None, str]:
+    """A file as text, and in which encoding; None for one that is binary.
+
+    Python says its encoding in its first lines (PEP 263). A byte that does not fit is shown as `\\xe9`.
+    """
+    encoding = "utf-8-sig"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif b"\0" in data:
+        return None, ""
+    elif language == "python":
+        with contextlib.suppress(SyntaxError):  # an encoding that does not exist; ruff says so
+            encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+    try:
+        text = data.decode(encoding, "backslashreplace")
+    except (LookupError, TypeError, UnicodeError, ValueError):  # not every codec can do that
+        text, encoding = data.decode("utf-8-sig", "backslashreplace"), "utf-8-sig"
+    return escaped(text), encoding
 
 
 def _walk(
@@ -153,8 +198,10 @@ def _is_test(path: str) -> bool:
 
 
 def _is_generated(text: str) -> bool:
-    """Whether one of the first comment lines says that a program wrote the file."""
+    """Whether a comment at the top has one of the markers by which tools know a generated file."""
     head = [
-        line for line in text[:600].lower().split("\n")[:5] if line.lstrip().startswith(("#", "//", "/*", "--", "*"))
+        line
+        for line in text[:2000].split("\n")[:10]
+        if line.lstrip().startswith(("#", "//", "/*", "--", "*", ";", "<!--"))
     ]
-    return any(mark in line for line in head for mark in settings()["inventory"]["generated_marks"])
+    return any(re.search(mark, line) for line in head for mark in settings()["inventory"]["generated_marks"])

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from zora_core.data import load
-from zora_core.models import FileLine, Finding, Metric, Severity
+from zora_core.models import FileLine, Finding, Metric, Severity, identity
 from zora_core.skills.secrets import cut, find_secrets
 
 LINE_CHARACTERS = 160
+SECRET_CHARACTERS = 2_000
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Issue:
         """The file of the main place."""
         return self.places[0].path
 
+    @property
+    def key(self) -> str:
+        """What it is the same as in every run: those of one key make one finding."""
+        return identity(self.rule_id, self.path, self.subject)
+
 
 def settings() -> dict[str, Any]:
     """Limits, languages and weights in `codebase.toml`."""
@@ -42,7 +48,8 @@ def settings() -> dict[str, Any]:
 
 def place(path: str, line: int, lines: Sequence[str], *, hide: bool = False) -> FileLine:
     """Line `line` (1-based) of a file as evidence; credentials in it are masked, and `hide` leaves the text out."""
-    text = lines[line - 1].strip() if 0 < line <= len(lines) and not hide else ""
+    # A minified file is one line; more than what is shown is looked at, so that a secret on the edge is seen whole.
+    text = lines[line - 1].strip()[: LINE_CHARACTERS + SECRET_CHARACTERS] if 0 < line <= len(lines) and not hide else ""
     secrets = find_secrets(text)
     for secret in reversed(secrets):
         text = text[: secret.start] + secret.masked + text[secret.end :]
@@ -100,4 +107,5 @@ def _finding(group: list[Issue], notes: list[str]) -> Finding:
         confidence=min(issue.confidence for issue in group),
         source=first.source,
         evidence=[*places[:limit], *(m for issue in group[:limit] for m in issue.metrics)],
+        key=first.key,
     )

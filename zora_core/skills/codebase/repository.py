@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from zora_core.errors import InvalidInput, ZoraError
 from zora_core.skills.codebase.issue import settings
+from zora_core.storable import escaped
 
 # A repository's own configuration may name programs (monitors, hooks, signature and diff helpers, transports).
 _SAFE_CONFIGURATION = {
@@ -25,17 +26,25 @@ _SAFE_CONFIGURATION = {
 }
 
 
+# A repository of more files than that in its own folder is packed badly, or made to keep us busy.
+MAX_ENTRIES = 500_000
+
+
 class GitFailed(ZoraError):
     """Git could not read a repository, or not within `limits.git_seconds`."""
 
 
 @dataclass(frozen=True)
 class Repository:
-    """`directory` is Git's own folder; `bare` tells that it has no work tree; `shallow` that its history is cut off."""
+    """`directory` is Git's own folder; `bare` tells that it has no work tree; `shallow` that its history is cut off.
+
+    `outside` says which part of it lies outside the folders that may be read, if one does: then nothing of it is read.
+    """
 
     directory: Path
     bare: bool
     shallow: bool
+    outside: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,8 +56,8 @@ class Commit:
     changes: dict[str, int]
 
 
-def find_repository(target: Path) -> Repository | None:
-    """The repository that `target` is or lies in, or None."""
+def find_repository(target: Path, roots: Sequence[Path]) -> Repository | None:
+    """The repository that `target` is or lies in, or None; all of it must lie in one of the folders `roots`."""
     if not target.is_dir():
         return None
     found = _git(
@@ -57,7 +66,57 @@ def find_repository(target: Path) -> Repository | None:
     if found is None:
         return None
     directory, bare, shallow = found.decode("utf-8", "surrogateescape").rstrip("\n").rsplit("\n", 2)
-    return Repository(Path(directory), bare == "true", shallow == "true")
+    return Repository(Path(directory), bare == "true", shallow == "true", _outside(Path(directory), roots))
+
+
+def _outside(directory: Path, roots: Sequence[Path]) -> str | None:
+    """Why a repository may not be read: a part of it that lies outside the roots, links and references followed.
+
+    Besides its own folder, a repository may have a common one (of a work tree) and take objects from others.
+    """
+    resolved_roots = [root.resolve() for root in roots]
+
+    def inside(path: Path) -> bool:
+        resolved = path.resolve()
+        return any(resolved.is_relative_to(root) for root in resolved_roots)
+
+    folders, seen, entries = [directory], set[Path](), 0
+    while folders:
+        folder = folders.pop()
+        if not inside(folder):
+            return f"{_shown(folder)} lies outside the folders that may be read"
+        if folder.resolve() in seen:
+            continue
+        seen.add(folder.resolve())
+        folders += [folder / name for name in _lines(folder / "commondir")]
+        for objects in (folder, folder / "objects"):
+            folders += [objects / name for name in _lines(objects / "info" / "alternates")]
+        for place, names, files in os.walk(folder):
+            if place == str(folder) and "hooks" in names:  # programs, which are not run
+                names.remove("hooks")
+            entries += len(names) + len(files)
+            if entries > MAX_ENTRIES:
+                return f"{_shown(directory)} has more than {MAX_ENTRIES:,} files"
+            for name in (*names, *files):
+                path = Path(place, name)
+                if path.is_symlink() and not inside(path):
+                    return f"{_shown(path)} is a link that leads outside the folders that may be read"
+    return None
+
+
+def _lines(path: Path) -> list[str]:
+    """The paths in a small file of Git's; a quoted one is an absolute path nowhere, so that it is refused."""
+    try:
+        with path.open("rb") as stream:
+            text = os.fsdecode(stream.read(100_000))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return []
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return ["/" if line.startswith('"') else line for line in lines]
+
+
+def _shown(path: Path) -> str:
+    return escaped(str(path))
 
 
 def read_history(target: Path) -> list[Commit]:
@@ -98,9 +157,9 @@ def _commits(output: bytes) -> Iterator[Commit]:
             added, _, rest = entry.strip("\n").partition("\t")
             deleted, _, path = rest.partition("\t")
             if path and added.isdigit() and deleted.isdigit():
-                changes[path] = changes.get(path, 0) + int(added) + int(deleted)
+                changes[escaped(path)] = changes.get(escaped(path), 0) + int(added) + int(deleted)
         if seconds.strip().isdigit():
-            yield Commit(author.strip(), datetime.fromtimestamp(int(seconds), UTC), changes)
+            yield Commit(escaped(author.strip()), datetime.fromtimestamp(int(seconds), UTC), changes)
 
 
 def export_head(repository: Path, destination: Path) -> int:

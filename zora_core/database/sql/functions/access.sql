@@ -37,11 +37,11 @@ begin
         end;
     end if;
 
-    grant usage on schema public to zora_api;
+    execute format('grant usage on schema %I to zora_api', current_schema());
     grant select on
         tenants, users, agent_tasks, journal_entries, journal_blocks, memory_events, agent_suggestions,
         climate_profiles, climate_missions, frontend_configs, agent_task_policies, agent_pauses, autonomy_schedules,
-        agent_task_dependencies, agent_task_steps, workflows, workflow_runs
+        agent_task_dependencies, agent_task_steps, workflows, workflow_runs, effect_tables, workers
     to zora_api;
     grant insert, update on agent_tasks, agent_suggestions to zora_api;
     grant insert on users, api_keys to zora_api;
@@ -53,7 +53,9 @@ begin
     grant insert, update, delete on workflows to zora_api;
     grant insert, update on workflow_runs to zora_api;
     grant insert, delete on agent_task_policies, agent_pauses to zora_api;
-    -- What an approved suggestion may change; see effect_tables().
+    -- What an approved suggestion may change; see effect_table(). A profile is locked while a decision that rests on it is
+    -- carried out, which takes the right to update some column of it.
+    grant update (is_primary) on climate_profiles to zora_api;
     grant insert, update, delete on climate_missions, frontend_configs, autonomy_schedules to zora_api;
     grant update (tags, archived_at) on memory_events to zora_api;
     grant select, insert, update, delete on agent_task_watchers to zora_api;
@@ -62,7 +64,7 @@ begin
         'users', 'agent_tasks', 'journal_entries', 'journal_blocks', 'memory_events', 'agent_suggestions',
         'climate_profiles', 'climate_missions', 'frontend_configs', 'agent_task_watchers', 'agent_task_policies',
         'agent_pauses', 'autonomy_schedules', 'agent_task_dependencies', 'agent_task_steps', 'workflows',
-        'workflow_runs', 'api_keys'
+        'workflow_runs', 'api_keys', 'effect_tables', 'workers'
     ] loop
         if not exists (select from pg_policy where polrelid = v_table::regclass and polname = 'zora_api_tenant') then
             execute format(
@@ -73,7 +75,10 @@ begin
     if not exists (select from pg_policy where polrelid = 'tenants'::regclass and polname = 'zora_api_tenant') then
         create policy zora_api_tenant on tenants to zora_api using (id = (select zora_tenant()));
     end if;
-    if not exists (select from pg_policy where polname = 'zora_api_everybody') then
+    if not exists (
+        select from pg_policy
+        where polrelid = 'agent_task_policies'::regclass and polname = 'zora_api_everybody'
+    ) then
         create policy zora_api_everybody on agent_task_policies for select to zora_api using (tenant_id is null);
     end if;
 end

@@ -3,83 +3,137 @@
 -- what it was.
 --
 --   {"op": "insert", "table", "row"}                    a new row; ids are given when it is made
---   {"op": "update", "table", "key", "before", "after"} columns of one row; with "path", what jsonb columns hold there
---                                                       (a time may be "now")
+--   {"op": "update", "table", "key", "before", "after"} columns of one row; with "path", what the jsonb columns of "after"
+--                                                       hold there (a time may be "now")
 --   {"op": "delete", "table", "row"}                    a row that is still as told; takes an insert back
+--   {"op": "expect", "table", "key", "before"}          changes nothing: a row that the decision rests on
 --   {"op": "create_tasks", "tasks"}                     as create_agent_task_graph() takes them; with "workflow", an
 --                                                       object with key, name and definition, as a run of it
 --   {"op": "cancel_tasks", "ids"}                       tasks none of which has run yet; takes a creation back
---   {"op": "release_task", "id", "payload"}             a task that waits for approval may run
+--   {"op": "release_task", "id", "payload"}             a task that waits for approval may run; title, description, agent_id
+--                                                       and task_type, where given, must be those that were seen
 --
--- Under a path, null stands for nothing there.
+-- "before" is the precondition: it holds every column that the decision rests on, also such as are not written. What a
+-- proposal leaves out of it is read from the row when the proposal is stored (prepare_effect). Under a path, null stands
+-- for nothing there.
 
--- The tables that an effect may change, the column that names a row, and the columns that it may write.
-create or replace function effect_tables() returns table (
-    name text, key_column text, key_type text, writable text []
-) language sql immutable as $$
-    values
-        ('climate_missions', 'id', 'uuid', array['profile_id', 'title', 'description', 'category', 'status',
-            'estimated_impact_kgco2', 'due_date', 'verified']),
-        ('frontend_configs', 'page', 'text', array['page', 'config']),
-        ('memory_events', 'id', 'uuid', array['tags', 'archived_at']),
-        ('autonomy_schedules', 'id', 'uuid', array['name', 'agent_id', 'task_type', 'payload', 'cron', 'timezone',
-            'enabled', 'misfire_policy'])
+-- A table that effects may name, or nulls: its key, the columns that an effect may write, and those that a decision on a
+-- row of it rests on. Ours are here; the owner's are in the table effect_tables.
+create or replace function effect_table(
+    p_tenant_id uuid, p_name text, out relation regclass, out key_column text, out key_type text,
+    out writable text [], out rests_on text []
+) language sql stable as $$
+    select r.relation, t.key_column,
+        (
+            select format_type(a.atttypid, null) from pg_attribute as a
+            where a.attrelid = r.relation and a.attname = t.key_column and not a.attisdropped
+        ),
+        t.writable, t.rests_on
+    from (
+        values
+            ('climate_missions', 'id', array['profile_id', 'title', 'description', 'category', 'status',
+                'estimated_impact_kgco2', 'due_date', 'verified'], array['profile_id', 'title', 'category', 'status']),
+            ('climate_profiles', 'id', '{}', array['profile_type', 'name', 'energy_source', 'transport_mode',
+                'diet_type', 'location_type', 'country', 'household_size', 'estimated_footprint_kg']),
+            ('frontend_configs', 'page', array['page', 'config'], '{}'),
+            ('memory_events', 'id', array['tags', 'archived_at'], array['content', 'memory_type', 'tags', 'metadata']),
+            ('autonomy_schedules', 'id', array['name', 'agent_id', 'task_type', 'payload', 'cron', 'timezone',
+                'enabled', 'misfire_policy'], array['name', 'agent_id', 'task_type', 'payload', 'cron', 'timezone',
+                'enabled', 'misfire_policy'])
+        union all
+        select e.name, e.key_column, e.writable, e.rests_on from effect_tables as e where e.tenant_id = p_tenant_id
+    ) as t (name, key_column, writable, rests_on)
+    cross join lateral to_regclass(t.name) as r (relation)
+    where t.name = p_name
+    limit 1
 $$;
 
--- Raise PT400 unless this is a change of a form that apply_effect() knows.
-create or replace function check_change(p_change jsonb) returns void language plpgsql immutable as $$
+-- Why apply_effect() cannot carry out a change of this form; null when it can.
+create or replace function change_problem(p_tenant_id uuid, p_change jsonb) returns text language plpgsql stable as $$
 declare
     v_op constant text := coalesce(p_change ->> 'op', 'null');
     v_table text := p_change ->> 'table';
-    v_key_column text;
-    v_writable text[];
-    v_problem text;
+    v_spec record;
 begin
-    if v_op in ('insert', 'update', 'delete') then
-        select t.key_column, t.writable into v_key_column, v_writable from effect_tables() as t where t.name = v_table;
-        v_problem := case
-            when v_key_column is null then format('changes a table that no effect may change, %s', v_table)
-            when v_op = 'update' and p_change ->> 'key' is null then 'lacks the key of a row'
+    if v_op in ('insert', 'update', 'delete', 'expect') then
+        select * into v_spec from effect_table(p_tenant_id, v_table);
+        return case
+            when v_spec.key_column is null then format('is about a table that no effect may change, %s: the owner registers '
+                'tables with `zora tables register`', v_table)
+            when v_spec.relation is null or v_spec.key_type is null then format('is about the table %s, which has been registered '
+                'and is missing, or has lost its column %s', v_table, v_spec.key_column)
+            when v_op in ('update', 'expect') and p_change ->> 'key' is null then 'lacks the key of a row'
+            when v_spec.key_type = 'uuid' and coalesce(p_change ->> 'key', p_change -> 'row' ->> v_spec.key_column)
+                !~* '^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$'
+                then format('has a key that is not a uuid, %s', p_change ->> 'key')
+            when v_op in ('update', 'expect') and jsonb_typeof(p_change -> 'before') is distinct from 'object'
+                then 'lacks what is before'
             when v_op = 'update' and (
-                jsonb_typeof(p_change -> 'before') is distinct from 'object'
-                or jsonb_typeof(p_change -> 'after') is distinct from 'object' or p_change -> 'after' = '{}'
-            ) then 'lacks what is before and after'
-            when v_op <> 'update' and jsonb_typeof(p_change -> 'row') is distinct from 'object' then 'lacks its row'
-            when (v_op = 'delete' or v_key_column = any (v_writable)) and v_op <> 'update'
-                and p_change -> 'row' ->> v_key_column is null then format('lacks a row with its %s', v_key_column)
-            when v_op = 'update' and (p_change -> 'after') - v_writable <> '{}'
-                then format('writes columns that no effect may write: %s', (p_change -> 'after') - v_writable)
-            when v_op = 'insert' and (p_change -> 'row') - v_writable <> '{}'
-                then format('writes columns that no effect may write: %s', (p_change -> 'row') - v_writable)
+                jsonb_typeof(p_change -> 'after') is distinct from 'object' or p_change -> 'after' = '{}'
+            ) then 'lacks what is after'
+            when p_change ? 'path' and jsonb_typeof(p_change -> 'path') <> 'array' then 'has a path that is not a list'
+            when v_op in ('insert', 'delete') and jsonb_typeof(p_change -> 'row') is distinct from 'object'
+                then 'lacks its row'
+            when (v_op = 'delete' or v_op = 'insert' and v_spec.key_column = any (v_spec.writable))
+                and p_change -> 'row' ->> v_spec.key_column is null then format('lacks a row with its %s', v_spec.key_column)
+            when v_op = 'update' and (p_change -> 'after') - v_spec.writable <> '{}'
+                then format('writes columns that no effect may write: %s', (p_change -> 'after') - v_spec.writable)
+            when v_op = 'insert' and (p_change -> 'row') - v_spec.writable <> '{}'
+                then format('writes columns that no effect may write: %s', (p_change -> 'row') - v_spec.writable)
+            when v_op = 'delete' and v_spec.writable = '{}' then format('removes a row of %s, which no effect may', v_table)
         end;
-    elsif v_op = 'create_tasks' then
-        if jsonb_typeof(p_change -> 'tasks') is distinct from 'array' then
-            v_problem := 'lacks its tasks';
-        end if;
-    elsif v_op = 'cancel_tasks' then
-        if jsonb_typeof(p_change -> 'ids') is distinct from 'array' then
-            v_problem := 'lacks the ids of tasks';
-        end if;
-    elsif v_op = 'release_task' then
-        if p_change ->> 'id' is null then
-            v_problem := 'lacks the id of a task';
-        end if;
-    else
-        v_problem := format('has an unknown op, %s', v_op);
     end if;
-    if v_problem is not null then
-        raise exception 'a change of the effect %', v_problem using errcode = 'PT400';
-    end if;
+    return case
+        when v_op not in ('create_tasks', 'cancel_tasks', 'release_task') then format('has an unknown op, %s', v_op)
+        when v_op = 'create_tasks' and jsonb_typeof(p_change -> 'tasks') is distinct from 'array' then 'lacks its tasks'
+        when v_op = 'cancel_tasks' and jsonb_typeof(p_change -> 'ids') is distinct from 'array'
+            then 'lacks the ids of tasks'
+        when v_op = 'release_task' and p_change ->> 'id' is null then 'lacks the id of a task'
+    end;
 end
+$$;
+
+-- The row that a change is about, as it is now; null when there is none. p_lock locks it until the transaction ends.
+create or replace function row_of_change(
+    p_tenant_id uuid, p_change jsonb, p_lock boolean
+) returns jsonb language plpgsql as $$
+declare
+    v_spec record;
+    v_row jsonb;
+begin
+    select * into v_spec from effect_table(p_tenant_id, p_change ->> 'table');
+    if v_spec.relation is null then
+        return null;
+    end if;
+    execute format(
+        'select to_jsonb(r) from %s as r where r.tenant_id = $1 and r.%I = $2::%s%s', v_spec.relation, v_spec.key_column,
+        v_spec.key_type, case when p_lock then ' for update' end
+    )
+    into v_row using p_tenant_id, coalesce(p_change ->> 'key', p_change -> 'row' ->> v_spec.key_column);
+    return v_row;
+end
+$$;
+
+-- The columns that a change compares, of a row, in the form of its "before".
+create or replace function compared_by_change(p_change jsonb, p_row jsonb) returns jsonb language sql immutable as $$
+    select coalesce(jsonb_object_agg(k.name, coalesce(
+        case
+            when p_change ? 'path' and p_change -> 'after' ? k.name
+                then p_row -> k.name #> array(select jsonb_array_elements_text(p_change -> 'path'))
+            else p_row -> k.name
+        end, 'null'
+    )), '{}')
+    from (
+        select jsonb_object_keys(coalesce(p_change -> 'before', '{}'))
+        union
+        select jsonb_object_keys(coalesce(p_change -> 'after', '{}'))
+    ) as k (name)
 $$;
 
 -- What a change finds where it would act, in the same form as what it expects: null when there is nothing. Rows are
 -- locked until the transaction ends.
 create or replace function found_by_change(p_tenant_id uuid, p_change jsonb) returns jsonb language plpgsql as $$
 declare
-    v_table text := p_change ->> 'table';
-    v_key_column text;
-    v_key_type text;
     v_found jsonb;
 begin
     case p_change ->> 'op'
@@ -97,36 +151,33 @@ begin
             ) as l;
             return v_found;
         when 'release_task' then
-            select jsonb_build_object('waiting_for', t.waiting_for, 'payload', t.payload) into v_found
-            from agent_tasks as t where t.tenant_id = p_tenant_id and t.id = (p_change ->> 'id')::uuid for update;
+            select jsonb_object_agg(e.key, e.value) into v_found
+            from (
+                select to_jsonb(t) as task
+                from agent_tasks as t
+                where t.tenant_id = p_tenant_id and t.id = (p_change ->> 'id')::uuid
+                for update
+            ) as l
+            cross join jsonb_each(l.task) as e
+            where e.key = 'waiting_for' or p_change ? e.key and e.key <> 'id';
             return v_found;
+        when 'insert' then
+            return row_of_change(p_tenant_id, p_change, true);
+        when 'delete' then
+            return row_of_change(p_tenant_id, p_change, true);
         else
-            select t.key_column, t.key_type into v_key_column, v_key_type
-            from effect_tables() as t where t.name = v_table;
-            execute format(
-                'select to_jsonb(t) from %I as t where t.tenant_id = $1 and t.%I = $2::%s for update',
-                v_table, v_key_column, v_key_type
-            )
-            into v_found using p_tenant_id, coalesce(p_change ->> 'key', p_change -> 'row' ->> v_key_column);
-            if p_change ->> 'op' <> 'update' or v_found is null then
-                return v_found;
-            end if;
-            return (
-                select jsonb_object_agg(k.name, coalesce(
-                    v_found -> k.name #> coalesce(array(select jsonb_array_elements_text(p_change -> 'path')), '{}'),
-                    'null'
-                ))
-                from jsonb_object_keys(p_change -> 'after') as k (name)
-            );
+            v_found := row_of_change(p_tenant_id, p_change, true);
+            return case when v_found is not null then compared_by_change(p_change, v_found) end;
     end case;
 end
 $$;
 
 -- What a change must find; see found_by_change().
-create or replace function expected_by_change(p_change jsonb) returns jsonb language plpgsql stable as $$
+create or replace function expected_by_change(p_tenant_id uuid, p_change jsonb) returns jsonb language plpgsql stable as $$
 declare
-    v_table text := p_change ->> 'table';
     v_expected jsonb := coalesce(p_change -> 'before', p_change -> 'row');
+    v_relation constant regclass := (effect_table(p_tenant_id, p_change ->> 'table')).relation;
+    v_typed jsonb;
 begin
     case p_change ->> 'op'
         when 'create_tasks', 'insert' then
@@ -134,22 +185,77 @@ begin
         when 'cancel_tasks' then
             return (select jsonb_object_agg(i.id, 'pending') from jsonb_array_elements_text(p_change -> 'ids') as i (id));
         when 'release_task' then
-            return jsonb_build_object('waiting_for', 'approval', 'payload', p_change -> 'payload');
+            return p_change - array['op', 'id'] || jsonb_build_object('waiting_for', 'approval');
         else
-            if p_change ? 'path' then
-                return v_expected;
+            if v_relation is null then
+                return null;
             end if;
             -- Through the table's types, so that a time is the same in every time zone.
-            execute format('select to_jsonb(jsonb_populate_record(null::%I, $1))', v_table)
-            into v_expected using v_expected;
+            execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', v_relation)
+            into v_typed
+            using case when p_change ? 'path' then v_expected - array(select jsonb_object_keys(p_change -> 'after'))
+                else v_expected end;
             if p_change ->> 'op' = 'delete' then
-                return v_expected;
+                return v_typed;
             end if;
-            return (
-                select jsonb_object_agg(k.name, v_expected -> k.name)
-                from jsonb_object_keys(p_change -> 'after') as k (name)
+            return compared_by_change(
+                p_change - 'path',
+                case when p_change ? 'path' then v_typed || v_expected else v_typed end
             );
     end case;
+end
+$$;
+
+-- Check an effect before it is stored, and complete it: what its changes rest on and do not say is read from the rows as
+-- they are now. problem says why it cannot be stored; missing names a row that it rests on and that does not exist.
+create or replace function prepare_effect(
+    p_tenant_id uuid, p_effect jsonb, out effect jsonb, out problem text, out missing text
+) language plpgsql as $$
+declare
+    v_change jsonb;
+    v_changes jsonb := '[]';
+    v_row jsonb;
+    v_written jsonb;
+    v_relation regclass;
+begin
+    if p_effect is null or p_effect = 'null' then
+        return;
+    elsif jsonb_typeof(p_effect -> 'changes') is distinct from 'array' or p_effect -> 'changes' = '[]' then
+        problem := 'its effect is not an object with the array "changes"';
+        return;
+    end if;
+    for v_change in select c.change from jsonb_array_elements(p_effect -> 'changes') as c (change) loop
+        problem := 'a change of its effect ' || change_problem(p_tenant_id, v_change);
+        exit when problem is not null;
+        if v_change ->> 'op' in ('insert', 'update', 'delete', 'expect') then
+            v_relation := (effect_table(p_tenant_id, v_change ->> 'table')).relation;
+            begin
+                v_written := coalesce(v_change -> 'row', case when not v_change ? 'path' then v_change -> 'after' end);
+                execute format('select jsonb_populate_record(null::%s, $1)', v_relation) using v_written;
+                v_row := row_of_change(p_tenant_id, v_change, false);
+                if v_row is not null and v_change ? 'before' then
+                    v_change := jsonb_set(v_change, '{before}', compared_by_change(
+                        jsonb_set(v_change, '{before}', (
+                            select coalesce(jsonb_object_agg(c.name, null), '{}')
+                            from unnest((effect_table(p_tenant_id, v_change ->> 'table')).rests_on) as c (name)
+                            where not v_change ? 'path'
+                        ) || (v_change -> 'before')), v_row
+                    ) || (v_change -> 'before'));
+                end if;
+                perform expected_by_change(p_tenant_id, v_change);
+            exception
+                when data_exception then
+                    problem := format('a change of its effect has a value that a column of %s cannot hold', v_relation);
+            end;
+            if v_change ->> 'op' = 'expect' and v_row is null then
+                missing := format('its effect rests on %s of %s, which does not exist', v_change ->> 'key',
+                    v_change ->> 'table');
+            end if;
+            exit when problem is not null;
+        end if;
+        v_changes := v_changes || jsonb_build_array(v_change);
+    end loop;
+    effect := case when problem is null then p_effect || jsonb_build_object('changes', v_changes) end;
 end
 $$;
 
@@ -160,21 +266,26 @@ create or replace function make_change(
 ) returns jsonb language plpgsql as $$
 declare
     v_table text := p_change ->> 'table';
-    v_key_column text;
-    v_key_type text;
+    v_spec record;
     v_row jsonb;
     v_columns text;
     v_values text;
     v_id uuid;
 begin
-    select t.key_column, t.key_type into v_key_column, v_key_type from effect_tables() as t where t.name = v_table;
+    select * into v_spec from effect_table(p_tenant_id, v_table);
     case p_change ->> 'op'
         when 'insert' then
             v_row := (p_change -> 'row') || jsonb_build_object('tenant_id', p_tenant_id);
+            if exists (
+                select from pg_attribute as a
+                where a.attrelid = v_spec.relation and a.attname = 'created_at' and not a.attisdropped
+            ) then
+                v_row := v_row || jsonb_build_object('created_at', zora_now());
+            end if;
             select string_agg(quote_ident(k.name), ', ') into v_columns from jsonb_object_keys(v_row) as k (name);
             execute format(
-                'insert into %1$I as t (%2$s, created_at) select %2$s, zora_now() '
-                'from jsonb_populate_record(null::%1$I, $1) returning to_jsonb(t)', v_table, v_columns
+                'insert into %1$s as t (%2$s) select %2$s from jsonb_populate_record(null::%1$s, $1) '
+                'returning to_jsonb(t)', v_spec.relation, v_columns
             )
             into v_row using v_row;
             return jsonb_build_object('op', 'delete', 'table', v_table, 'row', v_row);
@@ -194,17 +305,18 @@ begin
             into v_columns, v_values
             from jsonb_object_keys(v_row) as k (name);
             execute format(
-                'update %1$I as t set (%2$s) = row(%3$s) from jsonb_populate_record(null::%1$I, $3) as r '
-                'where t.tenant_id = $1 and t.%4$I = $2::%5$s', v_table, v_columns, v_values, v_key_column, v_key_type
+                'update %1$s as t set (%2$s) = row(%3$s) from jsonb_populate_record(null::%1$s, $3) as r '
+                'where t.tenant_id = $1 and t.%4$I = $2::%5$s', v_spec.relation, v_columns, v_values, v_spec.key_column, v_spec.key_type
             )
             using p_tenant_id, p_change ->> 'key', v_row,
                 array(select jsonb_array_elements_text(p_change -> 'path'));
-            return p_change || jsonb_build_object('before', v_row, 'after', p_change -> 'before');
+            return p_change || jsonb_build_object('before', v_row, 'after', (
+                select jsonb_object_agg(k.name, p_change -> 'before' -> k.name) from jsonb_object_keys(v_row) as k (name)
+            ));
         when 'delete' then
-            execute format(
-                'delete from %I as t where t.tenant_id = $1 and t.%I = $2::%s', v_table, v_key_column, v_key_type
-            )
-            using p_tenant_id, p_change -> 'row' ->> v_key_column;
+            execute format('delete from %s as t where t.tenant_id = $1 and t.%I = $2::%s', v_spec.relation, v_spec.key_column,
+                v_spec.key_type)
+            using p_tenant_id, p_change -> 'row' ->> v_spec.key_column;
         when 'create_tasks' then
             if p_change ? 'workflow' then
                 select r.id into v_id
@@ -251,12 +363,16 @@ declare
     v_change jsonb;
     v_back jsonb;
     v_changes jsonb := '[]';
+    v_problem text;
 begin
     if jsonb_typeof(p_effect -> 'changes') is distinct from 'array' then
         raise exception 'an effect is an object with the array "changes"' using errcode = 'PT400';
     end if;
     for v_change in select c.change from jsonb_array_elements(p_effect -> 'changes') as c (change) loop
-        perform check_change(v_change);
+        v_problem := change_problem(p_tenant_id, v_change);
+        if v_problem is not null then
+            raise exception 'a change of the effect %', v_problem using errcode = 'PT400';
+        end if;
     end loop;
 
     select jsonb_agg(
@@ -264,7 +380,7 @@ begin
     )
     into conflicts
     from (
-        select e.number, e.change, expected_by_change(e.change) as expected, found_by_change(p_tenant_id, e.change) as found
+        select e.number, e.change, expected_by_change(p_tenant_id, e.change) as expected, found_by_change(p_tenant_id, e.change) as found
         from jsonb_array_elements(p_effect -> 'changes') with ordinality as e (change, number)
         offset 0
     ) as c
@@ -273,7 +389,10 @@ begin
         return;
     end if;
 
-    for v_change in select c.change from jsonb_array_elements(p_effect -> 'changes') as c (change) loop
+    for v_change in
+        select c.change from jsonb_array_elements(p_effect -> 'changes') as c (change)
+        where c.change ->> 'op' <> 'expect'
+    loop
         v_back := make_change(p_tenant_id, v_change, p_user_id);
         v_changes := case when v_back is not null and v_changes is not null then jsonb_build_array(v_back) || v_changes end;
     end loop;
@@ -282,13 +401,30 @@ end
 $$;
 
 -- What each change of a suggestion's effect expects and what it would find now, in their order. Locks what it looks at
--- until the transaction ends.
+-- until the transaction ends. Raises PT400 for an effect that cannot be carried out here.
 create or replace function preview_agent_suggestion(
     p_tenant_id uuid, p_id uuid
-) returns table (change jsonb, expected jsonb, found jsonb) language sql as $$
-    select e.change, expected_by_change(e.change), found_by_change(p_tenant_id, e.change)
+) returns table (change jsonb, expected jsonb, found jsonb) language plpgsql as $$
+declare
+    v_changes jsonb;
+    v_problem text;
+begin
+    select s.effect -> 'changes' into v_changes
     from agent_suggestions as s
-    cross join lateral jsonb_array_elements(s.effect -> 'changes') with ordinality as e (change, number)
-    where s.tenant_id = p_tenant_id and s.id = p_id
-    order by e.number
+    where s.tenant_id = p_tenant_id and s.id = p_id and s.effect is not null;
+    if found and jsonb_typeof(v_changes) is distinct from 'array' then
+        raise exception 'an effect is an object with the array "changes"' using errcode = 'PT400';
+    end if;
+    select 'a change of the effect ' || change_problem(p_tenant_id, c.change) into v_problem
+    from jsonb_array_elements(v_changes) as c (change)
+    where change_problem(p_tenant_id, c.change) is not null
+    limit 1;
+    if v_problem is not null then
+        raise exception '%', v_problem using errcode = 'PT400';
+    end if;
+    return query
+    select e.change, expected_by_change(p_tenant_id, e.change), found_by_change(p_tenant_id, e.change)
+    from jsonb_array_elements(v_changes) with ordinality as e (change, number)
+    order by e.number;
+end
 $$;

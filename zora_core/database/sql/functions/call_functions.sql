@@ -17,7 +17,7 @@ declare
     v_role constant text := current_setting('role');
     v_writes constant boolean := p_request_id is not null and exists (
         select from jsonb_array_elements(p_calls) as c (call)
-        inner join pg_proc as p on p.proname = c.call ->> 'function' and p.pronamespace = 'public'::regnamespace
+        inner join pg_proc as p on p.proname = c.call ->> 'function' and p.pronamespace = current_schema()::regnamespace
         where p.provolatile = 'v'
     );
     v_call jsonb;
@@ -81,7 +81,7 @@ declare
 begin
     select p.* into v_function
     from pg_proc as p
-    where p.proname = p_function and p.pronamespace = 'public'::regnamespace and p.prokind = 'f'
+    where p.proname = p_function and p.pronamespace = current_schema()::regnamespace and p.prokind = 'f'
         and p.prorettype <> 'trigger'::regtype;
     if not found then
         raise exception 'there is no function %', p_function using errcode = 'undefined_function';
@@ -140,14 +140,9 @@ begin
     ) as c;
     v_row := 'to_jsonb(f)' || coalesce(v_row, '');
     execute format(
-        'select coalesce(jsonb_agg(%s), ''[]'') from (select * from public.%I(%s)) as f',
+        'select coalesce(jsonb_agg(%s), ''[]'') from (select * from %I(%s)) as f',
         v_row, p_function, coalesce(v_arguments, '')
     ) into v_rows;
     return jsonb_build_object('columns', v_columns, 'rows', v_rows);
 end
-$$;
-
--- What zora_migrations and zora_functions say, for clients that can only call functions.
-create or replace function installed_schema() returns table (version integer, digest text) language sql stable as $$
-    select (select coalesce(max(m.version), 0) from zora_migrations as m), (select f.digest from zora_functions as f)
 $$;

@@ -1,22 +1,27 @@
 -- Claim up to p_limit ready tasks of a tenant for a worker: highest priority first, then oldest. Every claim writes a
 -- fresh lease token; whoever holds it, and nobody else, may heartbeat and settle the task.
 --
--- What is paused is passed over, and what is past its deadline, which fails (expire_agent_tasks).
+-- p_task_types are the types that the worker can run, each as 'AGENT type'; null claims any. What is paused is passed over,
+-- and what is past its deadline, which fails (expire_agent_tasks).
 --
--- A worker that claims ahead says how many of them begin at once (p_begin). When it vanishes, all that it held has lost a
--- lease. Of those that have, no more are claimed than begin: else a task that kills its workers would take hundreds of
--- others along to their last lease.
+-- A task that has lost a lease is a suspect: it may be what ended its worker's process, or have been beside it. It runs
+-- alone, so that only the culprit loses more leases. It is claimed with nothing else, by a worker that has nothing in hand
+-- (p_idle), and that worker claims nothing else until it has ended. A worker that is never idle passes suspects over for 30
+-- seconds, in which an idle one may come, such as the restarted process. Then it claims nothing more of the same or a lower
+-- priority, and is idle when what it runs has ended.
 --
 -- Rows locked by another claim are skipped, so claimers never wait for one another. The ids pass through an array: it is
 -- computed once (an inlined subquery could run again for each row, and claim more than p_limit), and it is planned as
 -- short, where a join with a query of unknown limit is planned as a tenth of the table and reads all of it.
+--
+-- p_begin is passed by workers of version 0.1 and ignored.
 create or replace function claim_agent_tasks(
     p_tenant_id uuid, p_worker_id text, p_limit integer default 1, p_lease_seconds double precision default 30,
-    p_begin integer default null
+    p_task_types text [] default null, p_idle boolean default true, p_begin integer default null
 ) returns table (
     id uuid, tenant_id uuid, agent_id text, task_type text, title text, description text, payload jsonb,
     priority integer, attempt integer, max_attempts integer, timeout_seconds integer, lease_token uuid,
-    created_at timestamptz, started_at timestamptz, round integer, resume_with jsonb
+    created_at timestamptz, started_at timestamptz, round integer, resume_with jsonb, lost_leases integer
 ) language sql as $$
     with claimed as (
         update agent_tasks as t
@@ -26,19 +31,26 @@ create or replace function claim_agent_tasks(
         where t.id = any (array(
             select p.id
             from (
-                select r.id, r.lost_leases, row_number() over () as place
+                select r.id, row_number() over () as place,
+                    max(r.lost_leases) over (rows unbounded preceding) as most_lost
                 from (
                     select n.id, n.lost_leases
                     from agent_tasks as n
                     where n.tenant_id = p_tenant_id and n.status = 'pending' and n.waiting_for is null
+                        and (p_task_types is null or n.agent_id || ' ' || n.task_type = any (p_task_types))
                         and not is_paused(p_tenant_id, n.agent_id)
                         and (n.deadline_at is null or n.deadline_at > zora_now())
+                        and (
+                            p_idle
+                            or n.lost_leases = 0
+                            and (n.priority <= (select suspect_priority(p_tenant_id, p_task_types))) is not true
+                        )
                     order by n.priority desc, n.created_at, n.id
                     limit p_limit
                     for update skip locked
                 ) as r
             ) as p
-            where p_begin is null or p.lost_leases = 0 or p.place <= p_begin
+            where p.most_lost = 0 or p.place = 1
         ))
         returning t.*
     ), announced as (
@@ -46,8 +58,21 @@ create or replace function claim_agent_tasks(
     )
     select c.id, c.tenant_id, c.agent_id, c.task_type, c.title, c.description, coalesce(c.payload, '{}'), c.priority,
         c.attempt, c.max_attempts, c.timeout_seconds, c.lease_token, c.created_at, c.started_at, c.round,
-        c.resume_with
+        c.resume_with, c.lost_leases
     from claimed as c
     where (select count(*) from announced) is not null
     order by c.priority desc, c.created_at, c.id  -- a worker that claims ahead begins them one after the other
+$$;
+
+-- The highest priority of the suspects (see claim_agent_tasks) that have waited long enough for an idle worker.
+create or replace function suspect_priority(
+    p_tenant_id uuid, p_task_types text [] default null
+) returns integer language sql stable as $$
+    select max(n.priority)
+    from agent_tasks as n
+    where n.tenant_id = p_tenant_id and n.status = 'pending' and n.waiting_for is null and n.lost_leases > 0
+        and n.updated_at <= zora_now() - interval '30 seconds'
+        and (p_task_types is null or n.agent_id || ' ' || n.task_type = any (p_task_types))
+        and not is_paused(p_tenant_id, n.agent_id)
+        and (n.deadline_at is null or n.deadline_at > zora_now())
 $$;

@@ -98,33 +98,55 @@ begin
         return;
     end if;
 
-    -- Every change that can be made on what is there now, made on it; a change that is there already is left out.
+    -- Every change that can be made on what is there now, made on it; a change that is there already is left out. It makes no
+    -- sense when something changed that the decision rests on and does not write, nor for a list, which was made from the
+    -- one that was there: what has been added since would be lost.
     select
-        jsonb_agg(c.change || case c.change ->> 'op'
-            when 'update' then jsonb_build_object('before', coalesce(x.found, c.change -> 'before')) else '{}'
-        end order by c.number)
-        filter (where x.found is distinct from c.change -> 'after'),
-        bool_and(c.change ->> 'op' = 'update' and x.found is not null) filter (where x.change is not null)
+        jsonb_agg(c.change || case
+            when x.found is null then '{}'
+            else jsonb_build_object('before', (c.change -> 'before') || (
+                select jsonb_object_agg(f.key, f.value) from jsonb_each(x.found) as f where c.change -> 'before' ? f.key
+            ))
+        end order by c.number) filter (where x.change is null or x.done is not true),
+        bool_and(c.change ->> 'op' = 'update' and x.found is not null and x.only_written) filter (where x.change is not null)
     into v_changes, v_done
     from jsonb_array_elements(v_suggestion.effect -> 'changes') with ordinality as c (change, number)
     left join (
-        select e.conflict -> 'change' as change, nullif(e.conflict -> 'found', 'null') as found
-        from jsonb_array_elements(v_conflicts) as e (conflict)
+        select e.change, e.found,
+            (
+                select bool_and(
+                    f.value = e.expected -> f.key or w.value is not null and jsonb_typeof(w.value) <> 'array'
+                )
+                from jsonb_each(e.found) as f
+                left join jsonb_each(e.change -> 'after') as w on w.key = f.key
+            ) as only_written,
+            (
+                select bool_and(f.value = w.value or w.key like '%\_at' and w.value = '"now"' and f.value <> 'null')
+                from jsonb_each(e.change -> 'after') as w
+                inner join jsonb_each(e.found) as f on f.key = w.key
+            ) as done
+        from (
+            select c.conflict -> 'change' as change, c.conflict -> 'expected' as expected,
+                nullif(c.conflict -> 'found', 'null') as found
+            from jsonb_array_elements(v_conflicts) as c (conflict)
+        ) as e
     ) as x on x.change = c.change;
 
     if v_done and v_changes is not null then
         insert into agent_suggestions (
-            tenant_id, agent_id, task_id, suggestion_type, title, body, target, current_value, suggested_value, findings,
-            evidence, risk_level, effect, expires_at, remind_at, supersedes, created_at
+            tenant_id, agent_id, task_id, suggestion_type, title, body, target, suggested_value, findings, evidence,
+            risk_level, effect, expires_at, remind_at, supersedes, key, subject, proposed_as, created_at
         )
         values (
             v_suggestion.tenant_id, v_suggestion.agent_id, v_suggestion.task_id, v_suggestion.suggestion_type,
-            v_suggestion.title, v_suggestion.body, v_suggestion.target, v_conflicts -> 0 -> 'found',
+            v_suggestion.title, v_suggestion.body, v_suggestion.target,
             coalesce(v_suggestion.edited_value, v_suggestion.suggested_value), v_suggestion.findings,
             v_suggestion.evidence, v_suggestion.risk_level, jsonb_build_object('changes', v_changes),
             zora_now() + (v_suggestion.expires_at - v_suggestion.created_at),
-            zora_now() + (v_suggestion.expires_at - v_suggestion.created_at) * 0.75, v_suggestion.id, zora_now()
+            zora_now() + (v_suggestion.expires_at - v_suggestion.created_at) * 0.75, v_suggestion.id,
+            v_suggestion.key, v_suggestion.subject, v_suggestion.proposed_as, zora_now()
         )
+        on conflict (tenant_id, key) where status = 'proposed' do nothing
         returning * into v_next;
     end if;
 
@@ -162,6 +184,7 @@ create or replace function decide_agent_suggestion(
 declare
     v_suggestion agent_suggestions;
     v_author constant text := user_name(p_tenant_id, p_user_id);
+    v_edited record;
 begin
     if p_decision not in ('approve', 'reject') or p_decision is null then
         raise exception 'a decision is approve or reject, not %', quote_nullable(p_decision) using errcode = 'PT400';
@@ -182,14 +205,22 @@ begin
     elsif p_digest <> v_suggestion.effect_digest then
         raise exception 'suggestion % is not the one that was seen: its effect has the digest %, not %', p_id,
             v_suggestion.effect_digest, p_digest using errcode = 'PT409';
+    end if;
+    select * into v_edited from prepare_effect(p_tenant_id, p_edited_effect);
+    if coalesce(v_edited.problem, v_edited.missing) is not null then
+        raise exception 'suggestion % cannot be edited so: %', p_id, coalesce(v_edited.problem, v_edited.missing)
+            using errcode = 'PT400';
     elsif p_edited_value is not null and (
-        v_suggestion.effect is null or p_edited_effect is null or (
-            select array_agg(c.change - array['before', 'after', 'row', 'tasks', 'workflow'] order by c.number)
-            from jsonb_array_elements(p_edited_effect -> 'changes') with ordinality as c (change, number)
-            where c.change ->> 'op' <> 'release_task'
-        ) is distinct from (
-            select array_agg(c.change - array['before', 'after', 'row', 'tasks', 'workflow'] order by c.number)
-            from jsonb_array_elements(v_suggestion.effect -> 'changes') with ordinality as c (change, number)
+        v_suggestion.effect is null or v_edited.effect is null or (
+            select count(*) <> count(c.change) or count(*) <> count(o.change) or not coalesce(bool_and(
+                c.change - array['before', 'after', 'row', 'tasks', 'workflow']
+                = o.change - array['before', 'after', 'row', 'tasks', 'workflow']
+                and c.change ->> 'op' <> 'release_task'
+                and coalesce(c.change -> 'before', '{}') @> coalesce(o.change -> 'before', '{}')
+            ), false)
+            from jsonb_array_elements(v_edited.effect -> 'changes') with ordinality as c (change, number)
+            full join jsonb_array_elements(v_suggestion.effect -> 'changes') with ordinality as o (change, number)
+                on o.number = c.number
         )
     ) then
         raise exception 'an edit of suggestion % may change values, not what is changed', p_id using errcode = 'PT400';
@@ -199,7 +230,7 @@ begin
     set status = case p_decision when 'approve' then 'approved' else 'rejected' end, reason = nullif(trim(p_reason), ''),
         decided_by = (select u.id from users as u where u.tenant_id = p_tenant_id and u.id = p_user_id),
         decided_as = v_author, decided_at = zora_now(), edited_value = p_edited_value,
-        effect = case when p_edited_value is null then s.effect else p_edited_effect end
+        effect = case when p_edited_value is null then s.effect else v_edited.effect end
     where s.tenant_id = p_tenant_id and s.id = p_id
     returning * into v_suggestion;
     perform journal_suggestion(
@@ -210,7 +241,13 @@ begin
     perform remember_decision(p_tenant_id, p_id, v_suggestion.status, v_suggestion.reason);
 
     if v_suggestion.status = 'approved' then
-        select * into v_suggestion from apply_agent_suggestion(p_tenant_id, p_id, p_user_id);
+        begin
+            select * into v_suggestion from apply_agent_suggestion(p_tenant_id, p_id, p_user_id);
+        exception
+            when data_exception or integrity_constraint_violation then
+                raise exception 'suggestion % cannot be applied: its target does not take one of its values', p_id
+                    using errcode = 'PT409', detail = sqlerrm;
+        end;
     elsif v_suggestion.suggestion_type = 'run_task' then
         perform reject_agent_task(p_tenant_id, v_suggestion.task_id, v_suggestion.decided_as, v_suggestion.reason);
     end if;
@@ -341,10 +378,15 @@ begin
                 );
                 perform remember_decision(v_suggestion.tenant_id, v_suggestion.id, 'approved');
             end if;
-            perform apply_agent_suggestion(v_suggestion.tenant_id, v_suggestion.id, v_suggestion.decided_by);
-            applied := applied + 1;
+            applied := applied + (
+                select count(*) from apply_agent_suggestion(
+                    v_suggestion.tenant_id, v_suggestion.id, v_suggestion.decided_by
+                ) as a
+                where a.status = 'applied'
+            );
         exception
-            when data_exception or integrity_constraint_violation or sqlstate 'PT400' or sqlstate 'PT409' then
+            when data_exception or integrity_constraint_violation or syntax_error_or_access_rule_violation
+            or sqlstate 'PT400' or sqlstate 'PT409' then
                 update agent_suggestions as s
                 set status = 'superseded'
                 where s.tenant_id = v_suggestion.tenant_id and s.id = v_suggestion.id;

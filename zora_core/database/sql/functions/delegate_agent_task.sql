@@ -186,59 +186,21 @@ $$;
 
 -- Let up to p_limit tasks fail that have not begun, or not begun again, by their deadline, of any tenant. A run that has
 -- begun is bounded by its time limit. Returns how many failed.
-create or replace function expire_agent_tasks(p_limit integer default 1000) returns bigint language plpgsql as $$
-declare
-    v_expired record;
-    v_count bigint := 0;
-begin
-    for v_expired in
-        with expired as (
-            update agent_tasks as t
-            set status = 'failed', waiting_for = null, failure_kind = 'timeout', completed_at = zora_now(),
-                updated_at = zora_now(), error_message = format('its deadline passed at %s', t.deadline_at)
-            where t.id = any (array(
-                select d.id
-                from agent_tasks as d
-                where d.status = 'pending' and d.deadline_at is not null and d.deadline_at <= zora_now()
-                order by d.deadline_at
-                limit p_limit
-                for update skip locked
-            ))
-            returning t.*
-        ), superseded as (
-            update agent_suggestions as s
-            set status = 'superseded'
-            from expired as e
-            where s.tenant_id = e.tenant_id and s.task_id = e.id and s.suggestion_type = 'run_task'
-                and s.status = 'proposed'
-        ), journalled as (
-            insert into journal_entries (
-                tenant_id, category, event_type, title, body, details, author, task_id, related_entity_ids, created_at
-            )
-            select e.tenant_id, 'agent_action', 'agent_task_failed',
-                e.agent_id || ' task: ' || e.task_type || ' (failed)', e.error_message,
-                jsonb_build_object('task_id', e.id, 'agent_id', e.agent_id, 'task_type', e.task_type, 'status', 'failed',
-                    'priority', e.priority, 'attempt', e.attempt),
-                lower(e.agent_id), e.id, array[e.id], zora_now()
-            from expired as e
-        )
-        select e.tenant_id, array_agg(e.id) as ids, array_agg(e.id) filter (where e.children_left > 0) as parents,
-            array_agg(distinct e.workflow_run_id) filter (where e.workflow_run_id is not null) as runs
-        from expired as e
-        group by e.tenant_id
-    loop
-        perform release_dependents(
-            v_expired.tenant_id, v_expired.ids, array_fill(false, array[cardinality(v_expired.ids)])
-        );
-        perform cancel_descendants(
-            v_expired.tenant_id, v_expired.parents, 'cancelled, because the deadline of its parent passed'
-        );
-        perform finish_workflow_runs(v_expired.tenant_id, v_expired.runs);
-        perform announce_agent_tasks(v_expired.tenant_id);
-        v_count := v_count + cardinality(v_expired.ids);
-    end loop;
-    return v_count;
-end
+create or replace function expire_agent_tasks(p_limit integer default 1000) returns bigint language sql as $$
+    select coalesce(sum(fail_agent_tasks(e.tenant_id, e.ids, 'timeout', e.errors)), 0)::bigint
+    from (
+        select d.tenant_id, array_agg(d.id) as ids,
+            array_agg(format('its deadline passed at %s', d.deadline_at)) as errors
+        from (
+            select t.tenant_id, t.id, t.deadline_at
+            from agent_tasks as t
+            where t.status = 'pending' and t.deadline_at is not null and t.deadline_at <= zora_now()
+            order by t.deadline_at
+            limit p_limit
+            for update skip locked
+        ) as d
+        group by d.tenant_id
+    ) as e
 $$;
 
 -- What became of the tasks to which a task delegated last, by their keys.

@@ -6,6 +6,8 @@ declare
     v_running bigint;
     v_last timestamptz;
     v_pause agent_pauses;
+    v_workers bigint;
+    v_capable bigint;
 begin
     select * into t from agent_tasks where tenant_id = p_tenant_id and id = p_id;
     if not found then
@@ -85,6 +87,19 @@ begin
             zora_duration(zora_now() - v_pause.created_at), coalesce(' (' || v_pause.reason || ')', ''));
     end if;
 
+    select count(*), count(*) filter (where t.agent_id || ' ' || t.task_type = any (w.task_types))
+    into v_workers, v_capable
+    from workers as w
+    where w.tenant_id = t.tenant_id and w.expires_at > zora_now();
+    if v_workers > 0 and v_capable = 0 then
+        return format('Ready, but no running worker knows this type, %s %s (%s): start a worker whose agents have it.',
+            t.agent_id, t.task_type,
+            case v_workers when 1 then '1 worker is running' else v_workers || ' workers are running' end);
+    elsif t.lost_leases > 0 then
+        return format('Its worker was lost %s, so that it runs alone: a worker takes it when it has nothing else in hand.',
+            case t.lost_leases when 1 then 'once' else t.lost_leases || ' times' end);
+    end if;
+
     select count(*) into v_ahead
     from agent_tasks as o
     where o.tenant_id = t.tenant_id and o.status = 'pending' and o.waiting_for is null
@@ -99,6 +114,8 @@ begin
         case when v_running > 0 then format('%s running now, the last one started %s ago.',
                 case v_running when 1 then '1 task is' else v_running || ' tasks are' end,
                 zora_duration(zora_now() - v_last))
+            when v_capable > 0 then case v_capable when 1 then '1 worker that knows its type is running.'
+                else v_capable || ' workers that know its type are running.' end
             else 'no worker holds a task of this tenant: start one with run-once or run-loop.' end);
 end
 $$;

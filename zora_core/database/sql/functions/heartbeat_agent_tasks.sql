@@ -1,12 +1,13 @@
 -- Prolong the leases of everything a worker holds, store progress, and say what became of each task:
--- held, cancel (a person asked for it) or lost (the lease went to somebody else, or the task was settled).
+-- held, cancel (a person asked for it) or lost (the lease went to somebody else, or the task was settled). One row per
+-- lease token: a worker that got its own task back asks about both runs of it.
 --
 -- Rows that a settlement has locked at this moment are skipped instead of waited for: two batches that lock the same
 -- rows in different orders would deadlock. They are judged by what this statement's snapshot shows.
 create or replace function heartbeat_agent_tasks(
     p_ids uuid [], p_lease_tokens uuid [], p_lease_seconds double precision default 30,
     p_progress real [] default null, p_messages text [] default null
-) returns table (id uuid, state text) language sql as $$
+) returns table (id uuid, lease_token uuid, state text) language sql as $$
     with given as (
         select g.*
         from unnest(p_ids, p_lease_tokens, coalesce(p_progress, '{}'), coalesce(p_messages, '{}'))
@@ -29,7 +30,7 @@ create or replace function heartbeat_agent_tasks(
         select announce_agent_tasks(r.tenant_id)
         from (select distinct b.tenant_id from beaten as b where b.has_progress) as r
     )
-    select g.id,
+    select g.id, g.lease_token,
         case
             when t.id is null then 'lost'
             when t.cancel_requested_at is not null then 'cancel'

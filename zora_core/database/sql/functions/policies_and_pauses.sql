@@ -22,10 +22,11 @@ create or replace function list_agent_task_policies(
 $$;
 
 -- Set a tenant's policy for a task type. When tasks of the type may no longer run without asking, those that wait to be
--- run are asked about, too.
+-- run are asked about, too. p_known_types are the types that the caller's program has: with them, a type is refused that
+-- neither it nor a worker of the tenant knows, because a policy for a misspelt type would hold for nothing.
 create or replace function set_agent_task_policy(
     p_tenant_id uuid, p_task_type text, p_auto_execute boolean default true, p_max_risk_level text default null,
-    p_decide_within_hours integer default null, p_user_id uuid default null
+    p_decide_within_hours integer default null, p_user_id uuid default null, p_known_types text [] default null
 ) returns setof agent_task_policies language plpgsql as $$
 declare
     v_policy agent_task_policies;
@@ -33,6 +34,14 @@ declare
 begin
     if coalesce(length(trim(p_task_type)), 0) not between 1 and 100 then
         raise exception 'a policy is for a task type of 1 to 100 characters' using errcode = 'PT400';
+    elsif p_task_type <> all (p_known_types) and not exists (
+        select from workers as w
+        cross join unnest(w.task_types) as x (name)
+        where w.tenant_id = p_tenant_id and split_part(x.name, ' ', 2) = p_task_type
+    ) then
+        raise exception 'unknown task type %: neither this program nor a worker has it (known: %)',
+            quote_literal(p_task_type), array_to_string(array(select distinct unnest(p_known_types) order by 1), ', ')
+            using errcode = 'PT400';
     elsif p_max_risk_level not in ('low', 'medium', 'high') then
         raise exception 'unknown risk level % (known: low, medium, high)', quote_literal(p_max_risk_level)
             using errcode = 'PT400';
@@ -101,7 +110,8 @@ create or replace function may_run(p_tenant_id uuid, p_id uuid) returns boolean 
     )
 $$;
 
--- Ask a person whether a task may run: a suggestion whose effect is to let exactly this payload go. Returns its id.
+-- Ask a person whether a task may run: a suggestion whose effect is to let exactly this task go, with this payload, title
+-- and description, all of which its handler reads. Returns its id.
 -- p_because goes on where the sentence says what would run.
 create or replace function ask_to_run(
     p_tenant_id uuid, p_id uuid, p_agent_id text, p_task_type text, p_title text, p_payload jsonb,
@@ -119,7 +129,9 @@ create or replace function ask_to_run(
             jsonb_build_array(jsonb_build_object('kind', 'rows', 'table', 'agent_tasks', 'ids', jsonb_build_array(p_id))),
             'medium',
             jsonb_build_object('changes', jsonb_build_array(
-                jsonb_build_object('op', 'release_task', 'id', p_id, 'payload', p_payload)
+                jsonb_build_object('op', 'release_task', 'id', p_id, 'payload', p_payload, 'title', p_title,
+                    'agent_id', p_agent_id, 'task_type', p_task_type,
+                    'description', (select t.description from agent_tasks as t where t.tenant_id = p_tenant_id and t.id = p_id))
             )),
             null, zora_now()
         )

@@ -4,9 +4,9 @@
 -- Blocks of a tenant from a number on.
 create or replace function journal_block_rows(p_tenant_id uuid, p_number bigint, p_limit integer) returns table (
     number bigint, header text, signature bytea, entry_ids bytea, entry_digests bytea
-) language sql stable set search_path = pg_catalog, pg_temp as $$
+) language sql stable as $$
     select b.number, b.header, b.signature, b.entry_ids, b.entry_digests
-    from public.journal_blocks as b
+    from journal_blocks as b
     where b.tenant_id = p_tenant_id and b.number >= p_number
     order by b.number
     limit p_limit
@@ -15,9 +15,9 @@ $$;
 -- The same without their lists.
 create or replace function journal_header_rows(p_tenant_id uuid, p_number bigint, p_limit integer) returns table (
     number bigint, header text, signature bytea
-) language sql stable set search_path = pg_catalog, pg_temp as $$
+) language sql stable as $$
     select b.number, b.header, b.signature
-    from public.journal_blocks as b
+    from journal_blocks as b
     where b.tenant_id = p_tenant_id and b.number >= p_number
     order by b.number
     limit p_limit
@@ -26,9 +26,9 @@ $$;
 -- The last block of a tenant.
 create or replace function journal_head_row(p_tenant_id uuid) returns table (
     number bigint, header text, signature bytea
-) language sql stable set search_path = pg_catalog, pg_temp as $$
+) language sql stable as $$
     select b.number, b.header, b.signature
-    from public.journal_blocks as b
+    from journal_blocks as b
     where b.tenant_id = p_tenant_id
     order by b.number desc
     limit 1
@@ -37,9 +37,9 @@ $$;
 -- How many entries a tenant has after an id, and since when.
 create or replace function journal_entries_after(p_tenant_id uuid, p_after uuid) returns table (
     entries bigint, oldest timestamptz
-) language sql stable set search_path = pg_catalog, pg_temp as $$
+) language sql stable as $$
     select count(*) as entries, min(j.created_at) as oldest
-    from public.journal_entries as j
+    from journal_entries as j
     where j.tenant_id = p_tenant_id and j.id > p_after
 $$;
 
@@ -50,14 +50,14 @@ create or replace function journal_entry_texts(
 ) returns table (
     id text, tenant_id text, category text, event_type text, author text, task_id text, related_entity_ids text,
     created_at text, salt text, title text, body text, details text, erased_content text
-) language sql stable set search_path = pg_catalog, pg_temp as $$
+) language sql stable as $$
     select j.id::text as id, j.tenant_id::text as tenant_id, j.category, j.event_type, j.author,
         j.task_id::text as task_id, to_jsonb(j.related_entity_ids)::text as related_entity_ids,
         coalesce(to_char(j.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), j.created_at::text)
         as created_at,
         j.salt::text as salt, j.title, j.body, j.details::text as details, encode(j.erased_content, 'hex')
         as erased_content
-    from public.journal_entries as j
+    from journal_entries as j
     where j.tenant_id = p_tenant_id and j.id > p_after and j.id <= p_upto
     order by j.id
     limit p_limit

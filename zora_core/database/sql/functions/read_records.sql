@@ -1,4 +1,5 @@
--- What people and agents read besides tasks. Every reader is bounded and scoped to one tenant.
+-- What people and agents read besides tasks. Every reader is bounded and scoped to one tenant. Those with many optional
+-- filters are in plpgsql, which plans a query for the filters that are given; SQL functions do so from version 18 on.
 
 -- Journal entries of a window of time, newest first, optionally of one category or one task. Ids are time-ordered, so
 -- the primary key gives the order; a page begins after an offset, or before an entry's id.
@@ -6,7 +7,9 @@ create or replace function list_journal_entries(
     p_tenant_id uuid, p_since timestamptz default null, p_until timestamptz default null,
     p_category text default null, p_task_id uuid default null, p_limit integer default 50, p_offset integer default 0,
     p_before_id uuid default null
-) returns setof journal_entries language sql stable as $$
+) returns setof journal_entries language plpgsql stable as $$
+begin
+    return query
     select j.*
     from journal_entries as j
     where j.tenant_id = p_tenant_id
@@ -16,7 +19,8 @@ create or replace function list_journal_entries(
         and (p_category is null or j.category = p_category)
         and (p_task_id is null or j.task_id = p_task_id)
     order by j.id desc
-    limit p_limit offset p_offset
+    limit p_limit offset p_offset;
+end
 $$;
 
 -- How many journal entries a filter lets through; see count_agent_tasks.
@@ -42,7 +46,9 @@ create or replace function list_memory_events(
     p_tenant_id uuid, p_since timestamptz default null, p_until timestamptz default null,
     p_archived boolean default false, p_agent text default null, p_memory_type text default null,
     p_limit integer default 50, p_offset integer default 0, p_before_id uuid default null
-) returns setof memory_events language sql stable as $$
+) returns setof memory_events language plpgsql stable as $$
+begin
+    return query
     select m.*
     from memory_events as m
     where m.tenant_id = p_tenant_id
@@ -53,7 +59,8 @@ create or replace function list_memory_events(
         and (p_agent is null or m.agent = p_agent)
         and (p_memory_type is null or m.memory_type = p_memory_type)
     order by m.id desc
-    limit p_limit offset p_offset
+    limit p_limit offset p_offset;
+end
 $$;
 
 -- How many memories a filter lets through; see count_agent_tasks.
@@ -81,7 +88,9 @@ $$;
 create or replace function search_memory_events(
     p_tenant_id uuid, p_query text, p_limit integer default 20, p_archived boolean default false,
     p_agent text default null, p_memory_type text default null
-) returns setof memory_events language sql stable as $$
+) returns setof memory_events language plpgsql stable as $$
+begin
+    return query
     with query as (
         select replace(plainto_tsquery('english', p_query)::text, '&', '|')::tsquery as words
     ), recent as (
@@ -99,14 +108,17 @@ create or replace function search_memory_events(
     cross join query as q
     where to_tsvector('english', r.content || ' ' || array_to_string(r.tags, ' ')) @@ q.words
     order by ts_rank(to_tsvector('english', r.content || ' ' || array_to_string(r.tags, ' ')), q.words) desc, r.id desc
-    limit p_limit
+    limit p_limit;
+end
 $$;
 
 -- Suggestions, newest first; every filter may be null.
 create or replace function list_agent_suggestions(
     p_tenant_id uuid, p_status text default null, p_task_id uuid default null, p_agent_id text default null,
     p_limit integer default 50, p_offset integer default 0, p_before_id uuid default null
-) returns setof agent_suggestions language sql stable as $$
+) returns setof agent_suggestions language plpgsql stable as $$
+begin
+    return query
     select s.*
     from agent_suggestions as s
     where s.tenant_id = p_tenant_id
@@ -115,7 +127,8 @@ create or replace function list_agent_suggestions(
         and (p_task_id is null or s.task_id = p_task_id)
         and (p_agent_id is null or s.agent_id = p_agent_id)
     order by s.id desc
-    limit p_limit offset p_offset
+    limit p_limit offset p_offset;
+end
 $$;
 
 -- How many suggestions a filter lets through; see count_agent_tasks.

@@ -1,8 +1,11 @@
 -- Take back up to p_limit tasks whose lease has expired, from any tenant; any worker may do it. The rescuer first
 -- replaces the lease token, which shuts the old worker out, then settles the run as that worker's last. A task that
 -- lost p_max_lost leases ends as lost: it seems to kill its workers. Returns one row per task.
+--
+-- p_held are the lease tokens of what the asking worker runs itself. It is alive, whatever the clock says: its leases are
+-- late because its process was stopped or its machine slept, and its next heartbeat prolongs them.
 create or replace function rescue_agent_tasks(
-    p_limit integer default 100, p_max_lost integer default 3
+    p_limit integer default 100, p_max_lost integer default 3, p_held uuid [] default '{}'
 ) returns table (id uuid, status text) language plpgsql as $$
 declare
     v_expired record;
@@ -13,7 +16,7 @@ begin
         where t.id = any (array(
             select e.id
             from agent_tasks as e
-            where e.status = 'in_progress' and e.lease_expires_at < zora_now()
+            where e.status = 'in_progress' and e.lease_expires_at < zora_now() and e.lease_token <> all (p_held)
             order by e.lease_expires_at
             limit p_limit
             for update skip locked

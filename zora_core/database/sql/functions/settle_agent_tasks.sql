@@ -8,15 +8,16 @@
 --   rescued     the worker vanished (see rescue_agent_tasks); the attempt does not count
 create or replace function agent_task_verdict(
     p_outcome text, p_attempt integer, p_max_attempts integer, p_cancel_requested_at timestamptz
-) returns text language sql immutable as $$
+) returns text language sql immutable
+begin atomic
     select case
         when p_outcome in ('completed', 'failed') then p_outcome
         when p_cancel_requested_at is not null then 'failed'
         when p_outcome = 'error' and p_attempt >= p_max_attempts then 'failed'
         when p_outcome = 'error' then 'retry'
         else p_outcome
-    end
-$$;
+    end;
+end;
 
 -- Seconds until the next attempt: 5, 20, 80, … times four, at most an hour, spread by a fifth either way so that tasks
 -- that failed together do not return together.
@@ -31,23 +32,33 @@ $$;
 --
 -- Parallel arrays, one element per run: twice as fast as a JSON array. p_outcomes holds completed, failed, error, delegated,
 -- snoozed or released; p_delays (seconds) is needed for snoozed and overrides the backoff after an error. The suggestions
--- of a completed run are those in its result, an object with an array of that name, each with its effect. Those that a
--- policy allows are approved by it; a worker applies them (attend_agent_suggestions). The result of a delegated run is what
--- delegate_agent_task() takes; when it refuses, the task fails.
+-- of a completed run are those in its result, an object with an array of that name, each with its effect; see
+-- keep_agent_suggestions(). Those that a policy allows are approved by it, which the summary says; a worker applies them
+-- (attend_agent_suggestions). An effect that cannot be stored fails the task, and nothing of its result is. The result of a
+-- delegated run is what delegate_agent_task() takes; when it refuses, the task fails.
 create or replace function settle_agent_tasks(
     p_ids uuid [], p_lease_tokens uuid [], p_outcomes text [], p_summaries text [], p_results jsonb [],
     p_errors text [], p_failure_kinds text [], p_delays double precision []
-) returns table (id uuid, status text, waiting_for text, run_at timestamptz) language sql as $$
+) returns table (id uuid, lease_token uuid, status text, waiting_for text, run_at timestamptz) language sql as $$
     with reported as (
         select g.*,
-            case when g.outcome = 'delegated' then delegate_agent_task(g.id, g.lease_token, g.result) end as delegation
+            case g.outcome
+                when 'delegated' then delegate_agent_task(g.id, g.lease_token, g.result)
+                when 'completed' then case
+                    when g.result -> 'suggestions' <> '[]' or g.result ? 'examined'
+                        then keep_agent_suggestions(g.id, g.lease_token, g.result)
+                end
+            end as answer
         from unnest(
             p_ids, p_lease_tokens, p_outcomes, p_summaries, p_results, p_errors, p_failure_kinds, p_delays
         ) as g (id, lease_token, outcome, summary, result, error, failure_kind, delay)
     ), given as materialized (
-        select r.id, r.lease_token, case when r.delegation ? 'refusal' then 'failed' else r.outcome end as outcome,
-            r.summary, r.result, coalesce(r.delegation ->> 'refusal', r.error) as error, r.failure_kind, r.delay,
-            r.delegation -> 'children' as children
+        select r.id, r.lease_token, case when r.answer ? 'refusal' then 'failed' else r.outcome end as outcome,
+            nullif(concat_ws(' ', r.summary, r.answer ->> 'note'), '') as summary,
+            case when jsonb_typeof(r.result) = 'object' then r.result - 'examined' else r.result end as result,
+            coalesce(r.answer ->> 'refusal', r.error) as error,
+            case when r.answer ? 'refusal' then 'error' else r.failure_kind end as failure_kind, r.delay,
+            r.answer -> 'children' as children
         from reported as r
     ), settled as (
         update agent_tasks as t
@@ -91,7 +102,7 @@ create or replace function settle_agent_tasks(
         from given as g
         -- As text, because the planner would else read the index of all running tasks, dead entries included.
         where t.id = g.id and t.lease_token = g.lease_token and t.status::text = 'in_progress'
-        returning t.id, t.tenant_id, t.agent_id, t.task_type, t.status::text as status, t.waiting_for, t.run_at,
+        returning t.id, t.lease_token, t.tenant_id, t.agent_id, t.task_type, t.status::text as status, t.waiting_for, t.run_at,
             t.priority, t.attempt, t.started_at, t.failure_kind, t.result, t.result_summary, t.has_dependents,
             t.workflow_run_id, coalesce(g.error, t.error_message) as error, g.children,
             case
@@ -100,7 +111,7 @@ create or replace function settle_agent_tasks(
                 else g.outcome
             end as verdict
     ), ended as materialized (
-        select s.id, s.tenant_id, s.agent_id, s.task_type, s.status, s.verdict, s.result -> 'suggestions' as suggestions,
+        select s.id, s.tenant_id, s.agent_id, s.task_type, s.status, s.verdict,
             case s.verdict
                 when 'completed' then s.result_summary
                 when 'snoozed' then 'to be run again at ' || s.run_at
@@ -139,50 +150,6 @@ create or replace function settle_agent_tasks(
         select e.tenant_id, 'EIVOR', 'result', e.agent_id || ' ' || e.task_type || ': ' || coalesce(e.outcome, ''),
             array['agent_task', e.agent_id, e.task_type, e.status], e.details, e.id, zora_now()
         from ended as e
-    ), proposed as (
-        insert into agent_suggestions (
-            tenant_id, agent_id, task_id, suggestion_type, title, body, target, current_value, suggested_value, findings,
-            evidence, risk_level, effect, status, decided_as, decided_at, expires_at, remind_at, created_at
-        )
-        select e.tenant_id, e.agent_id, e.id, p.suggestion_type, p.title, p.body, coalesce(p.target, '{}'),
-            p.current_value, p.suggested_value, coalesce(p.findings, '{}'), p.evidence, p.risk_level, p.effect,
-            case when a.by_policy then 'approved' else 'proposed' end, case when a.by_policy then 'policy' end,
-            case when a.by_policy then zora_now() end, zora_now() + make_interval(hours => a.hours),
-            zora_now() + make_interval(mins => a.hours * 45), zora_now()
-        from ended as e
-        cross join lateral rows from (
-            jsonb_to_recordset(e.suggestions) as (
-                suggestion_type text, title text, body text, target jsonb, current_value jsonb, suggested_value jsonb,
-                findings text [], evidence jsonb, risk_level text, effect jsonb
-            )
-        ) with ordinality as p
-        left join lateral agent_task_policy(e.tenant_id, e.task_type) as o on true
-        cross join lateral (
-            select coalesce(o.decide_within_hours, 30 * 24) as hours,
-                p.effect is not null
-                and array_position('{low,medium,high}', p.risk_level)
-                <= array_position('{low,medium,high}', o.max_risk_level) as by_policy
-        ) as a
-        where e.verdict = 'completed' and e.suggestions <> '[]'
-            -- What waits for a decision is not proposed twice, and what was rejected only on other grounds.
-            and not exists (
-                select from agent_suggestions as r
-                where r.tenant_id = e.tenant_id and r.status in ('proposed', 'rejected')
-                    and r.proposal_digest
-                    = proposal_digest(e.agent_id, p.suggestion_type, coalesce(p.target, '{}'), p.suggested_value)
-                    and (r.status = 'proposed' or r.evidence_digest = evidence_digest(p.evidence))
-            )
-        order by e.id, p.ordinality
-        returning agent_suggestions.*
-    ), proposals_journalled as (
-        insert into journal_entries (
-            tenant_id, category, event_type, title, body, details, author, task_id, related_entity_ids, created_at
-        )
-        select p.tenant_id, 'agent_action', 'agent_suggestion_created', p.agent_id || ' suggests: ' || p.title, p.body,
-            jsonb_build_object('suggestion_id', p.id, 'suggestion_type', p.suggestion_type, 'target', p.target,
-                'risk_level', p.risk_level, 'status', p.status, 'effect_digest', p.effect_digest),
-            lower(p.agent_id), p.task_id, array[p.id, p.task_id], zora_now()
-        from proposed as p
     ), released as (
         select release_dependents(d.tenant_id, d.ids, d.completed)
         from (
@@ -205,12 +172,12 @@ create or replace function settle_agent_tasks(
     ), shown as (
         select announce_agent_tasks(r.tenant_id) from (select distinct s.tenant_id from settled as s) as r
     )
-    select s.id, s.status, s.waiting_for, s.run_at
+    select s.id, s.lease_token, s.status, s.waiting_for, s.run_at
     from settled as s
     where (select count(*) from announced) is not null and (select count(*) from shown) is not null
         and (select count(*) from released) is not null and (select count(*) from finished) is not null
     union all
-    select t.id, t.status::text, t.waiting_for, t.run_at
+    select t.id, t.lease_token, t.status::text, t.waiting_for, t.run_at
     from given as g
     inner join agent_tasks as t on t.id = g.id and t.lease_token = g.lease_token
     where t.status::text <> 'in_progress'

@@ -255,7 +255,7 @@ create or replace function working_api_keys(
     p_prefixes text [], p_links boolean default false
 ) returns table (
     prefix text, hash bytea, kind text, tenant_id uuid, user_id uuid, email text, role text, agent_id text
-) language sql stable security definer set search_path = public, pg_temp as $$
+) language sql stable security definer as $$
     select k.prefix, k.hash, k.kind, k.tenant_id, k.user_id, u.email, u.role, k.agent_id
     from api_keys as k
     inner join users as u on u.id = k.user_id

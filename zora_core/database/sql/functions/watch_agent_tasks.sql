@@ -36,7 +36,7 @@ $$;
 -- Runs with the owner's rights, to see transactions of other roles. An owner who is no superuser sees that another role
 -- writes, not since when: such a transaction is taken to be an hour old, and meanwhile the past is read again.
 create or replace function journal_watermark() returns timestamptz
-language plpgsql volatile security definer set search_path = public, pg_temp as $$
+language plpgsql volatile security definer as $$
 declare
     v_now constant timestamptz := clock_timestamp();  -- before looking: a transaction may begin between the two
     v_began timestamptz;

@@ -1,7 +1,8 @@
--- Whether a worker that is not notified should look closer: `tasks`, whether one of the tenant's can be claimed;
--- `entries`, whether a block of its journal is due (as next_journal_block() sees it, but for open transactions).
+-- Whether a worker that is not notified should look closer: `tasks`, whether it could claim one of the tenant's, on the
+-- conditions of claim_agent_tasks(); `entries`, whether a block of its journal is due (as next_journal_block() sees it, but for open transactions).
 create or replace function work_to_do(
     p_tenant_id uuid, p_min_age_seconds double precision default 10, p_limit integer default 1000,
+    p_task_types text [] default null, p_idle boolean default true,
     out tasks boolean, out entries boolean
 ) language sql stable as $$
     -- now(), not clock_timestamp(), which is volatile, so that no index could be searched by it.
@@ -9,8 +10,14 @@ create or replace function work_to_do(
         exists (
             select from agent_tasks as n
             where n.tenant_id = p_tenant_id and n.status = 'pending' and n.waiting_for is null
+                and (p_task_types is null or n.agent_id || ' ' || n.task_type = any (p_task_types))
                 and not is_paused(p_tenant_id, n.agent_id)
                 and (n.deadline_at is null or n.deadline_at > zora_now())
+                and (
+                    p_idle
+                    or n.lost_leases = 0
+                    and (n.priority <= (select suspect_priority(p_tenant_id, p_task_types))) is not true
+                )
         ),
         exists (
             select from journal_entries as j

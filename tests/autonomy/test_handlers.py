@@ -1,0 +1,351 @@
+"""Handlers that misbehave: whatever they raise, return or block becomes an outcome, and the worker goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import pytest
+
+from tests.autonomy.agents import Probe, Signal
+from tests.autonomy.test_runtime import until, working
+from tests.conftest import Zora
+from zora_core.agents import (
+    Agent,
+    AgentId,
+    ChildTask,
+    Delegate,
+    Payload,
+    Quote,
+    Snooze,
+    Suggestion,
+    Task,
+    TaskContext,
+    TaskResult,
+    handler,
+)
+from zora_core.autonomy import worker as worker_module
+from zora_core.autonomy.worker import TaskRun
+from zora_core.errors import ConfigurationError, InvalidInput
+
+pytestmark = pytest.mark.both_transports
+
+
+class Own(BaseException):
+    """Of no kind that anybody expects."""
+
+
+class Unprintable(Exception):
+    def __str__(self) -> NoReturn:
+        raise RuntimeError("no text")
+
+
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"in": value}
+    return value
+
+
+def raising(error: BaseException) -> Callable[[], NoReturn]:
+    def work() -> NoReturn:
+        raise error
+
+    return work
+
+
+def group(levels: int) -> BaseException:
+    error: BaseException = KeyboardInterrupt("deep")
+    for _ in range(levels):
+        error = BaseExceptionGroup("g", [error])
+    return error
+
+
+class Odd(Agent):
+    """Does what the test says, as an async handler and as a plain one."""
+
+    agent_id = AgentId.ORACLE
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.work = work
+
+    @handler("async")
+    async def run_async(self, task: Task, payload: Payload, ctx: TaskContext) -> Any:
+        ctx.cite("payload", "page", "text")
+        result = self.work()
+        return await result if asyncio.iscoroutine(result) else result
+
+    @handler("plain")
+    def run_plain(self, task: Task, payload: Payload, ctx: TaskContext) -> Any:
+        ctx.cite("payload", "page", "text")
+        return self.work()
+
+
+@pytest.mark.parametrize("kind", ["async", "plain"])
+@pytest.mark.parametrize(
+    ("work", "error"),
+    [
+        (raising(KeyboardInterrupt()), "KeyboardInterrupt: "),
+        (raising(SystemExit(3)), "SystemExit: 3"),
+        (raising(GeneratorExit()), "GeneratorExit: "),
+        (raising(StopIteration()), "StopIteration"),
+        (raising(Own("odd")), "Own: odd"),
+        (raising(MemoryError()), "MemoryError: "),
+        (raising(asyncio.CancelledError("mine")), "CancelledError: mine"),
+        (raising(TimeoutError("mine")), "TimeoutError: mine"),
+        (raising(Unprintable()), "Unprintable: (no message: its __str__ raised RuntimeError)"),
+        (raising(ValueError("a\0b\ud800")), "ValueError: a\N{REPLACEMENT CHARACTER}b?"),
+        (raising(BaseExceptionGroup("g", [Own("o"), ValueError("v")])), "(2 sub-exceptions): Own: o; ValueError: v"),
+        (raising(group(5000)), "BaseExceptionGroup: g"),
+        (lambda: TaskResult(summary="s", result=nested(5000)), "the result is nested more than 100 levels deep"),
+        (lambda: TaskResult(summary="s", result=nested(150)), "the result is nested more than 100 levels deep"),
+        (lambda: TaskResult(summary="s", result={"list": [[nested(5000)]]}), "nested more than 100 levels deep"),
+        (
+            lambda: Delegate([ChildTask(key="a", agent_id="ORACLE", task_type="async", title="t")], then=nested(5000)),
+            "the delegation is nested more than 100 levels deep",
+        ),
+        (lambda: Snooze(0), "Snooze needs a number of seconds above 0"),
+        (lambda: Snooze(-5), "Snooze needs a number of seconds above 0"),
+        (lambda: Snooze(float("nan")), "Snooze needs a number of seconds above 0"),
+        (lambda: Snooze(1e300), "Snooze needs a number of seconds above 0"),
+        (lambda: Snooze("60"), "Snooze needs a number of seconds above 0"),  # type: ignore[arg-type]
+    ],
+)  # fmt: skip
+async def test_whatever_a_handler_raises_or_returns_is_an_outcome_with_its_name(
+    zora: Zora, work: Callable[[], Any], error: str, kind: str
+) -> None:
+    await zora.create("ORACLE", kind, max_attempts=1)
+    await zora.create("SAM", "count")
+    odd, count = sorted(await zora.run_once(Odd(work), Probe()), key=lambda run: run.task.agent_id)
+    assert (odd.status, count.status) == ("failed", "completed")
+    assert error in (odd.error or "")
+
+
+async def test_a_task_that_a_handler_started_cannot_end_the_process(zora: Zora) -> None:
+    async def work() -> TaskResult:
+        async def leave() -> None:
+            raise SystemExit(3)
+
+        await asyncio.create_task(leave())
+        raise AssertionError
+
+    await zora.create("ORACLE", "async", max_attempts=1)
+    await zora.create("SAM", "count")
+    odd, count = sorted(await zora.run_once(Odd(work), Probe()), key=lambda run: run.task.agent_id)
+    assert (odd.status, odd.error, count.status) == ("failed", "SystemExit: 3", "completed")
+
+
+async def test_a_deep_suggestion_is_refused(zora: Zora) -> None:
+    def work() -> TaskResult:
+        change = Suggestion(
+            suggestion_type="advice", title="t", suggested_value=nested(300), evidence=[Quote(source="page", text="te")]
+        )
+        return TaskResult(summary="s", suggestions=[change])
+
+    await zora.create("ORACLE", "async", max_attempts=1)
+    (run,) = await zora.run_once(Odd(work))
+    assert run.status == "failed"
+    assert "nested more than 100 levels deep" in (run.error or "")
+
+
+async def test_a_delegation_over_the_limit_is_refused_before_its_children_are_looked_at(zora: Zora) -> None:
+    class Children(list[ChildTask]):
+        def __len__(self) -> int:
+            return 1_000_000
+
+        def __iter__(self) -> NoReturn:
+            raise AssertionError("looked at")
+
+    await zora.create("ORACLE", "async")
+    (run,) = await zora.run_once(Odd(lambda: Delegate(Children())))
+    assert (run.status, run.error) == ("failed", "the delegation names 1000000 children, more than the limit of 100")
+
+
+class Sender(Agent):
+    agent_id = AgentId.ORACLE
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    @handler("send", evidence="none")
+    async def send(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        self.sent += 1
+        return TaskResult(summary="sent")
+
+    @handler("send_unsaid")
+    async def send_unsaid(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        return await self.send(task, payload, ctx)
+
+
+async def test_a_result_without_evidence_is_not_tried_again_unless_its_type_needs_none(zora: Zora) -> None:
+    sender = Sender()
+    for task_type in ("send_unsaid", "send"):
+        await zora.create("ORACLE", task_type)
+    runs = {run.task.task_type: run for run in await zora.run_once(sender)}
+    assert (runs["send"].status, runs["send_unsaid"].status) == ("completed", "failed")
+    assert 'declare the handler with evidence="none"' in (runs["send_unsaid"].error or "")
+    assert sender.sent == 2
+
+
+def test_an_unknown_rule_of_evidence_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"evidence of 'x' must be one of \('required', 'none'\), not 'some'"):
+        handler("x", evidence="some")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput):
+        Snooze(True)
+
+
+# What does not end when it should
+
+
+class Stubborn(Agent):
+    agent_id = AgentId.ORACLE
+
+    def __init__(self) -> None:
+        self.started = Signal()
+        self.release = Signal()
+        self.waiting = Signal()
+        self.waited: list[str] = []
+
+    @handler("swallow", timeout_seconds=1)
+    async def swallow(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        ctx.cite("payload", "nothing", b"")
+        self.started.set()
+        while not self.release.is_set():
+            try:
+                await asyncio.sleep(0.01)
+            except asyncio.CancelledError:
+                continue
+        return TaskResult(summary="too late")
+
+    @handler("block", timeout_seconds=1)
+    async def block(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        ctx.cite("payload", "nothing", b"")
+        self.started.set()
+        self.release.wait_in_thread()
+        return TaskResult(summary="too late")
+
+    @handler("compute", timeout_seconds=1)
+    async def compute(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        ctx.cite("payload", "nothing", b"")
+        self.started.set()
+        while not self.release.is_set():
+            pass
+        return TaskResult(summary="too late")
+
+    @handler("swallow_long", timeout_seconds=3600)
+    async def swallow_long(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        return await self.swallow(task, payload, ctx)
+
+    @handler("block_long", timeout_seconds=3600)
+    async def block_long(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        return await self.block(task, payload, ctx)
+
+    @handler("wait")
+    async def wait(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        ctx.cite("payload", "nothing", b"")
+        self.waiting.set()
+        await self.release.wait()
+        self.waited.append(task.title)
+        return TaskResult(summary="waited")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "WATCH_SECONDS", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("kind", ["swallow", "block", "compute"])
+async def test_a_handler_that_does_not_end_at_its_limit_is_abandoned_and_the_others_go_on(
+    zora: Zora, kind: str
+) -> None:
+    stubborn, ended = Stubborn(), list[TaskRun]()
+    neighbour = await zora.create("ORACLE", "wait", priority=1)
+    worker = zora.worker(
+        stubborn, Probe(), lease_seconds=2, observe=lambda e: ended.append(e) if isinstance(e, TaskRun) else None
+    )
+    try:
+        async with working(worker):
+            await stubborn.waiting.wait()
+            task_id = await zora.create("ORACLE", kind, max_attempts=1)
+            worker._wake.set()
+            await stubborn.started.wait()
+            for _ in range(3):
+                await zora.create("SAM", "count")
+            worker._wake.set()
+            await until(lambda: sum(run.task.task_type == "count" for run in ended) == 3)
+
+            async def failed() -> bool:
+                return (await zora.task(task_id)).status == "failed"
+
+            await until(failed)
+            task = await zora.task(task_id)
+            assert (task.failure_kind, task.error_message) == ("timeout", "timed out after 1 seconds")
+            assert (await zora.task(neighbour)).status != "failed"
+            assert task_id not in [run.task.id for run in worker.running.values()]
+            stubborn.release.set()
+
+            async def done() -> bool:
+                return (await zora.task(neighbour)).status == "completed"
+
+            await until(done)
+    finally:
+        stubborn.release.set()
+    task = await zora.task(neighbour)
+    assert (task.attempt, task.lost_leases) == (1, 0), "it is not its fault"
+    assert (await zora.task(task_id)).status == "failed", "what came too late is not recorded"
+    assert len(await zora.sql("select from memory_events where source_task_id = $1", task_id)) == 1
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("kind", ["swallow_long", "block_long"])
+async def test_a_stop_ends_the_worker_within_seconds_whatever_the_handler_does(zora: Zora, kind: str) -> None:
+    stubborn = Stubborn()
+    task_id = await zora.create("ORACLE", kind)
+    worker = zora.worker(stubborn)
+    loop = asyncio.create_task(worker.run(poll_seconds=60))
+    try:
+        await stubborn.started.wait()
+        worker.stop()
+        worker.stop()
+        began = time.monotonic()
+        await asyncio.wait_for(loop, 10)
+        assert time.monotonic() - began < 5
+        task = await zora.task(task_id)
+        assert (task.status, task.attempt, task.waiting_for) == ("pending", 0, None)
+    finally:
+        stubborn.release.set()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_was_claimed_with_a_handler_that_blocks_begins_before_its_limit(zora: Zora) -> None:
+    stubborn, ended = Stubborn(), list[TaskRun]()
+    await zora.create("ORACLE", "block_long", priority=1)
+    for _ in range(3):
+        await zora.create("SAM", "count")
+    worker = zora.worker(stubborn, Probe(), observe=lambda e: ended.append(e) if isinstance(e, TaskRun) else None)
+    try:
+        async with working(worker):
+            await until(lambda: len(ended) == 3)
+            stubborn.release.set()
+    finally:
+        stubborn.release.set()
+    assert Counter((run.task.task_type, run.status) for run in ended) == {
+        ("count", "completed"): 3, ("block_long", "completed"): 1,
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_a_blocked_thread_left_behind_ends_when_it_comes_back(zora: Zora) -> None:
+    stubborn = Stubborn()
+    before = {thread for thread in threading.enumerate() if thread.name == "zora-handlers"}
+    await zora.create("ORACLE", "block", max_attempts=1)
+    async with working(zora.worker(stubborn)):
+        await until(lambda: len({t for t in threading.enumerate() if t.name == "zora-handlers"} - before) == 2)
+        stubborn.release.set()
+        await zora.create("ORACLE", "wait")
+    await until(lambda: {t for t in threading.enumerate() if t.name == "zora-handlers"} <= before)

@@ -1,0 +1,180 @@
+"""Child processes: killed when nobody waits any more, limited in memory, without credentials, replaced when lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import work
+from zora_core import processes
+from zora_core.errors import AnalysisFailed
+from zora_core.processes import in_process
+
+ROOT = Path(__file__).parents[1]
+
+
+async def until_written(path: Path) -> int:
+    async with asyncio.timeout(20):
+        while not path.exists():  # noqa: ASYNC110 - another process writes it
+            await asyncio.sleep(0.01)
+    return int(path.read_text())
+
+
+def gone(process_id: int) -> bool:
+    """Whether a process has ended; one that nobody has waited for counts as ended."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+async def until_gone(process_id: int) -> None:
+    async with asyncio.timeout(20):
+        while not gone(process_id):  # noqa: ASYNC110 - another process ends
+            await asyncio.sleep(0.01)
+
+
+async def test_a_result_and_an_error_come_back() -> None:
+    assert await in_process(len, ["four"]) == 4
+    with pytest.raises(ValueError, match="this is wrong") as caught:
+        await in_process(work.fail, ["this is wrong"])
+    assert "in fail" in caught.value.__notes__[0]  # where it was raised
+    with pytest.raises(AnalysisFailed, match="Unsendable: one and two"):
+        await in_process(work.fail_strangely)
+
+
+async def test_calls_one_after_the_other_share_a_process_in_which_parsed_pages_are_kept() -> None:
+    assert len({await in_process(work.process_id) for _ in range(5)}) == 1
+
+
+async def test_cancelling_kills_the_process_at_once_with_the_programs_it_started(tmp_path: Path) -> None:
+    for function, marker in ((work.spin, tmp_path / "spin"), (work.run_program, tmp_path / "program")):
+        waiting = asyncio.create_task(in_process(function, [str(marker)]))
+        process_id = await until_written(marker)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await until_gone(process_id)
+    assert await in_process(len, ["the pool recovers"]) == 17
+
+
+async def test_a_killed_process_takes_no_neighbour_along(tmp_path: Path) -> None:
+    neighbours = [asyncio.create_task(in_process(work.wait_for, [str(tmp_path / "go")])) for _ in range(2)]
+    spinning = asyncio.create_task(in_process(work.spin, [str(tmp_path / "spin")]))
+    await until_written(tmp_path / "spin")
+    spinning.cancel()
+    with pytest.raises(AnalysisFailed, match="ended with status 3"):
+        await in_process(work.end, [3])
+    (tmp_path / "go").touch()
+    assert len(set(await asyncio.gather(*neighbours))) == 2
+
+
+async def test_more_calls_than_processes_wait_for_their_turn_and_can_be_cancelled(tmp_path: Path) -> None:
+    go = str(tmp_path / "go")
+    running = [asyncio.create_task(in_process(work.wait_for, [go])) for _ in range(processes.MOST_CHILDREN)]
+    queued = [asyncio.create_task(in_process(work.process_id)) for _ in range(3)]
+    await asyncio.sleep(0)
+    queued[0].cancel()
+    (tmp_path / "go").touch()
+    workers = {int(pid) for pid in await asyncio.gather(*running)}
+    assert len(workers) == processes.MOST_CHILDREN
+    assert set(await asyncio.gather(*queued[1:])) <= workers
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits exactly")
+async def test_too_much_memory_is_an_error_and_the_next_call_works() -> None:
+    with pytest.raises(AnalysisFailed, match="needed more than 256 MB of memory"):
+        await in_process(work.allocate, [300], memory_mb=256)
+    assert await in_process(work.allocate, [300]) == 300 * 1024 * 1024
+
+
+async def test_a_process_that_dies_is_an_error_that_says_how() -> None:
+    with pytest.raises(AnalysisFailed, match="was ended by signal 9"):
+        await in_process(os.kill, [0, signal.SIGKILL])  # itself and its group
+    assert await in_process(len, [""]) == 0
+
+
+async def test_credentials_of_the_environment_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = ("ZORA_JWT_SECRET", "DATABASE_URL", "SUPABASE_SERVICE_KEY", "ZORA_JOURNAL_KEY", "SOME_API_KEY")
+    for name in secrets:
+        monkeypatch.setenv(name, "a secret")
+    fresh = processes._Pool()
+    monkeypatch.setattr(processes, "_POOL", fresh)
+    seen = await in_process(work.environment)
+    assert "PATH" in seen
+    assert "a secret" not in seen.values()
+    fresh.close()
+
+
+async def test_what_cannot_be_sent_is_refused_with_what_to_do() -> None:
+    with pytest.raises(TypeError, match=r"top level of a module.*ctx\.in_thread") as refused:
+        await in_process(lambda: 1)
+    assert "0x" not in str(refused.value)
+    with pytest.raises(TypeError, match=r"ctx\.in_thread"):
+        await in_process(len, [(line for line in "abc")])
+
+
+async def test_printing_does_not_disturb_logs_are_passed_on_and_progress_is_reported(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    said = []
+    with caplog.at_level(logging.WARNING):
+        assert await in_process(work.talk, report=lambda fraction, message: said.append((fraction, message))) == "done"
+    assert said == [(0.5, "half way")]
+    assert [(r.name, r.getMessage()) for r in caplog.records] == [("zora.test", "password=hunter2 was read")]
+
+
+async def test_an_idle_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(processes, "_POOL", processes._Pool())
+    await until_gone(await in_process(work.process_id))
+    assert await in_process(len, ["again"]) == 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process in the middle of a call")
+async def test_processes_end_with_a_killed_worker(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, sys; from tests import work; from zora_core.processes import in_process\n"
+        "asyncio.run(in_process(work.spin, [sys.argv[1]]))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "spin")], cwd=ROOT)  # noqa: ASYNC220
+    child = await until_written(tmp_path / "spin")
+    parent.kill()
+    await asyncio.to_thread(parent.wait)
+    await until_gone(child)
+
+
+def test_a_program_without_a_main_guard_is_not_run_again(tmp_path: Path) -> None:
+    """Other pools import the main program in each child: without a guard it would start itself again."""
+    (tmp_path / "program.py").write_text(
+        "import asyncio\n"
+        "from zora_core.processes import in_process\n"
+        "print('started', flush=True)\n"
+        "def own(): return 1\n"
+        "print(asyncio.run(in_process(len, ['four'])))\n"
+        "try:\n    asyncio.run(in_process(own))\n"
+        "except TypeError as error:\n    print(error)\n"
+    )
+    began = time.monotonic()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    started, length, refusal = done.stdout.splitlines()
+    assert (started, length) == ("started", "4")
+    assert "'own' is defined in the program that was started" in refusal
+    assert time.monotonic() - began < 30

@@ -1,0 +1,75 @@
+"""Functions that tests run in child processes, which import them by name."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from zora_core.child import progress
+
+
+def environment() -> dict[str, str]:
+    return dict(os.environ)
+
+
+def process_id() -> int:
+    return os.getpid()
+
+
+def fail(message: str) -> None:
+    raise ValueError(message)
+
+
+class Unsendable(Exception):
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def fail_strangely() -> None:
+    raise Unsendable("one", "two")
+
+
+def spin(marker: str | None = None) -> None:
+    """Work that holds the interpreter's lock and never ends; the marker then holds the process id."""
+    if marker is not None:
+        note(marker, os.getpid())
+    sum(range(10**15))
+
+
+def run_program(marker: str) -> None:
+    """Wait for a program that would outlive this process."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as program:
+        note(marker, program.pid)
+        program.wait()
+
+
+def wait_for(path: str) -> str:
+    """Until a file is there; says then in which process."""
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return str(os.getpid())
+
+
+def note(marker: str, number: int) -> None:
+    """Write a number to a file that appears whole."""
+    Path(marker + ".part").write_text(str(number))
+    Path(marker + ".part").rename(marker)
+
+
+def allocate(megabytes: int) -> int:
+    return len(bytearray(megabytes * 1024 * 1024))
+
+
+def end(status: int) -> None:
+    os._exit(status)
+
+
+def talk() -> str:
+    print("this must not disturb the answer")
+    logging.getLogger("zora.test").warning("password=hunter2 was read")
+    progress(0.5, "half way")
+    return "done"

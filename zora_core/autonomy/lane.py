@@ -1,0 +1,199 @@
+"""The event loop on which handlers run: on a thread of its own, so that a handler that blocks stops nothing else.
+
+Heartbeats, settlements, signals and the API stay on the caller's loop. Nothing can end a thread from outside: a handler
+that blocks for ever keeps its thread, and the worker goes on with another lane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from zora_core.autonomy.execute import failed
+
+if TYPE_CHECKING:
+    from zora_core.autonomy.execute import Run, Settlement
+    from zora_core.database.database import Database, Row
+
+logger = logging.getLogger("zora.runtime")
+T = TypeVar("T")
+
+STUCK_LOOKS = 3
+CLOSE_SECONDS = 1.0
+
+
+class Lane:
+    """An event loop on a daemon thread. `work` runs a handler there; `ended` is called there when it has ended."""
+
+    def __init__(
+        self,
+        work: Callable[[Run], Coroutine[Any, Any, Settlement | None]],
+        ended: Callable[[Run, Settlement | BaseException | None], None],
+    ) -> None:
+        """Start the thread; its loop is of the same kind as the running one.
+
+        `ended` is given an exception only for a fault of the runtime itself.
+        """
+        self.home = asyncio.get_running_loop()
+        self._work = work
+        self._ended = ended
+        self._inbox: deque[Run] = deque()
+        self._woken = False
+        self._tasks: dict[asyncio.Task[None], Run] = {}
+        self._answered = True
+        self._unanswered_looks = 0
+        self._ending: asyncio.Task[None]
+        self._loop = self._start()
+
+    def submit(self, run: Run) -> None:
+        """Have a run begin."""
+        run.lane = self
+        self._inbox.append(run)
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._begin)
+
+    def cancel(self, run: Run) -> None:
+        """Cancel a run's handler, if it is at work by the time that the loop gets to it."""
+        self._call(self._cancel, run)
+
+    def look(self) -> None:
+        """Ask the loop for a sign of life, and count the looks that found the last question unanswered.
+
+        Looks are counted and not seconds, because both loops stand still when the process is stopped.
+        """
+        if not self._answered:
+            self._unanswered_looks += 1
+            return
+        self._unanswered_looks = 0
+        self._answered = False
+        self._call(self._answer)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether something blocks the loop."""
+        return self._unanswered_looks >= STUCK_LOOKS
+
+    @property
+    def current(self) -> Run | None:
+        """The run whose handler has the loop at this moment; None when it is a task that a handler has started."""
+        task = asyncio.current_task(self._loop)
+        return None if task is None else self._tasks.get(task)
+
+    def take_back(self) -> list[Run]:
+        """The runs that have not begun, which then do not begin here."""
+        taken = []
+        with contextlib.suppress(IndexError):  # the loop may take the last one at this moment
+            while True:
+                taken.append(self._inbox.popleft())
+        return taken
+
+    async def close(self) -> None:
+        """Cancel what still runs and end the thread; a loop that is stuck is left to itself."""
+        self._call(self._end)
+        if not self.stuck:
+            await asyncio.to_thread(self._thread.join, 2 * CLOSE_SECONDS)
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        loop = _loop_like(self.home)
+        self._thread = threading.Thread(target=self._run, args=[loop], daemon=True, name="zora-handlers")
+        self._thread.start()
+        return loop
+
+    # On the lane's own thread
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        while True:
+            try:
+                loop.run_forever()
+            except BaseException:
+                logger.exception("a task that a handler had started tried to end the process")
+            else:
+                break
+        loop.close()
+
+    def _begin(self) -> None:
+        """Begin one run, so that what waits behind it can be taken back if it blocks."""
+        self._woken = False
+        try:
+            run = self._inbox.popleft()
+        except IndexError:  # taken back
+            return
+        task = self._loop.create_task(self._handle(run))
+        self._tasks[task] = run
+        run.work = task
+        if self._inbox:
+            self._woken = True
+            self._loop.call_soon(self._begin)
+
+    async def _handle(self, run: Run) -> None:
+        outcome: Settlement | BaseException | None = None
+        try:
+            outcome = await self._work(run)
+        except GeneratorExit as error:
+            outcome = failed(run, error)
+        except BaseException as error:  # noqa: BLE001 - raised where the worker runs
+            outcome = error
+        finally:
+            assert run.work is not None
+            del self._tasks[run.work]
+            self._ended(run, outcome)
+
+    def _cancel(self, run: Run) -> None:
+        if run.handling and run.work is not None:
+            run.work.cancel()
+
+    def _answer(self) -> None:
+        self._answered = True
+
+    def _end(self) -> None:
+        self._ending = self._loop.create_task(self._cancel_all())
+
+    async def _cancel_all(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+        await self._loop.shutdown_asyncgens()
+        self._loop.stop()
+
+    def _call(self, callback: Callable[..., None], *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # it is closed already
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+
+def _loop_like(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+    if type(loop).__module__.partition(".")[0] == "uvloop":
+        import uvloop
+
+        return uvloop.new_event_loop()
+    return asyncio.new_event_loop()
+
+
+class CallsElsewhere:
+    """The calls of a database whose connections belong to another event loop, where they are carried out.
+
+    It has what a `TaskContext` needs of a `Database`, and no more: a handler opens, closes and migrates nothing.
+    """
+
+    def __init__(self, database: Database, home: asyncio.AbstractEventLoop) -> None:
+        """Call `database` on the loop `home`."""
+        self._database = database
+        self._home = home
+
+    async def call(self, function: str, /, **arguments: Any) -> list[Row]:
+        """See `Database.call`."""
+        return await self._there(self._database.call(function, **arguments))
+
+    async def value(self, function: str, /, **arguments: Any) -> Any:
+        """See `Database.value`."""
+        return await self._there(self._database.value(function, **arguments))
+
+    async def _there(self, call: Coroutine[Any, Any, T]) -> T:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self._home))

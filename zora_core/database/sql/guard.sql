@@ -1,0 +1,65 @@
+-- Stops the script before it writes anything, when this schema holds somebody else's objects, when a later version of
+-- ZORA has been here, or when a table of ours has been lost. Everybody who runs the script waits for the same lock, so
+-- that what is checked here holds until the end.
+do $guard$
+declare
+    v_place constant text := format('schema %I', current_schema());
+    v_ours constant boolean := to_regclass(format('%I.zora_migrations', current_schema())) is not null;
+    v_applied integer [] := '{}';
+    v_state jsonb := '{}';
+    v_found text [];
+begin
+    if v_ours then
+        select coalesce(array_agg(m.version), '{}') into v_applied from zora_migrations as m;
+        -- As jsonb, because the columns that tell the release were added later.
+        select coalesce(max(to_jsonb(f)::text)::jsonb, '{}') into v_state from zora_functions as f;
+    end if;
+
+    if not v_applied <@ ':versions'::integer []
+        or string_to_array(substring(v_state ->> 'release' from '^[0-9]+(?:\.[0-9]+)*'), '.')::integer []
+        > string_to_array(substring(':release' from '^[0-9]+(?:\.[0-9]+)*'), '.')::integer []
+        or (
+            v_state ->> 'release' = ':release' and v_state ->> 'digest' <> ':digest'
+            and v_state -> 'replaced' ? ':digest'
+        )
+    then
+        raise exception 'a later zora than this one (:release) has migrated the %: nothing was changed', v_place
+            using errcode = 'PT409', hint = 'Upgrade zora.';
+    end if;
+
+    -- Functions are looked for before the first migration only: later ones of these names are ours, to be replaced.
+    select array_agg(n.kind || ' ' || n.name order by n.kind desc, n.name) into v_found
+    from unnest(':kinds'::text [], ':names'::text [], ':since'::integer []) as n (kind, name, version)
+    where n.version <> all (v_applied) and (not v_ours or n.kind <> 'function') and case n.kind
+        when 'function' then exists (
+            select from pg_proc as p
+            where p.pronamespace = current_schema()::regnamespace and p.proname = n.name
+                and not (p.proname = 'uuidv7' and current_setting('server_version_num')::integer >= 180000)
+        )
+        else exists (
+            select from pg_type as t where t.typnamespace = current_schema()::regnamespace and t.typname = n.name
+        ) or exists (
+            select from pg_class as c where c.relnamespace = current_schema()::regnamespace and c.relname = n.name
+        )
+    end;
+    if v_found is not null then
+        raise exception 'the % already has objects that ZORA would create (%): nothing was changed', v_place,
+            array_to_string(v_found[:10], ', ')
+            || case when cardinality(v_found) > 10 then format(' and %s more', cardinality(v_found) - 10) else '' end
+            using errcode = 'PT409', hint = case
+                when 'table agent_tasks' = any (v_found) and not v_ours
+                then 'Set ZORA_SCHEMA=zora to install ZORA into a schema of its own beside these, which look like the '
+                    'tables of the original system, then take their records over with `zora import`.'
+                else 'Set ZORA_SCHEMA, for example to zora, to install ZORA into a schema of its own.'
+            end;
+    end if;
+
+    select array_agg(n.kind || ' ' || n.name order by n.name) into v_found
+    from unnest(':kinds'::text [], ':names'::text [], ':since'::integer []) as n (kind, name, version)
+    where n.kind = 'table' and n.version = any (v_applied) and to_regclass(n.name) is null;
+    if v_found is not null then
+        raise exception 'the % has lost %, with all rows: nothing was changed', v_place, array_to_string(v_found, ', ')
+            using errcode = 'PT409', hint = 'Restore the database from a backup again, as docs/backup.md describes.';
+    end if;
+end
+$guard$;

@@ -1,0 +1,118 @@
+"""Which folders of this machine agents may read: configured ones, and the folder in which a person created a task.
+
+A task that came through the API, a page, a schedule, a delegation or another program reads files only under the folders
+that the owner of this machine configured: `ZORA_FILE_ROOTS`, or those that `zora tenants roots` sets for one tenant. A
+task that a person creates at the terminal may also read the folder in which they did so. That permission is a file in
+`ZORA_HOME`, which no one can write over the network; a worker on another machine, or of another user, has it not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from uuid import UUID
+
+from zora_core.errors import ConfigurationError
+
+PERMISSION_DAYS = 30
+_SYSTEM = tuple(Path(name) for name in ("/proc", "/sys", "/dev"))
+
+
+def unfit(folder: Path, home: Path) -> str | None:
+    """Why a folder must not be a root, or None; `home` is ZORA_HOME."""
+    folder, home = folder.resolve(), home.resolve()
+    if folder == Path(folder.anchor):
+        return "it is the whole file system"
+    try:
+        user = Path.home().resolve()
+    except RuntimeError:  # a user without a home folder
+        user = Path(folder.anchor)
+    if user != Path(user.anchor) and user.is_relative_to(folder):
+        return f"it {'is' if user == folder else 'contains'} your home folder ({user})"
+    if home.is_relative_to(folder) or folder.is_relative_to(home):
+        return f"it is, contains or lies in ZORA_HOME ({home}), which holds the journal's key and the database"
+    if any(folder.is_relative_to(system) for system in _SYSTEM):
+        return "it belongs to the operating system"
+    return None
+
+
+def checked(folders: Iterable[str], home: Path, where: str) -> tuple[Path, ...]:
+    """The folders, resolved; raises `ConfigurationError` for one that must not be a root."""
+    roots = []
+    for name in folders:
+        root = Path(name).expanduser().resolve()
+        if reason := unfit(root, home):
+            raise ConfigurationError(
+                f"{where} names {name!r}, which agents must not read: {reason}. Name a project folder"
+            )
+        roots.append(root)
+    return tuple(roots)
+
+
+def tenant_roots(home: Path, tenant_id: UUID) -> tuple[Path, ...] | None:
+    """The folders set for a tenant on this machine, or None; they stand in place of `ZORA_FILE_ROOTS`."""
+    configured = _read_tenants(home).get(str(tenant_id))
+    return None if configured is None else tuple(Path(root) for root in configured)
+
+
+def set_tenant_roots(home: Path, tenant_id: UUID, roots: Sequence[Path] | None) -> None:
+    """Set the folders of a tenant, an empty list for none at all; None removes the setting."""
+    tenants = _read_tenants(home)
+    if roots is None:
+        tenants.pop(str(tenant_id), None)
+    else:
+        tenants[str(tenant_id)] = [str(root) for root in roots]
+    home.mkdir(parents=True, exist_ok=True)
+    path = _tenants_file(home)
+    written = path.with_suffix(f".{os.getpid()}")
+    written.touch(mode=0o600)
+    written.write_text(json.dumps(tenants, indent=2) + "\n", encoding="utf-8")
+    written.replace(path)
+
+
+def permit(home: Path, tasks: Iterable[UUID | str], folder: Path) -> None:
+    """Let tasks that a person has just created at the terminal read the folder in which they did."""
+    permissions = home / "permissions"
+    permissions.mkdir(mode=0o700, parents=True, exist_ok=True)
+    oldest = time.time() - PERMISSION_DAYS * 86_400
+    for path in permissions.iterdir():
+        if path.stat().st_mtime < oldest:
+            path.unlink(missing_ok=True)
+    for task in tasks:
+        path = permissions / str(task)
+        path.touch(mode=0o600)
+        path.write_bytes(os.fsencode(folder.resolve()))
+
+
+def permitted(home: Path, task: UUID | str | None) -> Path | None:
+    """The folder that a task may read because it was created there at the terminal, or None."""
+    if task is None:
+        return None
+    try:
+        return Path(os.fsdecode((home / "permissions" / str(task)).read_bytes()))
+    except OSError:
+        return None
+
+
+def _tenants_file(home: Path) -> Path:
+    return home / "file_roots.json"
+
+
+def _read_tenants(home: Path) -> dict[str, list[str]]:
+    path = _tenants_file(home)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is not JSON ({error}): delete it and set it anew") from error
+    if not isinstance(found, dict) or not all(
+        isinstance(roots, list) and all(isinstance(root, str) for root in roots) for roots in found.values()
+    ):
+        raise ConfigurationError(
+            f"{path} does not hold lists of folders by tenant: set it anew with `zora tenants roots`"
+        )
+    return found

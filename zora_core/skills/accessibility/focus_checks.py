@@ -1,0 +1,99 @@
+"""Checks of whether a reader sees where the keyboard's focus is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from zora_core.skills.accessibility.catalogue import Violation
+from zora_core.skills.accessibility.view import View
+from zora_core.skills.contrast import BLACK, parse_colour
+from zora_core.skills.dom import Element
+from zora_core.skills.styles import Style
+
+# What a reader sees change.
+_VISIBLE = re.compile(
+    r"(outline|border|background|text-decoration|text-underline|padding|font|inset|margin)(-|\Z)|"
+    r"(box-shadow|text-shadow|color|opacity|transform|scale|rotate|translate|filter|backdrop-filter|fill|stroke|"
+    r"stroke-width|width|height|letter-spacing|text-transform|visibility|display|clip|clip-path|left|right|top|bottom|"
+    r"content|animation-name|mask|mask-image|-webkit-text-fill-color|z-index|position)\Z"
+)
+# Confidence where a style sheet is missing.
+_DOUBTED = 0.5
+# Inputs in which a caret blinks while they have the focus: WCAG 2.2, Understanding 2.4.7, example 1.
+_WITH_CARET = frozenset({"", "text", "email", "tel", "url", "search", "password", "number"})
+
+
+def focus(view: View) -> Iterator[Violation]:
+    """Style sheets that remove the focus outline and put nothing in its place."""
+    for element in view.document.elements:
+        if element.has("onfocus") or not view.tabbable(element) or not view.seen(element) or _has_caret(view, element):
+            continue
+        focused = view.styles.focused(element)
+        if not _outline_removed(focused):
+            continue
+        if _changes(view.styles[element], focused) or any(
+            _changes(rest, changed) for rest, changed in view.styles.focused_around(element)
+        ):
+            continue
+        said = focused.get("outline") or f"outline-style: {focused.get('outline-style')}"
+        detail = f'The outline of the focused element is "{said[:80]}", and nothing else changes.'
+        if view.styles.complete:
+            yield Violation("focus-outline", element, detail)
+        else:
+            detail = f"{detail} A style sheet of the page was not read and may draw another indicator."
+            yield Violation("focus-outline", element, detail, confidence=_DOUBTED)
+
+
+def _has_caret(view: View, element: Element) -> bool:
+    typed = element.tag == "textarea" or (element.tag == "input" and element.get("type").lower() in _WITH_CARET)
+    return typed and not element.has("readonly") and view.styles[element].get("caret-color") != "transparent"
+
+
+def _outline_removed(style: Style) -> bool:
+    """Whether an author's style leaves no outline on a focused element."""
+    if not all(style.known(name) for name in ("outline-style", "outline-width", "outline-color")):
+        return False
+    if style.get("outline-style") in {"none", "hidden", "unset", "initial"}:
+        return True
+    if style.length("outline-width") == 0:
+        return True
+    colour = parse_colour(style.get("outline-color"), style.colour or BLACK, style.scheme_dark)
+    return colour is not None and colour.alpha == 0
+
+
+def _changes(rest: Style, focused: Style) -> bool:
+    """Whether a reader sees a difference between the two styles, or it cannot be told that there is none."""
+    if rest is focused:
+        return False
+    names = {name for name in {**rest.declared, **focused.declared} if _VISIBLE.match(name)}
+    if any(rest.get(name) != focused.get(name) and not _both_invisible(name, rest, focused) for name in names):
+        return True
+    if any(_VISIBLE.match(name) and not focused.known(name) for name in focused.maybe):
+        return True
+    pseudo = ((rest.before, focused.before), (rest.after, focused.after))
+    return any(
+        changed is not None and changed.displayed and (before is None or _changes(before, changed))
+        for before, changed in pseudo
+    )
+
+
+def _both_invisible(name: str, rest: Style, focused: Style) -> bool:
+    """Whether neither value shows: an outline or a shadow that is not there before and after."""
+    if name.startswith("outline"):
+        return _no_outline(rest) and _no_outline(focused)
+    if name in {"box-shadow", "text-shadow"}:
+        return _no_shadow(rest.get(name)) and _no_shadow(focused.get(name))
+    if name.startswith("background") or name == "background":
+        return {rest.get(name), focused.get(name)} <= {"", "none", "transparent", "initial", "unset"}
+    if name.startswith("border"):
+        return {rest.get(name), focused.get(name)} <= {"none", "0", "0px", "initial", "unset"}
+    return False
+
+
+def _no_outline(style: Style) -> bool:
+    return not style.get("outline-style") or _outline_removed(style)
+
+
+def _no_shadow(value: str) -> bool:
+    return value in {"", "none", "initial", "unset"} or not re.search(r"[1-9]", re.sub(r"\([^()]*\)|#\w+", "", value))

@@ -1,0 +1,1 @@
+"""Style sheets: their rules, selectors, conditions and values, as CSS defines them."""
