@@ -205,6 +205,8 @@ class Rows:
             return column.allowed[0]
         if column.name in getattr(self, "_references", {}):
             return self._references[column.name]
+        if column.type == "uuid" and column.name.endswith("_task_id"):
+            return self._references["task_id"]
         match column.type:
             case "uuid":
                 return f"0190c2a0-0000-7000-8000-{self._number:012x}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from html import unescape
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 from uuid import UUID
 
 import asyncpg
@@ -105,9 +105,9 @@ async def test_no_route_of_the_api_fails_whatever_rows_it_reads(zora: Zora, api:
             continue
         places = "{" in route.path
         for row_id in every if places else [""]:
-            path = re.sub(r"\{\w+(:\w+)?\}", row_id, route.path)
+            path = re.sub(r"\{\w+(:\w+)?\}", quote(row_id, safe=""), route.path)
             answer = await client.get(path)
-            if answer.status_code not in (200, 404, 422):
+            if answer.status_code >= 500:
                 failed[path] = answer.status_code
             elif not places:
                 answer.json() if "json" in answer.headers["content-type"] else answer.text

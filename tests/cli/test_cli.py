@@ -241,6 +241,7 @@ def test_the_schema_command_prints_a_script_that_psql_accepts_twice(zora: Zora, 
 
 
 def test_doctor_finds_a_fresh_installation_in_order(zora: Zora) -> None:
+    zora("journal", "seal")  # no worker runs that would, and what stays unsealed for a minute is told
     checks = {check["name"]: check for check in zora.json("doctor")}
     assert {check["state"] for check in checks.values()} == {"ok"}
     assert {"versions", "connection", "schema", "clock", "oldest transaction", "dead rows", "stuck tasks"} <= set(
