@@ -181,7 +181,7 @@ def test_a_schema_that_is_not_exposed_is_named_and_its_place_among_others_does_n
     installed.sql("create schema if not exists other")
     with stand_in(installed.authenticator_url, "--schema=other") as url:
         said = wrong(installed, "connection", SUPABASE_URL=url)
-        assert "does not show the schema public: add it to “Exposed schemas”" in said
+        assert "does not show the schema public: enable the Data API and add the schema to “Exposed schemas”" in said
     with stand_in(installed.authenticator_url, "--schema=other", "--schema=public") as url:
         assert checks(installed, SUPABASE_URL=url)["schema"][0] == "ok"
 

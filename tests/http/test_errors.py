@@ -405,6 +405,22 @@ async def test_what_the_database_cannot_do_at_the_moment_is_tried_again(
     assert (len(gateway.seen), len(pauses)) == (2, 1)
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (503, "PGRST002", "if this lasts, the Data API is disabled or exposes a schema that does not exist"),
+        (405, "25006", "Supabase makes it so while the disk is over 95 % full"),
+    ],
+)
+async def test_what_the_projects_settings_may_be_the_cause_of_is_explained(
+    gateway: Gateway, pauses: list[float], status: int, code: str, words: str
+) -> None:
+    gateway.otherwise = say(status, {"code": code, "message": "not now", "details": None, "hint": None})
+    error = await refusal(project(gateway.url))
+    assert type(error) is DatabaseUnavailable
+    assert words in str(error)
+
+
 async def test_pauses_grow_and_a_gateway_that_names_one_gets_it(
     gateway: Gateway, pauses: list[float], through: PostgrestDatabase
 ) -> None:
@@ -538,4 +554,7 @@ async def test_a_project_without_the_schema_or_without_its_grants_says_which(ser
         async with serving(replace(config, schemas=("extensions",))) as standing:
             error = await refusal(project(standing, config.secret_key))
             assert isinstance(error, ConfigurationError)
-            assert "does not show the schema public: add it to “Exposed schemas”" in str(error)
+            assert (
+                "does not show the schema public: enable the Data API and add the schema to “Exposed schemas”"
+                in str(error)
+            )

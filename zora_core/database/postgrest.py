@@ -216,13 +216,18 @@ class PostgrestDatabase(Database):
             return DatabaseUnavailable(f"{self._where} cannot serve this at the moment: {said} ({note})")
         if code == "PGRST106":
             problem = ConfigurationError(
-                f"the project's API does not show the schema {self._client.headers['content-profile']}: add it to "
-                "“Exposed schemas” in the dashboard (Integrations, Data API, Settings)"
+                f"the project's API does not show the schema {self._client.headers['content-profile']}: enable the "
+                "Data API and add the schema to “Exposed schemas” in the dashboard (Integrations, Data API, Settings)"
             )
         elif code.startswith("PGRST3") or (status == 401 and not _is_sqlstate(code)):
             problem = ConfigurationError(
                 f"the project refuses the key in SUPABASE_SERVICE_KEY: {said}. Copy the secret key (sb_secret_…) or "
                 "the service_role key of this very project (Project Settings, API Keys)"
+            )
+        elif code == "25006":
+            return DatabaseUnavailable(
+                f"the database is read-only ({said}): Supabase makes it so while the disk is over 95 % full "
+                "(dashboard: Database, Settings), and a read replica always is"
             )
         elif code:
             return error_for(code, said, _REMEDIES, answered=self.answered, constraint=failure.details is not None)

@@ -48,7 +48,8 @@ _TEMPORARY: Mapping[str, str] = {
     "XX": "the database has an internal error",
     "PGRST000": "the database cannot be reached",
     "PGRST001": "the database cannot be reached",
-    "PGRST002": "the database cannot be reached",
+    "PGRST002": "the project's API has not read the schema yet; if this lasts, the Data API is disabled or exposes a "
+    "schema that does not exist (dashboard: Integrations, Data API)",
     "PGRST003": "the database has no free connection",
 }
 
