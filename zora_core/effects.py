@@ -11,8 +11,8 @@ A new type is one class in this file, or in that of an installed agent. Tables o
 
 from __future__ import annotations
 
+import json
 import logging
-import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
@@ -20,12 +20,13 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.json_schema import SkipJsonSchema
-from pydantic_core import to_json, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from zora_core.cron import CronText, ZoneName
 from zora_core.errors import InvalidInput
 from zora_core.graph import ordered
 from zora_core.models import NOT_BLANK, AgentId, Suggestion
+from zora_core.storable import problem as problem_of
 
 logger = logging.getLogger("zora.effects")
 
@@ -68,7 +69,6 @@ class SuggestionType(ABC, Generic[Target, Value]):
 _TYPES: dict[str, SuggestionType[Any, Any]] = {}
 ADVICE = "advice"  # nothing to apply
 RUN_TASK = "run_task"  # made by the database, see ask_to_run()
-MAX_DEPTH = 32  # levels of nesting of a target or value
 
 
 def known_types() -> list[str]:
@@ -155,8 +155,11 @@ def _parsed(name: str, target: Any, value: Any) -> tuple[SuggestionType[Any, Any
         raise InvalidInput(f"unknown suggestion type {name!r} (known: {', '.join(known_types())})")
     parts = []
     for what, model, given in (("target", kind.target, target), ("value", kind.value, value)):
+        if unstorable := problem_of(given, what):
+            raise InvalidInput(f"the {what} of {name} cannot be stored: {unstorable}")
         try:
-            parts.append(model.model_validate_json(to_json(_storable(given)), strict=True))
+            text = json.dumps(to_jsonable_python(given), allow_nan=False)
+            parts.append(model.model_validate_json(text, strict=True))
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, problem["loc"])) or "the value"
@@ -164,26 +167,6 @@ def _parsed(name: str, target: Any, value: Any) -> tuple[SuggestionType[Any, Any
         except ValueError as error:
             raise InvalidInput(f"the {what} of {name} cannot be stored: {error}") from error
     return kind, parts[0], parts[1]
-
-
-def _storable(value: Any, depth: int = 0) -> Any:
-    """Refuse what a jsonb column does not take: NUL characters, unpaired surrogates, numbers that are not finite."""
-    if depth > MAX_DEPTH:
-        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
-    if isinstance(value, str):
-        if "\0" in value:
-            raise ValueError("it contains a NUL character")
-        value.encode()
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value} is not a finite number")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _storable(str(key), depth)
-            _storable(item, depth + 1)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _storable(item, depth + 1)
-    return value
 
 
 def _changes(kind: SuggestionType[Any, Any], target: Any, current: Any, value: Any) -> Effect:
