@@ -50,9 +50,11 @@ async def pooled_url(server: Server, short_tmp: Path) -> AsyncIterator[str]:
     file = folder / "pgbouncer.ini"
     file.write_text(CONFIGURATION.format(host=query["host"][0], port=query["port"][0], listen=listen, folder=folder))
     # PgBouncer refuses to run as root, and must reach the server's socket: it runs as the data's owner.
-    user = pwd.getpwuid(Path(query["host"][0]).stat().st_uid).pw_name if os.geteuid() == 0 else None
+    # With that owner's groups alone: root's may not pass through the folder of the home.
+    owner = pwd.getpwuid(Path(query["host"][0]).stat().st_uid)
+    identity = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": ()} if os.geteuid() == 0 else {}
     process = subprocess.Popen(  # noqa: ASYNC220 - it does not block
-        [PGBOUNCER, str(file)], user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [PGBOUNCER, str(file)], **identity, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         async with asyncio.timeout(10):
