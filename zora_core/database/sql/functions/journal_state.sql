@@ -1,8 +1,8 @@
 -- What of a tenant's journal is not sealed yet: how many entries (counted up to 10,000), the first of them, the last
--- entry that is sealed, and the server's own clock, from which ids are made.
+-- entry that is sealed, and the server's own clock, from which ids are made. Volatile, because the clock is.
 create or replace function journal_state(p_tenant_id uuid) returns table (
     server_time timestamptz, last_sealed_id uuid, first_unsealed_id uuid, unsealed bigint
-) language sql stable as $$
+) language sql volatile as $$
     with sealed as (
         select (b.header::jsonb ->> 'last_id')::uuid as last_id
         from journal_blocks as b
