@@ -90,7 +90,7 @@ async def test_a_task_that_hogs_the_processor_ends_at_its_limit_while_its_neighb
     runs = await zora.worker(Naive(), lease_seconds=LEASE_SECONDS).run(limit=6)
     assert (await zora.task(hog)).error_message == "timed out after 1 seconds"
     assert [run.summary for run in runs if run.task.id != hog] == ["4 letters"] * 5
-    assert len(beats.times) > 5
+    assert len(beats.times) > 3
     assert beats.longest_pause < LEASE_SECONDS
 
 

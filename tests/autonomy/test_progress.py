@@ -288,7 +288,7 @@ async def test_without_a_terminal_each_new_message_is_a_line(
     assert lines == [
         f"{task}  started  The climate page",
         f"{task}  40 %  reading pages",
-        f"{task}  80 %  checking claims \N{REPLACEMENT CHARACTER}[2J",
+        f"{task}  80 %  checking claims \\x1b[2J",
         f"{task}  completed  done",
     ]
 
@@ -340,7 +340,7 @@ async def test_showing_a_running_task_tells_its_progress(zora: Zora, capsys: pyt
     async with working(zora, agent):
         agent.say.put_nowait((0.4, "reading \x1b[2Jpages"))
         await stored(zora, "reading \x1b[2Jpages")
-        assert "40 %  reading \N{REPLACEMENT CHARACTER}[2Jpages" in await shown()
+        assert "40 %  reading \\x1b[2Jpages" in await shown()
         agent.say.put_nowait(None)
 
         async def completed() -> bool:
