@@ -30,6 +30,14 @@ def test_each_variable_is_read() -> None:
     assert settings.allow_private_addresses
 
 
+@pytest.mark.parametrize("hours", ["0", "-1", "inf", "nan", "a day"])
+def test_the_longest_life_of_a_token_is_a_number_of_hours(hours: str) -> None:
+    assert load_settings({"ZORA_JWT_MAX_HOURS": "0.5"}).jwt_max_hours == 0.5
+    assert load_settings({}).jwt_max_hours == 24
+    with pytest.raises(ConfigurationError, match="ZORA_JWT_MAX_HOURS is"):
+        load_settings({"ZORA_JWT_MAX_HOURS": hours})
+
+
 @pytest.mark.parametrize("missing", list(SUPABASE))
 def test_a_missing_part_of_supabases_three_is_named(missing: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{missing} is not"):

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import traceback
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import TextIO
 
+from zora_core.visible import visible
+
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that is being answered; the lines logged meanwhile carry it. Tasks have none."""
-
-# Control characters, and those that break lines or reverse their direction without being called so.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def set_up_logging(*, tracebacks: bool) -> None:
@@ -66,4 +64,4 @@ class _Brief(logging.Formatter):
 
 
 def _printable(text: str) -> str:
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")

@@ -12,6 +12,8 @@
 | `ZORA_ANALYSIS_MEMORY_MB` | memory that the analysis of a page, a text or a repository may use (default: 2048) |
 | `ZORA_UNKNOWN_TYPE_SECONDS` | how long a task waits for a worker that knows its type before it fails (default: 600) |
 | `ZORA_JWT_SECRET` | the secret of the HS256 tokens that the API takes, at least 32 bytes |
+| `ZORA_JWT_ISSUER`, `ZORA_JWT_AUDIENCE` | the `iss` and `aud` that a token must have (default: any) |
+| `ZORA_JWT_MAX_HOURS` | how far from now the `exp` of a token may be, in hours (default: 24) |
 | `ZORA_JOURNAL_KEY` | the key that signs the journal, 32 bytes in base64 (default: a file in `ZORA_HOME`) |
 """
 
@@ -48,6 +50,9 @@ class Settings:
     analysis_memory_mb: int = 2048
     unknown_type_seconds: float = 600.0
     jwt_secret: str | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_max_hours: float = 24
     journal_key: bytes | None = None
 
     @property
@@ -106,6 +111,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         analysis_memory_mb=_megabytes(value("ZORA_ANALYSIS_MEMORY_MB")),
         unknown_type_seconds=_seconds("ZORA_UNKNOWN_TYPE_SECONDS", value("ZORA_UNKNOWN_TYPE_SECONDS"), 600.0),
         jwt_secret=value("ZORA_JWT_SECRET"),
+        jwt_issuer=value("ZORA_JWT_ISSUER"),
+        jwt_audience=value("ZORA_JWT_AUDIENCE"),
+        jwt_max_hours=_hours("ZORA_JWT_MAX_HOURS", value("ZORA_JWT_MAX_HOURS") or "24"),
         journal_key=_journal_key(value("ZORA_JOURNAL_KEY")),
     )
 
@@ -140,6 +148,16 @@ def examples() -> Path:
     package = Path(__file__).parent
     packaged = package / "examples"
     return packaged if packaged.is_dir() else package.parent / "examples"
+
+
+def _hours(name: str, text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = 0.0
+    if not 0 < hours < float("inf"):
+        raise ConfigurationError(f"{name} is {text!r}: set it to a number of hours above 0")
+    return hours
 
 
 def _megabytes(configured: str | None) -> int:

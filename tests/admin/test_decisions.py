@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -20,8 +21,8 @@ def page_of(suggestion: Any) -> str:
     return f"/admin/agents/suggestions/{suggestion}"
 
 
-async def own_table(zora: Zora) -> None:
-    await zora.sql("drop table if exists shop_products")
+@pytest.fixture
+async def own_table(zora: Zora) -> AsyncIterator[None]:
     await zora.sql(
         "create table shop_products (id bigint generated always as identity primary key, tenant_id uuid not null, "
         "name text not null, price numeric not null)"
@@ -31,6 +32,8 @@ async def own_table(zora: Zora) -> None:
         "register_effect_table", tenant_id=zora.tenant_id, name="shop_products", key_column="id", writable=["price"],
         rests_on=["name", "price"],
     )  # fmt: skip
+    yield
+    await zora.sql("drop table if exists shop_products")
 
 
 def price(value: Any) -> dict[str, Any]:
@@ -86,8 +89,9 @@ async def test_every_change_of_many_is_shown(zora: Zora, founder: Visitor) -> No
     assert (await founder.open(INBOX)).css_first(".card button[value=approve]") is None
 
 
-async def test_a_type_that_is_not_loaded_is_told_by_its_changes_and_is_not_advice(zora: Zora, founder: Visitor) -> None:
-    await own_table(zora)
+async def test_a_type_that_is_not_loaded_is_told_by_its_changes_and_is_not_advice(
+    zora: Zora, founder: Visitor, own_table: None
+) -> None:
     (row,) = await zora.call("propose_agent_suggestion", tenant_id=zora.tenant_id, agent_id="SAM", suggestion=price(12))
     page = await founder.open(page_of(row["id"]))
     assert page.css_first(".lead").text() == "Changes a row of shop_products."
@@ -98,8 +102,7 @@ async def test_a_type_that_is_not_loaded_is_told_by_its_changes_and_is_not_advic
     assert founder.notice.startswith("Applied")
 
 
-async def test_one_bad_suggestion_does_not_block_the_inbox(zora: Zora, founder: Visitor) -> None:
-    await own_table(zora)
+async def test_one_bad_suggestion_does_not_block_the_inbox(zora: Zora, founder: Visitor, own_table: None) -> None:
     (gone,) = await zora.call(
         "propose_agent_suggestion", tenant_id=zora.tenant_id, agent_id="SAM", suggestion=price(12)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import asyncpg
 import pytest
 
 from tests.admin.conftest import Visitor, Visitors
-from tests.api.conftest import OTHER_TENANT_ID, scope_of, speak
+from tests.api.conftest import OTHER_TENANT_ID, Callers, scope_of, speak
 from tests.conftest import START, Zora
 from tests.journal.conftest import Journal
 from zora_core.admin.pages import journal as page
@@ -143,7 +144,7 @@ async def test_a_viewer_has_the_journal_verified_and_reads_what_was_found(
     assert "10 entries in 2 blocks are as they were sealed." in viewer.text
     assert "This server knows it." in viewer.text, "the key is this machine's"
     assert "found where this server saw it" in viewer.text, "and what it remembers is in the chain"
-    assert "of which nothing can be proven yet" in viewer.text
+    assert "nothing is proven from" in viewer.text
 
 
 async def test_problems_are_named_by_block_and_entry(chain: Journal, founder: Visitor) -> None:
@@ -328,3 +329,28 @@ async def test_hostile_text_is_text(zora: Zora, founder: Visitor) -> None:
         await founder.open(here)
         assert HOSTILE in founder.text
         assert "<script>alert" not in founder.answer.text
+
+
+async def test_a_journal_that_is_not_sealed_is_amber_on_the_system_page_and_in_the_metrics(
+    chain: Journal, founder: Visitor, callers: Callers
+) -> None:
+    async def shown() -> tuple[str, str]:
+        await founder.open("/admin/system")
+        (said,) = [text for text in founder.texts(".checks li") if " Journal " in text]
+        return said, (await (await callers.client()).get("/metrics")).text
+
+    said, metrics = await shown()
+    assert said.startswith("ok Journal")
+    await chain.sealed(blocks=1)
+    await chain.add(3)
+    said, metrics = await shown()
+    assert said.startswith("note Journal")
+    assert "nothing is proven from" in said
+    assert "Sealing needs a running `zora serve` or `zora run-loop`" in said
+    unsealed = int(float(re.search(r"^zora_journal_unsealed_entries (\S+)", metrics, re.M)[1]))
+    seconds = float(re.search(r"^zora_journal_unsealed_seconds (\S+)", metrics, re.M)[1])
+    assert unsealed >= 3
+    assert 3500 < seconds < 3700
+    await founder.open("/admin/journal")
+    await founder.post("/admin/journal/verify")
+    assert "nothing is proven from" in founder.text

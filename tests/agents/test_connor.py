@@ -185,7 +185,7 @@ async def test_runs_with_other_globs_are_not_compared(zora: Zora, project: Path)
 async def test_clean_code_says_what_was_examined(zora: Zora, project: Path) -> None:
     (project / "a.py").write_text("print(1)\n")
     task = await zora.run("CONNOR", "analyze_codebase", {"target": f"file://{project}"})
-    assert task.result_summary == f"Nothing found in 1 file with 2 lines of file://{project}."
+    assert task.result_summary == "Nothing found in 1 file with 2 lines of project."
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from tests.conftest import Zora
 from zora_core.api import access
 from zora_core.api.access import Credentials
 from zora_core.api.app import ROUTERS, create_app, routes
-from zora_core.api.errors import RateLimited
+from zora_core.api.errors import RateLimited, Unauthorized
 from zora_core.api.keys import new_key
 from zora_core.api.limits import RateLimiter
 from zora_core.api.server import api_for, check_binding
@@ -685,9 +685,44 @@ async def test_no_bad_token_is_taken(zora: Zora, tokens: Callers) -> None:
 
 async def test_times_that_are_merely_unusual_are_taken(tokens: Callers) -> None:
     now = time.time()
-    for unusual in (now + 0.5 + 60, now + 1000 * YEAR, 1e300):
+    for unusual in (now + 0.5 + 60, now + 23.9 * 3600):
         token = signed(claims(exp=unusual, iat=int(now) - YEAR, nbf=int(now) - YEAR, aud="anybody", iss="somebody"))
         assert (await tokens.with_token(token).get("/api/agents")).status_code == 200, unusual
+
+
+@pytest.mark.parametrize("exp", [25 * 3600, 1000 * YEAR, 1e300], ids=["a day and an hour", "1000 years", "1e300"])
+async def test_a_token_that_lives_too_long_is_refused_with_the_limit(tokens: Callers, exp: float) -> None:
+    answer = await tokens.with_token(signed(claims(exp=time.time() + exp))).get("/api/agents")
+    assert "exp must be at most 24 hours from now" in envelope(answer, 401, "UNAUTHORIZED")["message"]
+
+
+async def test_issuer_and_audience_are_checked_when_they_are_configured(api: Api) -> None:
+    strict = Credentials(api.database, SECRET, issuer="https://id.example.org", audience="zora", max_hours=48)
+    good = {"iss": "https://id.example.org", "aud": "zora", "exp": time.time() + 47 * 3600}
+    assert (await strict.check(signed(claims(**good)))).role == Role.MEMBER
+    assert (await strict.check(signed(claims(**{**good, "aud": ["zora", "shop"]})))).role == Role.MEMBER
+    for wrong in (
+        {"iss": ...}, {"aud": ...}, {"iss": "https://id.example.com"}, {"aud": "shop"}, {"aud": []}, {"aud": ["shop"]},
+        {"iss": ["https://id.example.org"]}, {"iss": None}, {"aud": None}, {"iss": ""}, {"aud": ""},
+        {"aud": {"zora": 1}},
+    ):  # fmt: skip
+        with pytest.raises(Unauthorized):
+            await strict.check(signed(claims(**{**good, **wrong})))
+
+
+async def test_a_user_of_one_tenant_does_not_use_up_the_rate_of_another(zora: Zora, api: Api) -> None:
+    limiter = RateLimiter(1, 1)
+    taking = replace(api, credentials=Credentials(api.database, SECRET), limiter=limiter)
+    made = Callers(None, httpx.ASGITransport(app=create_app(taking)))  # type: ignore[arg-type]
+    somebody = str(uuid4())
+    here, there = (
+        made.with_token(signed(claims(user_id=somebody, tenant_id=str(tenant))))
+        for tenant in (zora.tenant_id, OTHER_TENANT_ID)
+    )
+    assert (await here.get("/api/agents")).status_code == 200
+    assert (await here.get("/api/agents")).status_code == 429
+    assert (await there.get("/api/agents")).status_code == 200
+    await made.close()
 
 
 async def test_a_token_that_is_remembered_still_expires(tokens: Callers, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from zora_core.autonomy.runtime import AgentRuntime
 from zora_core.autonomy.worker import TaskRun, Worker
 from zora_core.database.database import Call, Database, Pace, Row
 from zora_core.database.postgrest import PostgrestDatabase
+from zora_core.database.schema import Installed
 from zora_core.settings import DEFAULT_TENANT_ID, Settings
 
 TASKS = 2000
@@ -220,7 +221,10 @@ class Quiet(Database):
     async def migrate(self) -> bool:
         raise NotImplementedError
 
-    async def check_schema(self) -> None:
+    async def check_schema(self) -> Installed:
+        raise NotImplementedError
+
+    async def missing_objects(self) -> list[str]:
         raise NotImplementedError
 
     async def close(self) -> None:

@@ -288,7 +288,7 @@ async def test_without_a_terminal_each_new_message_is_a_line(
     assert lines == [
         f"{task}  started  The climate page",
         f"{task}  40 %  reading pages",
-        f"{task}  80 %  checking claims \N{REPLACEMENT CHARACTER}[2J",
+        f"{task}  80 %  checking claims \\x1b[2J",
         f"{task}  completed  done",
     ]
 
@@ -333,14 +333,14 @@ async def test_showing_a_running_task_tells_its_progress(zora: Zora, capsys: pyt
 
     async def shown() -> str:
         (row,) = await zora.call("get_agent_task", tenant_id=zora.tenant_id, id=str(task_id))
-        print_task(row, "", [])
+        print_task(row, "", [], [])
         return capsys.readouterr().out
 
     assert "progress" not in await shown()
     async with working(zora, agent):
         agent.say.put_nowait((0.4, "reading \x1b[2Jpages"))
         await stored(zora, "reading \x1b[2Jpages")
-        assert "40 %  reading \N{REPLACEMENT CHARACTER}[2Jpages" in await shown()
+        assert "40 %  reading \\x1b[2Jpages" in await shown()
         agent.say.put_nowait(None)
 
         async def completed() -> bool:

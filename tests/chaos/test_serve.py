@@ -41,8 +41,10 @@ def environment(**variables: str) -> dict[str, str]:
 class Serving:
     """A running `zora serve`, what it said, and clients of it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, token: str | None) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, env: dict[str, str], token: str | None) -> None:
         self.process = process
+        self.link = ""
+        self._env = env
         self.said: list[str] = []
         self._token = token
         self._reading = asyncio.create_task(self._read())
@@ -57,13 +59,11 @@ class Serving:
         found = (line.split()[5] for line in self.said if line.startswith("The admin pages are at "))
         return next(found, "").removesuffix("/admin,")
 
-    @property
-    def link(self) -> str:
-        (line,) = [line for line in self.said if "/admin/sign-in?link=" in line]
-        return line.strip()
-
     async def sign_in(self) -> None:
-        """Use the link: the session is a credential like any other."""
+        """Use a link: the session is a credential like any other."""
+        command = [sys.executable, "-m", "zora_core.autonomy.cli", "keys", "link", "--url", self.url, "--json"]
+        made = await asyncio.create_subprocess_exec(*command, env=self._env, stdout=subprocess.PIPE)
+        self.link = json.loads((await made.communicate())[0])["link"]
         assert self.link.startswith(f"{self.url}/admin/sign-in?link=")
         async with httpx.AsyncClient(base_url=self.url, trust_env=False) as http:
             link = self.link.partition("link=")[2]
@@ -102,7 +102,7 @@ async def serving(env: dict[str, str], *arguments: str, token: str | None = None
     process = await asyncio.create_subprocess_exec(
         *SERVE, "--port=0", *arguments, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
-    made = Serving(process, token)
+    made = Serving(process, env, token)
     try:
         await until(lambda: made.url or made.process.returncode is not None, 60)
         assert made.process.returncode is None, made.said
@@ -272,6 +272,31 @@ async def test_without_a_worker_tasks_are_served_and_left_to_others(zora: Zora, 
         await client.state(task_id, "completed")
         server.process.terminate()
         assert await server.ended() == 0
+
+
+async def test_the_link_to_sign_in_is_shown_at_a_terminal_and_nowhere_else(home: dict[str, str]) -> None:
+    async with serving(home, "--no-worker", token="none") as served:
+        said = "".join(served.said)
+        assert "link=" not in said
+        assert f"`zora keys link --url {served.url}` makes a link to sign in with." in said
+    terminal, stderr = os.openpty()
+    process = await asyncio.create_subprocess_exec(*SERVE, "--port=0", "--no-worker", env=home, stderr=stderr)
+    try:
+        os.close(stderr)
+        os.set_blocking(terminal, False)
+        shown = b""
+
+        def link_is_shown() -> bool:
+            nonlocal shown
+            with contextlib.suppress(BlockingIOError):
+                shown += os.read(terminal, 65_536)
+            return b"/admin/sign-in?link=zora_" in shown
+
+        await until(link_is_shown, 60)
+    finally:
+        process.kill()
+        await process.wait()
+        os.close(terminal)
 
 
 def said_by(command: list[str], *arguments: str) -> str:

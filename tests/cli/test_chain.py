@@ -44,7 +44,7 @@ def shown(findings: list[dict[str, Any]], suggestions: list[dict[str, Any]]) -> 
     }  # fmt: skip
     result = {"findings": findings, "suggestions": suggestions, "sources": sources, "result": {}}
     with render.console.capture() as capture:
-        render.print_task({**row, **facts, "result": result}, "", [])
+        render.print_task({**row, **facts, "result": result}, "", [], [])
     return capture.get()
 
 

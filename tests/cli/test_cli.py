@@ -241,6 +241,7 @@ def test_the_schema_command_prints_a_script_that_psql_accepts_twice(zora: Zora, 
 
 
 def test_doctor_finds_a_fresh_installation_in_order(zora: Zora) -> None:
+    zora("journal", "seal")  # no worker runs that would, and what stays unsealed for a minute is told
     checks = {check["name"]: check for check in zora.json("doctor")}
     assert {check["state"] for check in checks.values()} == {"ok"}
     assert {"versions", "connection", "schema", "clock", "oldest transaction", "dead rows", "stuck tasks"} <= set(
@@ -255,7 +256,8 @@ def test_the_demo_completes_one_task_of_each_type_and_says_where_to_look(zora: Z
     assert sorted({row["task_type"] for row in rows}) == sorted(t["task_type"] for t in zora.json("task-types"))
     for row in rows:
         assert row["result"]["sources"], row["task_type"]
-        assert row["result_summary"] in said.replace("\n", " ") or row["result_summary"].split(".")[0] in said
+        assert "".join(row["result_summary"].split()) in "".join(said.split()), "however the terminal wraps it"
+        assert str(Path(__file__).parents[2]) not in row["result_summary"], "it does not depend on where the clone lies"
     for command in [
         line.split("  ")[1].split()[3:] for line in said.splitlines() if line.startswith("  zora --tenant")
     ]:

@@ -124,5 +124,5 @@ def test_a_large_tree_is_cut_and_what_a_task_is_called_moves_no_cursor() -> None
         print_tree(rows[:1], "00000000")
     lines = capture.get().splitlines()
     assert len(lines) == MAX_LINES + 3
-    assert lines[3] == "  ├─ k\N{REPLACEMENT CHARACTER}1: SAM t  completed  00000001  ◄ this task"
+    assert lines[3] == "  ├─ k\\x1b1: SAM t  completed  00000001  ◄ this task"
     assert lines[-1] == "  and 12 more: see --json"

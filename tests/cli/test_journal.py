@@ -185,7 +185,7 @@ def test_a_text_is_erased_and_every_reader_survives_it(tenant: Zora) -> None:
     said = tenant("journal", "verify")
     assert "✓ 12 entries" in said
     assert f"{entry}  by ada@example.org at 20" in said
-    assert "1 entry, of which nothing can be proven yet" in said
+    assert "1 entry: nothing is proven from" in said
     for agent, kind in (("EIVOR", "summarize_recent_events"), ("AEGIS", "review_recent_agent_tasks")):
         tenant("create-task", agent, kind, "Look back")
     assert [run["status"] for run in tenant.json("run-once", "--limit", "5")] == ["completed", "completed"]

@@ -126,6 +126,11 @@ def test_parameters_that_would_mean_something_else_are_refused_by_name(query: st
         read_address(f"postgresql://h/db?{query}")
 
 
+def test_prismas_parameter_for_another_schema_points_to_zora_schema() -> None:
+    with pytest.raises(ConfigurationError, match="remove it, and set ZORA_SCHEMA instead"):
+        read_address("postgresql://h/db?schema=app")
+
+
 @pytest.mark.parametrize(
     ("url", "hosts"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -227,9 +228,8 @@ async def test_every_reference_between_rows_of_tenants_carries_the_tenant(zora: 
 
 
 @pytest.fixture
-async def products(zora: Zora) -> UUID:
+async def products(zora: Zora) -> AsyncIterator[UUID]:
     """A table of the owner's with a row, and a suggestion type's effect on it."""
-    await zora.sql("drop table if exists shop_products")
     await zora.sql(
         "create table shop_products (id bigint generated always as identity primary key, tenant_id uuid not null, "
         "name text not null, price numeric not null, stock integer not null default 0)"
@@ -237,7 +237,8 @@ async def products(zora: Zora) -> UUID:
     if await zora.sql("select from pg_roles where rolname = 'service_role'"):
         await zora.sql("grant all on shop_products to service_role")  # as Supabase grants what is made there
     await zora.sql("insert into shop_products (tenant_id, name, price) values ($1, 'Mug', 9.5)", zora.tenant_id)
-    return zora.tenant_id
+    yield zora.tenant_id
+    await zora.sql("drop table if exists shop_products, shop_orders")
 
 
 def price(value: Any, **fields: Any) -> Row:

@@ -9,7 +9,9 @@ import json
 import logging
 import os
 import stat
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -39,6 +41,7 @@ from zora_core.journal.canonical import read_header
 from zora_core.journal.keys import Remembered, SigningKey, key_file, public_key, signing_key
 from zora_core.journal.reading import stored
 from zora_core.journal.sealing import Sealer
+from zora_core.journal.state import clock_problem, read_state, time_of
 from zora_core.journal.verification import Verifier
 from zora_core.settings import DEFAULT_TENANT_ID, Settings, load_settings
 
@@ -412,6 +415,68 @@ async def test_doctor_tells_of_the_journal(server: Server, tmp_path: Path, monke
     monkeypatch.setenv("ZORA_HOME", str(tmp_path))
     checks = {check.name: check for check in await doctor.examine()}
     assert (checks["journal"].state, checks["journal"].found) == ("ok", "0 entries not sealed")
+
+
+# The clocks, and what is not sealed.
+
+
+CLOCK = """
+create or replace function journal_state(p_tenant_id uuid) returns table (
+    server_time timestamptz, last_sealed_id uuid, first_unsealed_id uuid, unsealed bigint
+) language sql stable as $$
+    select clock_timestamp() + interval '{ahead}',
+        (select (b.header::jsonb ->> 'last_id')::uuid from journal_blocks as b order by b.number desc limit 1),
+        null::uuid, 0::bigint
+$$
+"""
+
+
+@pytest.fixture
+async def clock(journal: Journal) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
+    """Sets the database's clock forward by a text such as `-2 hours`, for the function that is asked for it."""
+    (before,) = await journal.owner.fetchrow("select pg_get_functiondef('journal_state(uuid)'::regprocedure)")
+    yield lambda ahead: journal.owner.execute(CLOCK.format(ahead=ahead))
+    await journal.owner.execute(before)
+
+
+@pytest.mark.parametrize(("ahead", "said"), [("2 hours", "ahead of this"), ("-2 hours", "behind this")])
+async def test_nothing_is_sealed_while_the_clocks_differ(
+    journal: Journal, clock: Callable[[str], Awaitable[str]], ahead: str, said: str
+) -> None:
+    await journal.add(3)
+    await clock(ahead)
+    with pytest.raises(JournalNotSealed, match=f"the database's clock .* is 7,200 s {said} machine's"):
+        await journal.seal()
+    await clock("0 s")
+    assert len(await journal.seal()) == 1
+
+
+async def test_a_clock_that_was_set_back_behind_the_last_sealed_entry_is_told(journal: Journal) -> None:
+    await journal.sealed(blocks=1)
+    last = time_of(journal.ids[-1])
+    assert clock_problem(last + timedelta(seconds=1), journal.ids[-1]) is not None, "an hour ago, by this machine"
+    now = datetime.now(UTC)
+    assert clock_problem(now, journal.ids[-1]) is None
+    ahead = UUID(int=(int(now.timestamp() * 1000) + 30_000) << 80)
+    assert "was set back behind the last sealed entry" in str(clock_problem(now, ahead))
+
+
+async def test_entries_that_stay_unsealed_are_told_with_the_time_from_which_nothing_is_proven(journal: Journal) -> None:
+    assert not (await read_state(journal.zora.database, DEFAULT_TENANT_ID)).is_late
+    await journal.sealed(blocks=1)
+    late = await journal.add(2)
+    state = await read_state(journal.zora.database, DEFAULT_TENANT_ID)
+    assert (state.unsealed, state.since, state.clock) == (2, time_of(late[0]), None)
+    assert state.is_late
+    assert "2 entries not sealed, the oldest for 60 min: nothing is proven from " in state.said
+    report = await journal.verify()
+    assert report.ok
+    assert report.unsealed_since == time_of(late[0]).isoformat()
+    found = await sealing.examine(journal.zora.database, journal.zora.settings)
+    assert found[0] == "note"
+    assert "nothing is proven from" in found[1]
+    await journal.seal()
+    assert (await sealing.examine(journal.zora.database, journal.zora.settings))[0] == "ok"
 
 
 # The key.

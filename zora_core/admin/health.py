@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from zora_core.autonomy.doctor import CLOCK_SKEW_SECONDS
 from zora_core.autonomy.schedules import examine_schedules
+from zora_core.journal.sealing import START_SEALING
+from zora_core.journal.state import read_state
 from zora_core.skills import health
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ async def examine(
             state, next_step = "note", "Everything is paused: nothing is taken until it is resumed."
         if queue.ready or check.name not in ("queue-age", "queue-drain"):
             found.append(Finding(_NAMES[check.name], state, _sentence(check.reason), next_step))
-    found.append(_clock(now))
+    found += [_clock(now), await _journal(visit)]
     state, schedules = await examine_schedules(database, visit.caller.principal.tenant_id, now)
     found.append(Finding("Schedules", state, _sentence(schedules)))
     return sorted(found, key=lambda finding: _PLACES.index(finding.state))
@@ -117,6 +119,18 @@ def _clock(now: datetime) -> Finding:
         f"This server's clock differs from the database's by {skew.total_seconds():,.0f} s.",
         "Set the clocks by NTP: the queue goes by the database's, logs by this server's.",
     )
+
+
+async def _journal(visit: Visit) -> Finding:
+    state = await read_state(visit.caller.api.database, visit.caller.principal.tenant_id)
+    said = _sentence(state.said)
+    if state.clock is not None:
+        return Finding("Journal", "note", said, _sentence(state.clock))
+    if not state.is_late:
+        return Finding("Journal", "ok", said)
+    if visit.caller.principal.tenant_id != visit.caller.api.settings.tenant_id:
+        said += " This server serves your tenant, and works and seals for another."
+    return Finding("Journal", "note", said, f"{START_SEALING}.")
 
 
 def _sentence(text: str) -> str:

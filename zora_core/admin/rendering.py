@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache
@@ -13,10 +15,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.responses import Response
 
 from zora_core.admin.prose import prose
+from zora_core.shapes import as_id, as_object, pieces_of
+from zora_core.visible import has_hidden, mixed_words, visible
 
 # What a pending task waits for, in words.
 WAITS = {
@@ -35,19 +39,37 @@ _targets: ContextVar[dict[str, list[str]]] = ContextVar("targets")
 
 
 def render(template: str, /, **values: Any) -> str:
-    """The HTML of a template."""
+    """The HTML of a template, with control, bidirectional and invisible characters shown escaped.
+
+    All of the page at once, so that no template can forget it. Only what a form would send back stays as it is.
+    """
     token = _targets.set({})
     try:
-        return _environment().get_template(template).render(values)
+        html = _environment().get_template(template).render(values)
     finally:
         _targets.reset(token)
+    if not has_hidden(html):
+        return html
+    parts = _TYPED.split(html)  # what is in a form stands at the odd places
+    return "".join(part if place % 2 else visible(part) for place, part in enumerate(parts))
 
 
-def named(text: str, target: Any) -> str:
+def marked(text: Any) -> Markup:
+    """A text whose words of several look-alike scripts are marked: `pаypal` with a Cyrillic а."""
+    shown, end, said = Markup(""), 0, str(text)
+    for start, stop, scripts in mixed_words(said):
+        mark = Markup('<mark class="mixed" title="letters of several scripts: {}">{}</mark>')
+        shown += escape(said[end:start]) + mark.format(scripts, said[start:stop])
+        end = stop
+    return shown + escape(said[end:])
+
+
+def named(title: Any, target: Any) -> str:
     """The text of a link: with the end of its target's id, if another link of the page says the same already.
 
     Tasks of a schedule have one title, and who only hears the links must be able to tell them apart.
     """
+    text = str(title)
     targets = _targets.get().setdefault(" ".join(text.split()).casefold(), [])
     if str(target) not in targets:
         targets.append(str(target))
@@ -65,7 +87,18 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     environment.filters.update(
-        ago=ago, duration=duration, moment=moment, short=short, number=number, pretty=pretty, prose=prose, count=count
+        ago=ago,
+        duration=duration,
+        moment=moment,
+        short=short,
+        number=number,
+        pretty=pretty,
+        prose=prose,
+        count=count,
+        marked=marked,
+        pieces=pieces_of,
+        as_object=as_object,
+        as_id=as_id,
     )
     environment.globals.update(WAITS=WAITS, named=named, static=static_url, with_query=with_query)
     return environment
@@ -129,6 +162,15 @@ def number(value: float | None, digits: int = 0) -> str:
 def count(value: int, cap: int = COUNT_CAP) -> str:
     """A count that was broken off at some number above `cap`."""
     return f"{value:,}" if value <= cap else f"{cap:,}+"
+
+
+_TYPED = re.compile(r'(<textarea\b.*?</textarea>|\bvalue="[^"]*")', re.S)
+
+
+def counted(row: Mapping[str, Any], one: str, many: str) -> str:
+    """A row of a `count_…` function in words, which is exact or a lower bound: `1 task`, `more than 1,000 tasks`."""
+    more = "more than " if row["is_estimate"] else ""
+    return f"{more}{row['total']:,} {one if row['total'] == 1 else many}"
 
 
 def pretty(value: Any) -> str:

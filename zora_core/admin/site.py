@@ -93,6 +93,8 @@ class Visit:
     token: str = field(repr=False)
     """The session's credential."""
     form: Form = field(default_factory=lambda: Form([]))
+    ignored: list[str] | None = None
+    """Filters of the address that were left out, each with what is wrong with it; None until the address is read."""
 
     async def call(self, function: str, /, **arguments: Any) -> list[dict[str, Any]]:
         """Call a SQL function for the visitor's tenant."""
@@ -137,8 +139,9 @@ class Visit:
         return f"{url.path}?{url.query}" if url.query else url.path
 
     def query(self, model: type[Query]) -> Any:
-        """The query as a model; what it does not know or cannot be is left at its default, and told on the page."""
-        return read_query(model, self.request.query_params)
+        """The query as a model; a filter that is unknown or wrong is left out, and the page says so."""
+        query, self.ignored = read_query(model, self.request.query_params)
+        return query
 
     async def page(
         self, template: str, *, status: int = 200, watch: Sequence[Any] = (), board: Any = None, **values: Any
@@ -148,6 +151,8 @@ class Visit:
         `watch` holds the ids of the tasks whose changes the open page is to be told of; `board` is what `agent_board`
         said of them, if the page has asked already.
         """
+        if self.ignored is None and self.request.method == "GET":
+            self.query(Query)  # a page without filters
         board = board or await self.value("agent_board", watched=list(watch))
         notice = _read_notice(self.request.cookies.get(NOTICE_COOKIE))
         html = render(template, visit=self, csrf=csrf_token(self.token), notice=notice, board=board, **values)
@@ -170,16 +175,26 @@ class Query(BaseModel):
     """Base of the models of pages' queries."""
 
 
-def read_query(model: type[Query], given: Mapping[str, str]) -> Any:
-    """A query as a model, without what does not fit it: an old or shortened link still shows something."""
+def read_query(model: type[Query], given: Mapping[str, str]) -> tuple[Any, list[str]]:
+    """A query as a model, and what of it was left out: an old or mistyped link still shows something, and says what."""
     values = {name: value for name, value in given.items() if name in model.model_fields and value.strip()}
+    known = f" ({', '.join(model.model_fields)})" if model.model_fields else ""
+    ignored = [
+        f"{_quoted(name)} is not a filter of this page{known}" for name in given if name not in model.model_fields
+    ]
     for _ in range(len(values) + 1):
         try:
-            return model.model_validate(values)
+            return model.model_validate(values), ignored
         except ValidationError as error:
             for problem in error.errors():
-                values.pop(str(problem["loc"][0]) if problem["loc"] else "", None)
-    return model()
+                name = str(problem["loc"][0]) if problem["loc"] else ""
+                wrong = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+                ignored.append(f"{name} {wrong}, not {_quoted(values.pop(name, ''))}")
+    return model(), ignored
+
+
+def _quoted(text: str) -> str:
+    return f"“{text[:60]}{'…' if len(text) > 60 else ''}”"
 
 
 class Pages(list[Route]):

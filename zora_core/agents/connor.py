@@ -139,6 +139,7 @@ class Connor(Agent):
         from zora_core.skills.wording import count
 
         root = _target(payload.target, ctx)
+        name = ctx.name_of(root)
         await ctx.progress(0, "reading the history")
         repository = await ctx.compute(find_repository, root, ctx.roots())
         commits: list[Commit] = []
@@ -173,7 +174,7 @@ class Connor(Agent):
         if previous is not None:
             result["comparison"]["previous_task"] = str(previous.id)
         return TaskResult(
-            summary=_code_summary(payload.target, analysis, previous),
+            summary=_code_summary(name, analysis, previous),
             findings=analysis.findings,
             suggestions=_code_suggestions(payload.target, analysis, subject),
             examined={subject: [issue.key for issue in analysis.issues if issue.rule_id in ADVICE]},

@@ -355,6 +355,12 @@ class TaskContext:
             raise InvalidInput(f"{path!r} does not exist (looked at {escaped(str(resolved))})")
         return resolved
 
+    def name_of(self, path: Path) -> str:
+        """How summaries name a file or folder: relative to the root that it lies in, a root by its own name."""
+        inside = [root for root in self.roots() if path.is_relative_to(root)]
+        root = max(inside, key=lambda root: len(root.parts), default=path.parent)
+        return root.name if path == root else path.relative_to(root).as_posix()
+
     def _allowed(self, roots: Sequence[Path]) -> str:
         if roots:
             names = escaped(", ".join(map(str, roots)))

@@ -36,9 +36,10 @@ MIN_SECRET_BYTES = 32  # RFC 7518, section 3.2: a key of HS256 has at least the 
 class Principal:
     """Whom a credential stands for.
 
-    `label` names the credential in logs and for rate limits: a key's prefix, or `user:` and an id. `expires_at` is when
-    a token expires, in Unix time; None for a key, whose time the database watches. `agent_id` is the agent that holds
-    the credential; None for people and their programs. `email` is the user's, when the database knows them.
+    `label` names the credential in logs: a key's prefix, or `user:` and an id. Rates are counted by tenant and label.
+    `expires_at` is when a token expires, in Unix time; None for a key, whose time the database watches. `agent_id` is
+    the agent that holds the credential; None for people and their programs. `email` is the user's, when the database
+    knows them.
     """
 
     tenant_id: UUID
@@ -53,8 +54,20 @@ class Principal:
 class Credentials:
     """Checks credentials, and remembers for half a second those that were good."""
 
-    def __init__(self, database: Database, jwt_secret: str | None = None) -> None:
-        """`database` is the restricted one. Raises `ConfigurationError` when `jwt_secret` is too short to be safe."""
+    def __init__(
+        self,
+        database: Database,
+        jwt_secret: str | None = None,
+        *,
+        issuer: str | None = None,
+        audience: str | None = None,
+        max_hours: float = 24,
+    ) -> None:
+        """Check credentials against `database`, the restricted one.
+
+        A token must have `issuer` and `audience` when they are given, and expire within `max_hours` from now. Raises
+        `ConfigurationError` when `jwt_secret` is too short to be safe.
+        """
         if jwt_secret is not None and len(jwt_secret.encode()) < MIN_SECRET_BYTES:
             raise ConfigurationError(
                 f"ZORA_JWT_SECRET has {len(jwt_secret.encode())} bytes, HS256 needs at least {MIN_SECRET_BYTES}: "
@@ -62,6 +75,9 @@ class Credentials:
             )
         self._database = database
         self._jwt_secret = jwt_secret
+        self._issuer = issuer
+        self._audience = audience
+        self._max_hours = max_hours
         self._good: dict[bytes, tuple[Principal, float]] = {}
 
     async def check(self, token: str) -> Principal:
@@ -122,9 +138,17 @@ class Credentials:
                 token,
                 self._jwt_secret,
                 algorithms=["HS256"],
-                options={"require": ["exp", "tenant_id", "user_id", "role"], "verify_aud": False},
+                issuer=self._issuer,
+                audience=self._audience,
+                options={
+                    "require": ["exp", "tenant_id", "user_id", "role"],
+                    "verify_aud": self._audience is not None,
+                    "verify_iss": self._issuer is not None,
+                },
             )
             principal = _principal(claims)
+            if claims["exp"] > time.time() + self._max_hours * 3600:
+                raise _InvalidClaim(f"exp must be at most {self._max_hours:g} hours from now (ZORA_JWT_MAX_HOURS)")
         except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, RecursionError) as error:
             reason = str(error) if isinstance(error, jwt.InvalidTokenError | _InvalidClaim) else "it is malformed"
             raise Unauthorized(f"the token is not good: {reason}") from error
@@ -199,7 +223,7 @@ async def caller(connection: HTTPConnection, token: str, role: Role) -> Caller:
         api.limiter.take(f"address:{connection.client.host if connection.client else ''}")
         raise
     connection.scope["principal"] = principal
-    api.limiter.take(principal.label)
+    api.limiter.take(f"{principal.tenant_id} {principal.label}")
     if principal.role.rank < role.rank:
         raise Forbidden(f"this needs the role {role}, yours is {principal.role}")
     return Caller(api, principal)

@@ -34,7 +34,7 @@ Cursor = Annotated[
 
 
 class Pagination(BaseModel):
-    """Where a page stands in its list. `total` is exact up to 10,000, and an estimate when `total_is_estimate`."""
+    """Where a page stands in its list. `total` is exact up to 10,000; with `total_is_estimate` there are more."""
 
     model_config = ConfigDict(extra="forbid")
 

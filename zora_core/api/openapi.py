@@ -128,7 +128,7 @@ _PROPERTIES = {
     "limit": "How many were asked for at most.",
     "offset": "How many were passed over.",
     "total": "How many there are on all pages.",
-    "total_is_estimate": "Whether `total` was estimated: there are more than 10,000.",
+    "total_is_estimate": "Whether there are more than `total`, which is exact up to 10,000.",
     "has_more": "Whether there is a page after this one.",
 }
 

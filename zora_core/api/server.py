@@ -17,6 +17,7 @@ from zora_core.agents.builtin import registry
 from zora_core.api.access import Credentials
 from zora_core.api.app import create_app
 from zora_core.api.changes import Changes
+from zora_core.api.connections import Limits, guarded
 from zora_core.api.keys import new_key
 from zora_core.api.limits import RateLimiter
 from zora_core.api.state import Api
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from zora_core.settings import Settings
 
 GRACE_SECONDS = 5  # for requests that are being answered when the server stops
+DEFAULT_LIMITS = Limits()
 STUCK_SECONDS = 60  # after which a client that takes nothing of what was sent to it is cut off
 
 
@@ -78,7 +80,13 @@ def url_of(listener: socket.socket) -> str:
 async def api_for(owner: Database, settings: Settings, *, requests_per_minute: int) -> AsyncIterator[Api]:
     """The API over an open database, its reader of changes running."""
     database = await retrying(owner, owner.restricted)
-    credentials = Credentials(database, settings.jwt_secret)
+    credentials = Credentials(
+        database,
+        settings.jwt_secret,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        max_hours=settings.jwt_max_hours,
+    )
     changes = Changes(owner, database, credentials)
     following = asyncio.create_task(changes.run())
     try:
@@ -110,10 +118,19 @@ async def sign_in_link(owner: Database, tenant_id: UUID, user_id: UUID, url: str
     return f"{url}/admin/sign-in?link={new.key}"
 
 
-async def serve(api: Api, listener: socket.socket, runtime: AgentRuntime | None, *, sleep_seconds: float) -> None:
+async def serve(
+    api: Api,
+    listener: socket.socket,
+    runtime: AgentRuntime | None,
+    *,
+    sleep_seconds: float,
+    limits: Limits = DEFAULT_LIMITS,
+) -> None:
     """Serve until SIGTERM or SIGINT; with a runtime, until it has let its running tasks end as `run_loop` does."""
     config = uvicorn.Config(
         create_app(api),
+        http=guarded(limits),
+        timeout_keep_alive=limits.idle_seconds,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -14,6 +14,7 @@ from zora_core.api.access import Caller, needs
 from zora_core.api.answers import One, one
 from zora_core.api.state import Api
 from zora_core.errors import DatabaseUnavailable
+from zora_core.journal.state import read_state
 from zora_core.models import AgentId, Role
 
 router = APIRouter(tags=["status"])
@@ -44,6 +45,14 @@ class Metrics:
         self.tasks = Gauge(
             "zora_tasks", "The tenant's tasks by agent and status.", ("agent", "status"), registry=self.registry
         )
+        self.unsealed = Gauge(
+            "zora_journal_unsealed_entries", "The tenant's journal entries that are not sealed, up to 10,000.",
+            registry=self.registry,
+        )  # fmt: skip
+        self.unsealed_seconds = Gauge(
+            "zora_journal_unsealed_seconds", "Age of the oldest of them; more than 60 is too much.",
+            registry=self.registry,
+        )  # fmt: skip
 
 
 @router.get(
@@ -77,8 +86,11 @@ async def metrics(request: Request, caller: Annotated[Caller, needs(Role.VIEWER)
     """Figures of this process and of the caller's tenant, in Prometheus' text format."""
     counted: Metrics = request.app.state.metrics
     rows = await caller.call("agent_task_counts")
+    journal = await read_state(caller.api.database, caller.principal.tenant_id)
     # Without waiting from here on: another tenant's request writes into the same figures.
     counted.watchers.set(len(caller.api.changes.subscribers))
+    counted.unsealed.set(journal.unsealed)
+    counted.unsealed_seconds.set(journal.late)
     counted.tasks.clear()
     for agent in AgentId:
         for state in ("pending", "in_progress", "completed", "failed"):

@@ -7,6 +7,7 @@ programs.
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 if __name__ == "__main__":  # before the rest is loaded
     try:
@@ -35,6 +36,7 @@ from zora_core.autonomy.commands import (
     tenants,
     workflows,
 )
+from zora_core.autonomy.commands.output import print_error, visible_output
 from zora_core.errors import (
     ConfigurationError,
     InvalidPayload,
@@ -56,6 +58,11 @@ class Group(click.Group):
         """Names in the order of their definition."""
         return list(self.commands)
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command whose every output goes through `visible_output`, errors and usage included."""
+        with visible_output():
+            return super().main(*args, **kwargs)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse arguments that are not text, before any command looks at them."""
         for place, argument in enumerate(args, 1):
@@ -71,7 +78,7 @@ class Group(click.Group):
             error = _the_error(raised)
             if error is None:
                 raise
-            click.secho(f"error: {error}", fg="red", err=True)
+            print_error(f"error: {error}")
             ctx.exit(2 if isinstance(error, _USAGE) else 1)
         except KeyboardInterrupt:
             ctx.exit(130)

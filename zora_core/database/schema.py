@@ -105,9 +105,12 @@ class Installed:
     @classmethod
     def of(cls, said: dict[str, Any]) -> Installed:
         """What the function installed_schema() says; a database before migration 13 says less."""
-        versions = said.get("versions")
+        versions, highest = said.get("versions"), said.get("version") or 0
+        if versions is None:
+            before = {migration.version for migration in migrations() if migration.version < highest}
+            versions = before | {highest} if highest else before
         return cls(
-            frozenset(range(1, (said.get("version") or 0) + 1) if versions is None else versions),
+            frozenset(versions),
             said.get("digest") or "",
             said.get("release"),
             tuple(said.get("replaced") or ()),

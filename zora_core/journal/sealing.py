@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
@@ -17,6 +18,7 @@ from zora_core.autonomy.backoff import retrying
 from zora_core.errors import ConfigurationError, JournalNotSealed
 from zora_core.journal.canonical import NO_BLOCK, Header, read_header
 from zora_core.journal.keys import Anchor, Remembered, SigningKey, public_key, signed_by, signing_key
+from zora_core.journal.state import JournalState, clock_problem, read_state, time_of
 
 if TYPE_CHECKING:
     from zora_core.database.database import Database
@@ -29,6 +31,10 @@ DUE_SECONDS = 10.0  # a block is sealed when it is full, or when its first entry
 LOOK_SECONDS = 5.0
 BUSY_SHARE = 0.1  # of the time is spent on sealing at most, so that a backlog is sealed beside the work, not instead
 REFUSED_SECONDS = 60.0
+START_SEALING = (
+    "Sealing needs a running `zora serve` or `zora run-loop` of this tenant (`zora --tenant …`); if it does not seal, "
+    "its log says why"
+)
 HEADERS = 1000  # read at a time when others have sealed since
 
 
@@ -73,12 +79,15 @@ class Sealer:
         """Seal the next block if one is due; returns its header, or None.
 
         With `new_key`, also when another key has signed until now. Raises `JournalNotSealed` when the database's chain
-        does not go on from the block that this machine remembers, or when another key signed it; `ConfigurationError`
-        when there is no key and none can be made.
+        does not go on from the block that this machine remembers, another key signed it, or the clocks differ;
+        `ConfigurationError` when there is no key and none can be made.
         """
         if self._key is None:
             self._key = await asyncio.to_thread(signing_key, self._settings)
             self._head = await asyncio.to_thread(self._remembered.read)
+        state = await read_state(self._database, self._settings.tenant_id)
+        if state.clock is not None:
+            raise JournalNotSealed(state.clock)
         rows = await self._database.call(
             "next_journal_block",
             tenant_id=self._settings.tenant_id,
@@ -122,6 +131,9 @@ class Sealer:
             raise JournalNotSealed("the database proposes a block of another tenant or another key")
         if self._head is not None and header.number <= self._head.number:
             raise JournalNotSealed(gone(self._head))
+        # The function that told the time may have been replaced; the ids that are signed are looked at here.
+        if (last := time_of(UUID(header.last_id))) > datetime.now(UTC) and (problem := clock_problem(last, None)):
+            raise JournalNotSealed(problem)
         if header.number == 0 and header.previous != NO_BLOCK:
             raise JournalNotSealed("the database proposes a first block that has one before it")
         return header
@@ -222,11 +234,11 @@ async def examine(database: Database, settings: Settings) -> tuple[Literal["ok",
     """For `zora doctor`: whether the chain goes on as it should, and what there is to say of it."""
     try:
         last = await last_header(database, settings)
-        waiting = f"{await unsealed(database, settings):,} entries not sealed"
+        state = await read_state(database, settings.tenant_id)
         remembered = Remembered(settings, settings.tenant_id).read()
         ours = public_key(settings)
         if last is None:
-            return ("ok", waiting) if remembered is None else ("wrong", gone(remembered))
+            return _waiting(state, "") if remembered is None else ("wrong", gone(remembered))
         head = anchor_of(last[0])
     except (ConfigurationError, ValueError) as error:
         return "wrong", str(error)
@@ -234,4 +246,13 @@ async def examine(database: Database, settings: Settings) -> tuple[Literal["ok",
         return "wrong", gone(remembered)
     if ours is not None and head.public_key != ours.hex():
         return "note", another_key(head, ours)
-    return "ok", f"{head.number + 1:,} blocks, the last at {head.sealed_at[:16].replace('T', ' ')} UTC; {waiting}"
+    return _waiting(state, f"{head.number + 1:,} blocks, the last at {head.sealed_at[:16].replace('T', ' ')} UTC; ")
+
+
+def _waiting(state: JournalState, sealed: str) -> tuple[Literal["ok", "note"], str]:
+    found = f"{sealed}{state.said}"
+    if state.clock is not None:
+        return "note", f"{found}; {state.clock}"
+    if state.is_late:
+        return "note", f"{found}. {START_SEALING}"
+    return "ok", found

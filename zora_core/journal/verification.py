@@ -18,6 +18,7 @@ from uuid import UUID
 from zora_core.journal.canonical import NO_BLOCK, Block, Entry, Header, chained, digest, read_header
 from zora_core.journal.keys import Anchor, Remembered, public_key, signed_by
 from zora_core.journal.reading import stored
+from zora_core.journal.state import time_of
 
 if TYPE_CHECKING:
     from zora_core.database.database import Database
@@ -57,6 +58,8 @@ class Report:
     first_at: str | None = None
     last_at: str | None = None
     unsealed: int = 0
+    unsealed_since: str | None = None
+    """The time of the first entry that is not sealed: from then on nothing is proven."""
     keys: list[tuple[int, str]] = field(default_factory=list)
     """Public keys, each with the number of the first block that it signed."""
     trusted: bool = False
@@ -156,6 +159,8 @@ class Verifier:
 
     def unsealed(self, entry: Entry) -> None:
         """An entry after the last block."""
+        if self.report.unsealed == 0:
+            self.report.unsealed_since = time_of(UUID(entry.id)).isoformat()
         self.report.unsealed += 1
         self._look(entry, None)
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from zora_core.admin.rendering import count
+from zora_core.admin.rendering import count, counted
 from zora_core.admin.site import PAGE_HEADERS, Pages, Query, Visit
 from zora_core.api.records import Category
 from zora_core.errors import InvalidState
@@ -94,8 +94,7 @@ def _found(query: JournalQuery, rows: list[dict[str, Any]], total: dict[str, Any
     if query.since or query.until:
         more = " of those that fit" if len(rows) > PAGE or query.before else ""
         return f"{_entries(min(len(rows), PAGE))}{more}, newest first."
-    about = "about " if total["is_estimate"] else ""
-    return f"{about}{_entries(total['total'])}, newest first."
+    return f"{counted(total, 'entry', 'entries').capitalize()}, newest first."
 
 
 def _entries(number: int) -> str:
@@ -153,6 +152,7 @@ async def verify(visit: Visit) -> Response:
         problems=count(len(report.problems) + report.more_problems, 10**9) if report else "",
         first_at=_moment(report.first_at) if report else None,
         last_at=_moment(report.last_at) if report else None,
+        unsealed_since=_moment(report.unsealed_since) if report else None,
     )
 
 

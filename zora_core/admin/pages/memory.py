@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from zora_core.admin.pages.journal import one_by_id
+from zora_core.admin.rendering import counted
 from zora_core.admin.site import Pages, Query, Visit
 from zora_core.api.records import MemoryType
 from zora_core.models import AgentId
@@ -49,8 +50,7 @@ async def index(visit: Visit) -> Response:
             visit.call("count_memory_events", **filters, exact_up_to=COUNT_CAP),
         )
         cursor = rows[PAGE - 1]["id"] if len(rows) > PAGE else None
-        about = "about " if total["is_estimate"] else ""
-        found = f"{about}{_memories(total['total'])}, newest first."
+        found = f"{counted(total, 'memory', 'memories').capitalize()}, newest first."
     return await visit.page(
         "memory.html",
         query=query,

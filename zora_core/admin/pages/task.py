@@ -15,6 +15,7 @@ from zora_core.admin.pages.tasks import read_priority
 from zora_core.admin.site import Notice, Pages, Visit
 from zora_core.effects import RUN_TASK
 from zora_core.models import Role, Severity, TaskRecord
+from zora_core.shapes import as_object, findings_of, sources_of
 
 pages = Pages()
 
@@ -71,7 +72,6 @@ async def show(visit: Visit) -> Response:
     )
     proofs = await visit.call("journal_proofs", ids=[entry["id"] for entry in entries])
     task = TaskRecord.shown(row)
-    result = task["result"] or {}
     return await visit.page(
         "task.html",
         board=board,
@@ -79,8 +79,8 @@ async def show(visit: Visit) -> Response:
         row=row,
         explanation=explanation,
         timeline=timeline(task, entries[::-1], _first_wait(task, suggestions, related)),
-        findings=sorted(result.get("findings", []), key=lambda found: -Severity(found["severity"]).rank),
-        sources=result.get("sources", []),
+        findings=sorted(findings_of(task["result"]), key=lambda found: -Severity(found["severity"]).rank),
+        sources=list(filter(None, sources_of(task["result"]))),
         suggestions=await shown_suggestions(visit, suggestions),
         entries=entries,
         proofs={proof["id"]: proof for proof in proofs},
@@ -109,10 +109,11 @@ def timeline(task: dict[str, Any], entries: list[dict[str, Any]], first_wait: st
     moments: list[Moment] = []
     for entry in entries:
         kind = entry["event_type"].removeprefix("agent_task_")
-        ran = entry["details"].get("duration_ms")
-        if ran is not None and not entry["event_type"].startswith("agent_suggestion"):
+        details = as_object(entry["details"])
+        ran = details.get("duration_ms")
+        if isinstance(ran, int | float) and not entry["event_type"].startswith("agent_suggestion"):
             began = entry["created_at"] - timedelta(milliseconds=float(ran))
-            number = entry["details"].get("attempt")
+            number = details.get("attempt")
             moments.append(Moment(began, f"Run {number} began" if number else "A run began", kind="in_progress"))
         title = _EVENTS.get(entry["event_type"], entry["title"])
         # What is suggested has a place of its own on the page.

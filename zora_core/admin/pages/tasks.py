@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from zora_core.admin.inbox import shown_suggestions
 from zora_core.admin.live import board_counts, lanes
-from zora_core.admin.rendering import COUNT_CAP, count, short
+from zora_core.admin.rendering import count, counted, short
 from zora_core.admin.site import Notice, Pages, Query, Visit
 from zora_core.errors import InvalidInput, ZoraError
 from zora_core.models import AgentId, Role
@@ -22,6 +22,7 @@ pages = Pages()
 
 PAGE = 50
 INBOX = 20
+COUNTED = 1000  # tasks; of more, the list says so
 LOOKED_THROUGH = 20_000  # as find_agent_tasks() does for what no index knows
 VIEWS = {"needs": "Needs you", "live": "Live", "failed": "Failed", "all": "All"}
 _WITHIN = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
@@ -76,10 +77,10 @@ async def _needs(visit: Visit, query: TasksQuery) -> Response:
 
 async def _list(visit: Visit, query: TasksQuery) -> Response:
     filters = query.filters
-    counted = {name: filters[name] for name in ("agent_id", "status", "task_type")}
+    indexed = {name: filters[name] for name in ("agent_id", "status", "task_type")}
     rows, (total,) = await asyncio.gather(
         visit.call("find_agent_tasks", **filters, limit=PAGE + 1, before_id=query.before),
-        visit.call("count_agent_tasks", **counted, exact_up_to=COUNT_CAP),
+        visit.call("count_agent_tasks", **indexed, exact_up_to=COUNTED),
     )
     shown = rows[:PAGE]
     unfinished = [row["id"] for row in shown if row["status"] in ("pending", "in_progress")]
@@ -105,8 +106,7 @@ def _found(query: TasksQuery, rows: list[dict[str, Any]], total: dict[str, Any])
         return f"{min(len(rows), PAGE):,} {'task' if len(rows) == 1 else 'tasks'}{more}."
     if not total["total"]:
         return "No task fits." if query.view == "all" else "Nothing has failed."
-    about = "about " if total["is_estimate"] else ""
-    return f"{about}{total['total']:,} {'task' if total['total'] == 1 else 'tasks'}, newest first."
+    return f"{counted(total, 'task', 'tasks').capitalize()}, newest first."
 
 
 async def _page(visit: Visit, query: TasksQuery, board: dict[str, Any], **values: Any) -> Response:

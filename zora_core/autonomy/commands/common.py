@@ -16,6 +16,7 @@ import click
 from zora_core.autonomy.interrupts import interrupt_work
 from zora_core.settings import Settings, load_settings
 from zora_core.storable import problem, storable
+from zora_core.visible import visible_json
 
 if TYPE_CHECKING:
     from zora_core.database.database import Database
@@ -114,7 +115,7 @@ def shown_task(row: dict[str, Any]) -> dict[str, Any]:
 
 def print_json(data: Any) -> None:
     """Print data as JSON; ids and times become strings."""
-    click.echo(json.dumps(data, default=_plain, indent=2, ensure_ascii=False))
+    click.echo(visible_json(json.dumps(data, default=_plain, indent=2, ensure_ascii=False)))
 
 
 def _plain(value: Any) -> Any:

@@ -94,9 +94,9 @@ def _progress() -> Iterator[Callable[[KindReport], object]]:
     if not sys.stderr.isatty():
         yield lambda report: None
         return
-    from rich.console import Console
+    from zora_core.autonomy.commands.output import new_console
 
-    with Console(stderr=True).status("reading") as status:
+    with new_console(stderr=True).status("reading") as status:
 
         def show(report: KindReport) -> Any:
             return status.update(f"{report.name}: {report.found:,} read, {report.taken:,} taken")

@@ -17,6 +17,7 @@ import click
 from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
 from zora_core.errors import ConfigurationError, NotFound, ZoraError
 from zora_core.settings import load_settings
+from zora_core.visible import visible_json
 
 if TYPE_CHECKING:
     from zora_core.journal.canonical import Header
@@ -127,11 +128,12 @@ def _progress(total: int, unit: str) -> Iterator[Callable[[int], object]]:
     if not sys.stderr.isatty():
         yield lambda done: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from zora_core.autonomy.commands.output import new_console
+
     columns = (TextColumn("[dim]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=new_console(stderr=True), transient=True) as progress:
         task = progress.add_task(unit, total=total)
         yield lambda done: progress.advance(task, done)
 
@@ -171,7 +173,8 @@ def export(file: Path | None) -> None:
                 file.open("w", encoding="utf-8") if file else nullcontext(sys.stdout) as output,
                 _progress(counted["entries"], "entries") as advance,
             ):
-                return await write_export(zora.database, zora.settings.tenant_id, output.write, advance)
+                write = output.write if file else lambda line: output.write(visible_json(line))
+                return await write_export(zora.database, zora.settings.tenant_id, write, advance)
 
     counts = run(read())
     from zora_core.autonomy.commands.render_journal import count, entries

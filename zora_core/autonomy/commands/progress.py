@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from zora_core.autonomy.commands.output import new_console
 from zora_core.autonomy.commands.render import one_line, percent, short, text
 from zora_core.models import Task
 
@@ -50,7 +50,7 @@ class Progress:
     def __init__(self, *, quiet: bool = False, lines: bool = False) -> None:
         """`quiet` shows nothing."""
         self.runtime: AgentRuntime | None = None
-        self._console = Console(stderr=True, highlight=False)
+        self._console = new_console(stderr=True)
         self._lines = lines
         self._running: dict[UUID, _Shown] = {}
         self._changed = asyncio.Event()

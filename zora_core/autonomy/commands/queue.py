@@ -8,6 +8,7 @@ import click
 
 from zora_core.autonomy.commands.common import json_option, print_json, read_json, run, session, shown_task
 
+MAX_COUNTED = 1_000_000  # suggestions; counting so many takes a second
 AGENTS = ("CONNOR", "LUMINA", "EIVOR", "ORACLE", "AEGIS", "SAM")
 _moment = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"])
 _agent = click.Choice(AGENTS, case_sensitive=False)
@@ -23,18 +24,19 @@ def status(as_json: bool) -> None:
         async with session() as zora:
             return (
                 await zora.call("agent_task_counts"),
-                await zora.call("list_agent_suggestions", status="proposed"),
+                await zora.call("count_agent_suggestions", status="proposed", exact_up_to=MAX_COUNTED),
                 await zora.call("list_agent_pauses"),
             )
 
-    counts, proposed, pauses = run(read())
+    counts, (proposed,), pauses = run(read())
     if as_json:
-        print_json({"tasks": counts, "suggestions_proposed": len(proposed), "paused": pauses})
+        said = {"suggestions_proposed": proposed["total"], "suggestions_proposed_is_more": proposed["is_estimate"]}
+        print_json({"tasks": counts, **said, "paused": pauses})
         return
     from zora_core.autonomy.commands.render import print_status
     from zora_core.autonomy.commands.render_decisions import print_pauses
 
-    print_status(counts, len(proposed))
+    print_status(counts, proposed)
     print_pauses(pauses)
 
 

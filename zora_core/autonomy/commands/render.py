@@ -7,10 +7,14 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from zora_core.autonomy.commands.output import new_console
+from zora_core.shapes import findings_of, sources_of, suggestions_of
+from zora_core.visible import visible
 
 if TYPE_CHECKING:
     from zora_core.agents.agent import TaskType
@@ -39,12 +43,12 @@ MAX_EVIDENCE = 3  # pieces of a finding
 MAX_ORIGINS = 3  # findings of a suggestion
 WIDE = 130  # columns of a terminal from which on a summary fits beside its task
 
-console = Console(highlight=False, soft_wrap=False)
+console = new_console()
 
 
 def clean(value: Any) -> str:
-    """The value as text without control characters, which could move the cursor or change the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+    """The value as text, with characters that a terminal obeys, or that hide or reorder text, shown escaped."""
+    return visible(str(value))
 
 
 def text(value: Any, style: str = "") -> Text:
@@ -104,7 +108,7 @@ def print_runs(runs: Sequence[TaskRun]) -> None:
     console.print(made)
 
 
-def print_status(counts: list[dict[str, Any]], proposed: int) -> None:
+def print_status(counts: list[dict[str, Any]], proposed: dict[str, Any]) -> None:
     """Tasks per agent and state, and why pending ones wait."""
     if not counts:
         console.print("No tasks yet. Create one with `zora create-task`, or see `zora demo`.")
@@ -125,9 +129,10 @@ def print_status(counts: list[dict[str, Any]], proposed: int) -> None:
     console.print(table("agent", *(f">{c}" for c in AGENT_COLUMNS), rows=body))
     for reason, number in sorted(waiting.items()):
         console.print(f"{number:,} pending wait for {reason}.")
-    if proposed:
-        shown = f"{proposed}" if proposed < 50 else "50 or more"
-        console.print(f"{shown} suggestions wait for a person: `zora suggestions list --status proposed`.")
+    if proposed["total"]:
+        more = "more than " if proposed["is_estimate"] else ""
+        noun = "suggestion waits" if proposed["total"] == 1 else "suggestions wait"
+        console.print(f"{more}{proposed['total']:,} {noun} for a person: `zora suggestions list --status proposed`.")
 
 
 def print_tasks(rows: list[dict[str, Any]]) -> None:
@@ -197,11 +202,14 @@ def print_task(
     if row["description"]:
         facts.insert(1, ("about", row["description"]))
     console.print(table("", "+", rows=((text(name, "dim"), value) for name, value in facts if value != "")))
-    result = row["result"] or {}
+    stored = row["result"]
+    result: dict[str, Any] = {
+        "findings": findings_of(stored), "sources": sources_of(stored), "suggestions": suggestions_of(stored),
+    }  # fmt: skip
     if row["result_summary"]:
         console.print("\n", text(row["result_summary"]), sep="")
     shown = _print_findings(result)
-    if result.get("suggestions"):
+    if result["suggestions"]:
         console.print(text("\nSuggestions", "bold"))
         states = {(s["suggestion_type"], s["title"]): _became(s) for s in suggestions}
         for suggestion in result["suggestions"]:
@@ -209,9 +217,9 @@ def print_task(
             console.print(text(f"  • {suggestion['title']}").append_text(text(f"  {became}", "dim")))
             _print_origin(suggestion, result, shown)
         console.print(text(f"  `zora suggestions list --task {short(row['id'])}` lists them with their ids.", "dim"))
-    if result.get("sources"):
+    if any(result["sources"]):
         console.print(text("\nRead", "bold"))
-        for source in result["sources"]:
+        for source in (read for read in result["sources"] if read):
             line = text(f"  {source['kind']} {source['ref']}: {source['count']:,} {source['unit']}")
             console.print(line.append_text(text(f"  {_proof(source)}", "dim")))
     console.print(text("\nJournal", "bold"))
@@ -234,7 +242,7 @@ def _print_findings(result: dict[str, Any]) -> set[str]:
 
     Returns the ids of those that were shown.
     """
-    findings = result.get("findings", [])
+    findings = result["findings"]
     if not findings:
         return set()
     console.print(text(f"\nFindings ({len(findings)})", "bold"))
@@ -271,7 +279,7 @@ def _print_finding(finding: dict[str, Any], *, indent: int) -> None:
     console.print(line.append_text(text(f"  {finding['rule_id']}  {finding.get('id', '')}".rstrip(), "dim")))
 
 
-def _print_evidence(evidence: list[dict[str, Any]], result: dict[str, Any], *, indent: int) -> None:
+def _print_evidence(evidence: list[Any], result: dict[str, Any], *, indent: int) -> None:
     """The first pieces of evidence, with where and when they were read: once for those of one source."""
     shown = [(piece, _where(piece, result["sources"])) for piece in evidence[:MAX_EVIDENCE]]
     for number, (piece, where) in enumerate(shown, 1):
@@ -282,9 +290,10 @@ def _print_evidence(evidence: list[dict[str, Any]], result: dict[str, Any], *, i
         console.print(text(f"{' ' * indent}… and {len(evidence) - MAX_EVIDENCE} more", "dim"))
 
 
-def _where(piece: dict[str, Any], sources: list[dict[str, Any]]) -> str:
+def _where(piece: Any, sources: list[dict[str, Any] | None]) -> str:
     """The source of a piece of evidence, as the list of what was read has it."""
-    read = [sources[position] for position in piece.get("read", ()) if position < len(sources)]
+    positions = piece["read"] if isinstance(piece, dict) else []
+    read = [source for position in positions if position < len(sources) and (source := sources[position])]
     if not read:
         return ""
     first = read[0]
@@ -297,11 +306,13 @@ def _where(piece: dict[str, Any], sources: list[dict[str, Any]]) -> str:
 
 def _proof(source: dict[str, Any]) -> str:
     """The beginning of a source's digest, and when it was read."""
-    return f"{source['digest'][:8]}, {when(datetime.fromisoformat(source['read_at']))}"
+    return f"{source['digest'][:8]}, {when(source['read_at'])}"
 
 
-def evidence_line(evidence: dict[str, Any]) -> str:
-    """A piece of evidence in one line."""
+def evidence_line(evidence: Any) -> str:
+    """A piece of evidence of `pieces_of` in one line."""
+    if isinstance(evidence, str):
+        return one_line(evidence, 120)
     match evidence["kind"]:
         case "quote":
             return f"{_source_name(evidence['source'])}: “{one_line(evidence['text'], 120)}”"
@@ -412,7 +423,7 @@ KEY_COLOURS = {"works": "green", "expired": "yellow", "revoked": "red"}
 
 def print_new_key(key: str, row: dict[str, Any]) -> None:
     """A key alone on stdout, for `KEY=$(zora keys create NAME)`; what a person wants to know of it on stderr."""
-    about = Console(stderr=True, highlight=False)
+    about = new_console(stderr=True)
     until = f"until {when(row['expires_at'])}" if row["expires_at"] else "until it is revoked"
     about.print(text(f"The key “{row['name']}” stands for {row['email']}, {row['role']}, {until}.\n"))
     console.print(text(key, "bold"), soft_wrap=True)

@@ -11,7 +11,10 @@ from typing import Any
 import click
 from rich.text import Text
 
+from zora_core.autonomy.commands.output import echo_rendered
 from zora_core.autonomy.commands.render import COLOURS, console, evidence_line, short, table, text, when
+from zora_core.errors import ZoraError
+from zora_core.shapes import pieces_of
 
 MAX_EVIDENCE = 12  # pieces that are shown
 COLOURS |= {
@@ -76,7 +79,7 @@ def print_suggestion(row: dict[str, Any], preview: list[dict[str, Any]], problem
     console.print()
     console.print(table("", "+", rows=((text(name, "dim"), value) for name, value in facts if value != "")))
     console.print(text("\nEvidence", "bold"))
-    for evidence in row["evidence"][:MAX_EVIDENCE]:
+    for evidence in pieces_of(row["evidence"])[:MAX_EVIDENCE]:
         console.print(text(f"  {evidence_line(evidence)}"))
     if len(row["evidence"]) > MAX_EVIDENCE:
         console.print(text(f"  … and {len(row['evidence']) - MAX_EVIDENCE} more: use --json", "dim"))
@@ -89,12 +92,11 @@ def print_suggestion(row: dict[str, Any], preview: list[dict[str, Any]], problem
 
 def print_change(row: dict[str, Any], preview: list[dict[str, Any]], problem: str | None = None) -> None:
     """What a suggestion does, whole, and what its targets hold now: nothing of what is approved is left out."""
-    from zora_core.effects import describe
 
     _line(row["title"], "bold")
     if row["body"]:
         _line(row["body"])
-    _line(f"\n{describe(row)}", "bold" if row["effect"] else "dim")
+    _line(f"\n{_what(row)}", "bold" if row["effect"] else "dim")
     if row["effect"] is None:
         if row["current_value"] is not None:
             _value("  what it says is there", row["current_value"], "dim")
@@ -184,7 +186,7 @@ def paged(print_it: Callable[[], None]) -> None:
     if sys.stdout.isatty() and sys.stdin.isatty() and said.count("\n") >= console.height:
         click.echo_via_pager(said, color=True)
     else:
-        click.echo(said, nl=False, color=True if sys.stdout.isatty() else None)
+        echo_rendered(said)
 
 
 def print_decision(row: dict[str, Any]) -> None:
@@ -208,6 +210,15 @@ def print_decision(row: dict[str, Any]) -> None:
         console.print(text(f"Not applied, because its target has changed since: {row['title']}", "yellow"))
         if row["superseded_by"]:
             console.print(f"It is proposed anew: `zora suggestions show {short(row['superseded_by'])}`.")
+
+
+def _what(row: dict[str, Any]) -> str:
+    from zora_core.effects import describe
+
+    try:
+        return describe(row)
+    except (ZoraError, ValueError):  # of a type, or with a value, that this version does not know
+        return "What it does is listed change by change."
 
 
 def print_pauses(rows: list[dict[str, Any]]) -> None:

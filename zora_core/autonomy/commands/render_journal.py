@@ -37,7 +37,8 @@ def print_report(report: Report) -> None:
     if report.anchors:
         facts.append(("anchors", f"{count(report.anchors, 'remembered block')} found where they were"))
     if report.unsealed:
-        facts.append(("not sealed", f"{entries(report.unsealed)}, of which nothing can be proven yet"))
+        since = f" from {_at(report.unsealed_since)} on"
+        facts.append(("not sealed", f"{entries(report.unsealed)}: nothing is proven{since}"))
     if report.erased:
         facts.append(("erased", count(len(report.erased), "text")))
     console.print(table("", "+", rows=((text(name, "dim"), value) for name, value in facts)))

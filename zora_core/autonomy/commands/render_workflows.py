@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zora_core.autonomy.commands.render import COLOURS, console, one_line, short, table, text, when
+from zora_core.shapes import as_object
 
 if TYPE_CHECKING:
     from zora_core.workflows import Step, Workflow
@@ -81,10 +82,10 @@ def print_run(row: dict[str, Any], tasks: list[dict[str, Any]]) -> None:
     if row["finished_at"]:
         facts.append(("finished", when(row["finished_at"])))
     if row["context"]:
-        facts.append(("inputs", ", ".join(f"{name} = {value}" for name, value in row["context"].items())))
+        facts.append(("inputs", ", ".join(f"{name} = {value}" for name, value in as_object(row["context"]).items())))
     console.print(table("", "+", rows=((text(name, "dim"), value) for name, value in facts)))
     console.print()
-    width = max(len(task["step"]) for task in tasks)
+    width = max((len(task["step"]) for task in tasks), default=0)
     for task in tasks:
         state = "/".join(filter(None, (task["status"], task["waiting_for"] or task["failure_kind"])))
         line = text(task["step"].ljust(width), "bold")

@@ -63,7 +63,8 @@ def serve(
             ):
                 url = server.url_of(listener)
                 click.echo(f"The admin pages are at {url}/admin, the API's description at {url}/docs.", err=True)
-                if zora.settings.embedded:
+                # A link is a credential: only a person at the terminal sees it, no log file and no container's output.
+                if zora.settings.embedded and sys.stderr.isatty():
                     (founder,) = await retrying(zora.database, lambda: zora.call("ensure_founder"))
                     link = await retrying(
                         zora.database,

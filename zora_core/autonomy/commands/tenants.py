@@ -43,6 +43,10 @@ def add(name: str, slug: str | None, as_json: bool) -> None:
         print_json({"id": settings.tenant_id, "created": created})
     elif created:
         click.echo(f"Made the tenant {name.strip()}: {settings.tenant_id}, or `--tenant {slug}`.")
+        click.echo(
+            "`zora serve` answers every tenant, but runs tasks and seals the journal of one only: for this tenant, run "
+            f"`zora --tenant {slug} serve` or `zora --tenant {slug} run-loop`."
+        )
     else:
         click.echo(f"There is a tenant {settings.tenant_id} already; nothing to do.")
 

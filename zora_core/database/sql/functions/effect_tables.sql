@@ -36,7 +36,7 @@ begin
                     'agent_task_policies', 'agent_task_steps', 'agent_task_watchers', 'agent_tasks',
                     'api_keys', 'autonomy_schedules', 'climate_missions', 'climate_profiles',
                     'effect_tables', 'frontend_configs', 'imported_records', 'journal_blocks',
-                    'journal_entries', 'memory_events', 'tenants', 'users', 'workflow_runs',
+                    'journal_entries', 'memory_events', 'tenants', 'users', 'workers', 'workflow_runs',
                     'workflows', 'zora_functions', 'zora_migrations', 'zora_requests'
             ]) then format('%s is one of ZORA''s own tables: only tables of your own can be registered', p_name)
         when v_missing is not null then format('the table %s lacks the columns %s: it needs tenant_id, of type uuid, and '

@@ -27,10 +27,8 @@ $$;
 create or replace function count_journal_entries(
     p_tenant_id uuid, p_category text default null, p_task_id uuid default null, p_exact_up_to integer default 10000
 ) returns table (total bigint, is_estimate boolean) language plpgsql volatile as $$
-declare
-    v_plan json;
 begin
-    select count(*) into total
+    select least(count(*), p_exact_up_to), count(*) > p_exact_up_to into total, is_estimate
     from (
         select
         from journal_entries as j
@@ -39,14 +37,6 @@ begin
             and (p_task_id is null or j.task_id = p_task_id)
         limit p_exact_up_to + 1
     ) as counted;
-    is_estimate := total > p_exact_up_to;
-    if is_estimate then
-        execute format(
-            'explain (format json) select from journal_entries where tenant_id = %L%s%s', p_tenant_id,
-            ' and category = ' || quote_literal(p_category), ' and task_id = ' || quote_literal(p_task_id)
-        ) into v_plan;
-        total := greatest(total, (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint);
-    end if;
     return next;
 end
 $$;
@@ -78,10 +68,8 @@ create or replace function count_memory_events(
     p_tenant_id uuid, p_archived boolean default false, p_agent text default null, p_memory_type text default null,
     p_exact_up_to integer default 10000
 ) returns table (total bigint, is_estimate boolean) language plpgsql volatile as $$
-declare
-    v_plan json;
 begin
-    select count(*) into total
+    select least(count(*), p_exact_up_to), count(*) > p_exact_up_to into total, is_estimate
     from (
         select
         from memory_events as m
@@ -91,15 +79,6 @@ begin
             and (p_memory_type is null or m.memory_type = p_memory_type)
         limit p_exact_up_to + 1
     ) as counted;
-    is_estimate := total > p_exact_up_to;
-    if is_estimate then
-        execute format(
-            'explain (format json) select from memory_events where tenant_id = %L%s%s%s', p_tenant_id,
-            case when not p_archived then ' and archived_at is null' end, ' and agent = ' || quote_literal(p_agent),
-            ' and memory_type = ' || quote_literal(p_memory_type)
-        ) into v_plan;
-        total := greatest(total, (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint);
-    end if;
     return next;
 end
 $$;
@@ -157,10 +136,8 @@ create or replace function count_agent_suggestions(
     p_tenant_id uuid, p_status text default null, p_task_id uuid default null, p_agent_id text default null,
     p_exact_up_to integer default 10000
 ) returns table (total bigint, is_estimate boolean) language plpgsql volatile as $$
-declare
-    v_plan json;
 begin
-    select count(*) into total
+    select least(count(*), p_exact_up_to), count(*) > p_exact_up_to into total, is_estimate
     from (
         select
         from agent_suggestions as s
@@ -170,15 +147,6 @@ begin
             and (p_agent_id is null or s.agent_id = p_agent_id)
         limit p_exact_up_to + 1
     ) as counted;
-    is_estimate := total > p_exact_up_to;
-    if is_estimate then
-        execute format(
-            'explain (format json) select from agent_suggestions where tenant_id = %L%s%s%s', p_tenant_id,
-            ' and status = ' || quote_literal(p_status), ' and task_id = ' || quote_literal(p_task_id),
-            ' and agent_id = ' || quote_literal(p_agent_id)
-        ) into v_plan;
-        total := greatest(total, (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint);
-    end if;
     return next;
 end
 $$;

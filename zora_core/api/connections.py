@@ -1,0 +1,211 @@
+"""Limits of HTTP connections: size and time of a request's head and body, and the number of open connections.
+
+uvicorn with httptools has none of these: a header of 200 MB fills the memory before anybody has signed in, and a
+connection that never sends its request stays. `guarded` makes a subclass of uvicorn's protocol with limits. A WebSocket
+leaves it with its handshake; from then on the limits of the websockets library hold (message size, pings).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+_LINE = 32  # bytes that a header costs besides its text
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # seconds, seconds, probes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one connection, and all together, may take; a head is the request line and the headers."""
+
+    head_bytes: int = 65_536
+    """Size of a request's head; 431 beyond it."""
+    head_seconds: float = 10
+    """Time from the first byte of a head, or from connecting, to its end; 408 after it."""
+    body_bytes: int = 16_000_000
+    """Bytes after which a body is cut off. Routes refuse more than 1 MB themselves, with a message."""
+    body_seconds: float = 60
+    """Time from the end of the head to the end of the body; 408 after it."""
+    idle_seconds: int = 5
+    """Time between two requests of a connection."""
+    connections: int = field(default_factory=lambda: _most_connections())
+    """Open connections. One more takes the place of the connection that has waited longest without a request, or is
+    answered with 503 when all are in use."""
+
+
+def _most_connections() -> int:
+    """1000, or fewer where the process may not open so many files; 200 are left for everything else."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return 1000
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1000 if files == resource.RLIM_INFINITY else max(64, min(1000, files - 200))
+
+
+def guarded(limits: Limits) -> type[HttpToolsProtocol]:
+    """The protocol class of a server whose connections share `limits`."""
+    return type("LimitedProtocol", (GuardedProtocol,), {"limits": limits, "waiting": {}})
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """A connection with limits; made by `guarded`."""
+
+    limits: ClassVar[Limits]
+    waiting: ClassVar[dict[GuardedProtocol, None]]
+    """Connections without a complete head, the one that has waited longest first."""
+
+    _timer: asyncio.TimerHandle | None = None
+    _in_head = False
+    """Whether a head has begun and not ended."""
+    _fed = 0
+    """Bytes received since the head began, without those that came with its beginning."""
+    _head = 0
+    """Bytes of the head as far as it was understood."""
+    _body = 0
+    _refused: int | None = None
+    """The status that this connection was refused with."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Count the connection, and begin to wait for its first request."""
+        super().connection_made(transport)
+        _watch_peer(transport)
+        if len(self.connections) > self.limits.connections:
+            oldest = next(iter(self.waiting), None)
+            if oldest is None:
+                self._refuse(503, "Too many connections: try again in a moment.")
+                return
+            oldest._drop()
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, as long as the head is within its limits."""
+        if self._refused is not None:
+            return
+        if self.timeout_keep_alive_task is not None:  # the next request of a connection that was idle
+            self._wait()
+        self._fed += len(data)
+        super().data_received(data)
+        if self._in_head and self._fed > self.limits.head_bytes:
+            self._refuse_head()
+
+    def on_message_begin(self) -> None:
+        """Count anew; a request that follows at once has its time from now."""
+        self._in_head = True
+        self._fed = self._head = self._body = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Count a part of the request line."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header."""
+        self._count(len(name) + len(value) + _LINE)
+        super().on_header(name, value)
+
+    def _count(self, size: int) -> None:
+        self._head += size
+        if self._head > self.limits.head_bytes:
+            self._refuse_head()
+            raise ValueError("the head is too large")  # ends the parser's work on these bytes
+
+    def on_headers_complete(self) -> None:
+        """The head is there: the request is answered, and its body has its own time."""
+        self._in_head = False
+        self._stop_waiting()
+        super().on_headers_complete()
+        self._timer = self.loop.call_later(self.limits.body_seconds, self._time_is_up)
+
+    def on_body(self, body: bytes) -> None:
+        """Count a part of the body."""
+        self._body += len(body)
+        if self._body > self.limits.body_bytes:
+            self._refuse(413, "The body is too large.")
+            return
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The whole request is there; the answer takes its time."""
+        self._stop_waiting()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An idle connection gives its place to a new one, too."""
+        super().on_response_complete()
+        if self.timeout_keep_alive_task is not None and self._timer is None:
+            self.waiting[self] = None
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over; nothing of it is counted here any more."""
+        self._stop_waiting()
+        super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP, unless the connection was refused already."""
+        if self._refused is None:
+            self._refuse(400, msg)
+
+    def _wait(self) -> None:
+        self._stop_waiting()
+        self.waiting[self] = None
+        self._timer = self.loop.call_later(self.limits.head_seconds, self._time_is_up)
+
+    def _stop_waiting(self) -> None:
+        self.waiting.pop(self, None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _time_is_up(self) -> None:
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if not answering and not self._in_head:  # nothing was asked: nothing is answered
+            self._drop()
+        else:
+            self._refuse(408, "The request took too long.")
+
+    def _refuse_head(self) -> None:
+        self._refuse(431, f"The request's headers are larger than {self.limits.head_bytes} bytes.")
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer with `status`, unless an answer has begun, and close the connection."""
+        if self._refused is not None:
+            return
+        self._refused = status
+        started = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+        if not started and not self.transport.is_closing():
+            self.transport.write(
+                STATUS_LINE[status] + b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
+                b"content-length: %d\r\n\r\n%s" % (len(message), message.encode())
+            )
+        self._drop()
+
+    def _drop(self) -> None:
+        """Close the connection, and let go of whoever answers a request of it."""
+        self._stop_waiting()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+def _watch_peer(transport: asyncio.Transport) -> None:
+    """Have the system ask whether the other side is still there: a half-open connection is closed after a minute."""
+    found: Any = transport.get_extra_info("socket")
+    if found is None:
+        return
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE.items():
+        if hasattr(socket, name):  # not everywhere, and by other names elsewhere
+            found.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
