@@ -28,6 +28,12 @@ async def until_written(path: Path) -> int:
     return int(path.read_text())
 
 
+def waiting(folder: Path, number: int) -> asyncio.Task[str]:
+    """A call that notes that it has begun and ends when the folder has the file `go`."""
+    arguments = [str(folder / "go"), str(folder / f"waits-{number}")]
+    return asyncio.create_task(in_process(work.wait_for, arguments))
+
+
 def gone(process_id: int) -> bool:
     """Whether a process has ended; one that nobody has waited for counts as ended."""
     try:
@@ -67,7 +73,9 @@ async def test_cancelling_kills_the_process_at_once_with_the_programs_it_started
 
 
 async def test_a_killed_process_takes_no_neighbour_along(tmp_path: Path) -> None:
-    neighbours = [asyncio.create_task(in_process(work.wait_for, [str(tmp_path / "go")])) for _ in range(2)]
+    neighbours = [waiting(tmp_path, number) for number in range(2)]
+    for number in range(2):
+        await until_written(tmp_path / f"waits-{number}")
     spinning = asyncio.create_task(in_process(work.spin, [str(tmp_path / "spin")]))
     await until_written(tmp_path / "spin")
     spinning.cancel()
@@ -78,8 +86,9 @@ async def test_a_killed_process_takes_no_neighbour_along(tmp_path: Path) -> None
 
 
 async def test_more_calls_than_processes_wait_for_their_turn_and_can_be_cancelled(tmp_path: Path) -> None:
-    go = str(tmp_path / "go")
-    running = [asyncio.create_task(in_process(work.wait_for, [go])) for _ in range(processes.MOST_CHILDREN)]
+    running = [waiting(tmp_path, number) for number in range(processes.MOST_CHILDREN)]
+    for number in range(processes.MOST_CHILDREN):
+        await until_written(tmp_path / f"waits-{number}")
     queued = [asyncio.create_task(in_process(work.process_id)) for _ in range(3)]
     await asyncio.sleep(0)
     queued[0].cancel()

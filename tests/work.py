@@ -47,8 +47,9 @@ def run_program(marker: str) -> None:
         program.wait()
 
 
-def wait_for(path: str) -> str:
-    """Until a file is there; says then in which process."""
+def wait_for(path: str, marker: str) -> str:
+    """Make a marker and wait until a file is there; says then in which process."""
+    note(marker, os.getpid())
     while not Path(path).exists():
         time.sleep(0.01)
     return str(os.getpid())

@@ -200,6 +200,7 @@ def test_every_command_works_over_http(project: Project, tmp_path: Path, monkeyp
         serving.send_signal(signal.SIGINT)
         serving.communicate(timeout=60)
     zora("keys", "revoke", key["key"])
+    assert "no folder" in zora("tenants", "roots")
 
     # The embedded server is not one's concern here, and is said not to run.
     assert "It is not running." in zora("db", "stop")
