@@ -348,3 +348,12 @@ async def test_a_closed_port_is_a_failure_that_may_pass(site: str) -> None:
 )
 def test_only_addresses_of_the_public_internet_count_as_public(address: str, public: bool) -> None:
     assert is_public(ipaddress.ip_address(address)) is public
+
+
+def test_no_block_that_python_calls_private_is_public() -> None:
+    blocks = [
+        *ipaddress._IPv4Constants._private_networks,  # type: ignore[attr-defined]
+        *ipaddress._IPv6Constants._private_networks,  # type: ignore[attr-defined]
+    ]
+    assert len(blocks) > 20
+    assert [str(block) for block in blocks if is_public(block[0]) or is_public(block[-1])] == []

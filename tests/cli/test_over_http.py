@@ -201,6 +201,9 @@ def test_every_command_works_over_http(project: Project, tmp_path: Path, monkeyp
         serving.communicate(timeout=60)
     zora("keys", "revoke", key["key"])
     assert "no folder" in zora("tenants", "roots")
+    assert zora.json("tables", "list") == []
+    assert "no_such_table" in zora("tables", "register", "no_such_table", "--writable", "name", status=1)
+    assert "no_such_table" in zora("tables", "remove", "no_such_table", status=1)
 
     # The embedded server is not one's concern here, and is said not to run.
     assert "It is not running." in zora("db", "stop")
