@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,6 +46,20 @@ SECRET = "a secret of the tests, of more than 32 characters"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--http", action="store_true", help="run every test that has the fixture zora over HTTP as well")
     parser.addoption("--system", action="store_true", help="run tests of one server on the installed, older PostgreSQL")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape half surrogate pairs, which xdist cannot send: a failed test that is about them would end the whole run."""
+    report = yield
+
+    def sendable(text: str) -> str:
+        return text.encode("utf-8", "backslashreplace").decode()
+
+    report.sections = [(name, sendable(text)) for name, text in report.sections]
+    if report.failed and sendable(report.longreprtext) != report.longreprtext:
+        report.longrepr = sendable(report.longreprtext)
+    return report
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
