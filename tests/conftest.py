@@ -50,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Escape half surrogate pairs, which xdist cannot send: a failed test that is about them would end the whole run."""
+    """Escape half surrogate pairs, which xdist cannot send: a failed test that is about them would end the run."""
     report = yield
 
     def sendable(text: str) -> str:

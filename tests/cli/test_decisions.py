@@ -13,6 +13,7 @@ import pytest
 
 from tests.cli import test_cli
 from tests.cli.test_cli import DEMO, Zora
+from zora_core.autonomy.commands.render_decisions import print_change
 
 environment, zora = test_cli.environment, test_cli.zora
 
@@ -133,6 +134,14 @@ def test_what_is_approved_is_written_out_whole(demo: Demo) -> None:
         for change in merge["effect"]["changes"]:
             assert str(change["key"]) in shown
             assert json.dumps(change["before"]["content"], ensure_ascii=False) in shown
+
+
+def test_words_of_look_alike_letters_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    suggestion = {"title": "t", "body": None, "effect": None, "current_value": None, "suggestion_type": "advice"}
+    print_change({**suggestion, "suggested_value": {"send to": "p\u0430ypal", "and": "Привет, world"}}, [])
+    said = capsys.readouterr().out
+    assert "“p\u0430ypal” mixes letters that look alike: Cyrillic, Latin" in said
+    assert said.count("mixes letters") == 1
 
 
 def test_a_policy_that_applies_is_told_where_the_summary_is(demo: Demo) -> None:
