@@ -40,7 +40,7 @@ async def test_each_agent_says_what_it_is_for_and_what_it_can_be_asked_for(found
 async def test_success_and_durations_are_those_of_what_the_agent_finished(zora: Zora, founder: Visitor) -> None:
     for _ in range(2):
         await zora.run("EIVOR", "summarize_recent_events")
-    failed = await zora.create("EIVOR", "no_such_type", max_attempts=1)
+    failed = await zora.create("EIVOR", "summarize_recent_events", {"days": "all"}, max_attempts=1)
     await zora.run_once()
     assert (await zora.task(failed)).status == "failed"
     await founder.open(PAGE)

@@ -125,7 +125,7 @@ async def test_a_run_is_cancelled_and_what_failed_is_retried(zora: Zora, founder
 
 
 async def test_a_step_that_was_skipped_says_so(zora: Zora, founder: Visitor) -> None:
-    wrong = {"task_type": "no_such_type", "max_attempts": 1}
+    wrong = {"payload": {"no such field": 1}, "max_attempts": 1}
     run_id = await start(zora, wrong, {"depends_on": [{"key": "s1", "on_failure": "skip"}]})
     await zora.run_once()
     await founder.open(f"{PAGE}/{run_id}")
