@@ -235,7 +235,7 @@ def of(*steps_: str) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("key: [", "is no YAML"),
+        ("key: [", "is not YAML"),
         ("[]", "the definition: Input should be a valid dictionary"),
         ("{key: W, name: w, steps: []}", "key: String should match pattern"),
         (of(), "steps: List should have at least 1 item"),
