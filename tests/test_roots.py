@@ -78,3 +78,57 @@ def test_a_permission_is_for_one_task_and_ends_after_a_month(home: Path, tmp_pat
     assert permitted(home, task) == odd
     assert permitted(home, old) is permitted(home, uuid4()) is permitted(home, None) is None
     assert stat.S_IMODE((home / "permissions").stat().st_mode) == 0o700
+
+
+def test_a_link_in_the_home_is_replaced_and_not_followed(home: Path, tmp_path: Path) -> None:
+    tenant, task = uuid4(), uuid4()
+    (home / "permissions").mkdir(parents=True)
+    victim = tmp_path / "victim"
+    victim.write_text("{}")
+    for link in ("file_roots.json", f"file_roots.{os.getpid()}", f"permissions/{task}"):
+        (home / link).symlink_to(victim)
+    set_tenant_roots(home, tenant, [tmp_path])
+    permit(home, [task], tmp_path)
+    assert victim.read_text() == "{}"
+    assert tenant_roots(home, tenant) == (tmp_path,)
+    assert permitted(home, task) == tmp_path
+
+
+def test_permissions_in_a_linked_folder_are_refused(home: Path, tmp_path: Path) -> None:
+    home.mkdir(parents=True)
+    old = tmp_path / "elsewhere" / str(uuid4())
+    old.parent.mkdir()
+    old.touch()
+    month_ago = time.time() - 31 * 86_400
+    os.utime(old, (month_ago, month_ago))
+    (home / "permissions").symlink_to(old.parent)
+    with pytest.raises(OSError, match="symbolic link"):
+        permit(home, [uuid4()], tmp_path)
+    assert [*old.parent.iterdir()] == [old]
+
+
+def test_only_permissions_are_pruned(home: Path, tmp_path: Path) -> None:
+    permit(home, [uuid4()], tmp_path)
+    other = home / "permissions" / "notes.txt"
+    other.touch()
+    month_ago = time.time() - 31 * 86_400
+    os.utime(other, (month_ago, month_ago))
+    permit(home, [uuid4()], tmp_path)
+    assert other.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can leave files of root behind")
+def test_what_root_writes_in_a_users_home_belongs_to_the_user(home: Path, tmp_path: Path) -> None:
+    home.mkdir(parents=True)
+    os.chown(home, 65534, 65534)
+    set_tenant_roots(home, uuid4(), [tmp_path])
+    permit(home, [uuid4()], tmp_path)
+    written = [*home.rglob("*")]
+    assert {path.name for path in written} >= {"file_roots.json", "permissions"}
+    assert {path.stat().st_uid for path in written} == {65534}
+
+
+def test_a_setting_that_this_user_cannot_read_is_named(home: Path) -> None:
+    (home / "file_roots.json").mkdir(parents=True)  # cannot be read, by root either
+    with pytest.raises(ConfigurationError, match=r"cannot read .*file_roots\.json"):
+        tenant_roots(home, uuid4())

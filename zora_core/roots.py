@@ -8,6 +8,8 @@ task that a person creates at the terminal may also read the folder in which the
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import time
@@ -16,6 +18,7 @@ from pathlib import Path
 from uuid import UUID
 
 from zora_core.errors import ConfigurationError
+from zora_core.private_files import make_private_folder, replace_private
 
 PERMISSION_DAYS = 30
 _SYSTEM = tuple(Path(name) for name in ("/proc", "/sys", "/dev"))
@@ -65,26 +68,16 @@ def set_tenant_roots(home: Path, tenant_id: UUID, roots: Sequence[Path] | None) 
         tenants.pop(str(tenant_id), None)
     else:
         tenants[str(tenant_id)] = [str(root) for root in roots]
-    home.mkdir(parents=True, exist_ok=True)
-    path = _tenants_file(home)
-    written = path.with_suffix(f".{os.getpid()}")
-    written.touch(mode=0o600)
-    written.write_text(json.dumps(tenants, indent=2) + "\n", encoding="utf-8")
-    written.replace(path)
+    make_private_folder(home)
+    replace_private(_tenants_file(home), (json.dumps(tenants, indent=2) + "\n").encode())
 
 
 def permit(home: Path, tasks: Iterable[UUID | str], folder: Path) -> None:
     """Let tasks that a person has just created at the terminal read the folder in which they did."""
-    permissions = home / "permissions"
-    permissions.mkdir(mode=0o700, parents=True, exist_ok=True)
-    oldest = time.time() - PERMISSION_DAYS * 86_400
-    for path in permissions.iterdir():
-        if path.stat().st_mtime < oldest:
-            path.unlink(missing_ok=True)
+    permissions = _permissions(home)
     for task in tasks:
-        path = permissions / str(task)
-        path.touch(mode=0o600)
-        path.write_bytes(os.fsencode(folder.resolve()))
+        replace_private(permissions / str(UUID(str(task))), os.fsencode(folder.resolve()))
+    _prune(permissions)
 
 
 def permitted(home: Path, task: UUID | str | None) -> Path | None:
@@ -97,6 +90,24 @@ def permitted(home: Path, task: UUID | str | None) -> Path | None:
         return None
 
 
+def _permissions(home: Path) -> Path:
+    """The folder of permissions. Never a link: root would write, and delete what is old, wherever it leads."""
+    folder = home / "permissions"
+    make_private_folder(folder)
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, "is a symbolic link: remove it", str(folder))
+    return folder
+
+
+def _prune(permissions: Path) -> None:
+    oldest = time.time() - PERMISSION_DAYS * 86_400
+    for path in permissions.iterdir():
+        with contextlib.suppress(ValueError, FileNotFoundError):  # not a permission; another process was faster
+            UUID(path.name[:36])
+            if path.lstat().st_mtime < oldest:
+                path.unlink()
+
+
 def _tenants_file(home: Path) -> Path:
     return home / "file_roots.json"
 
@@ -107,6 +118,10 @@ def _read_tenants(home: Path) -> dict[str, list[str]]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read {path} ({error.strerror}): delete it, and set it anew with `zora tenants roots`"
+        ) from error
     except ValueError as error:
         raise ConfigurationError(f"{path} is not JSON ({error}): delete it and set it anew") from error
     if not isinstance(found, dict) or not all(
