@@ -13,14 +13,18 @@ import errno
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from zora_core.errors import ConfigurationError
-from zora_core.private_files import make_private_folder, replace_private
+from zora_core.private_files import make_private_folder, replace_private, touch_private
 
 PERMISSION_DAYS = 30
+CREATING_SECONDS = 60.0
+"""Age after which a command that announced tasks is taken for killed: a call of the database ends sooner."""
+WAIT_SECONDS = 10.0
+"""How long a task waits for a command that may have created it; the command only lacks the database's answer."""
 _SYSTEM = tuple(Path(name) for name in ("/proc", "/sys", "/dev"))
 
 
@@ -72,40 +76,89 @@ def set_tenant_roots(home: Path, tenant_id: UUID, roots: Sequence[Path] | None) 
     replace_private(_tenants_file(home), (json.dumps(tenants, indent=2) + "\n").encode())
 
 
+@contextlib.contextmanager
+def announced(home: Path) -> Iterator[None]:
+    """Announce tasks that a command is about to create and to `permit`.
+
+    The database chooses their ids, and a worker may claim a task before the command has learned its id. While an
+    announcement is there, a task without a permission waits for its end: see `permitted`.
+    """
+    announcement = _private_folder(home, "permissions", "announced") / str(uuid4())
+    touch_private(announcement)
+    try:
+        yield
+    finally:
+        announcement.unlink(missing_ok=True)
+
+
 def permit(home: Path, tasks: Iterable[UUID | str], folder: Path) -> None:
-    """Let tasks that a person has just created at the terminal read the folder in which they did."""
-    permissions = _permissions(home)
+    """Let tasks that a person creates at the terminal read the folder in which they do; within `announced`."""
+    permissions = _private_folder(home, "permissions")
     for task in tasks:
         replace_private(permissions / str(UUID(str(task))), os.fsencode(folder.resolve()))
-    _prune(permissions)
+
+
+def prune_permissions(home: Path) -> None:
+    """Delete the permissions that have ended, and the announcements of commands that were killed."""
+    for names, seconds in ((("permissions",), PERMISSION_DAYS * 86_400), (("permissions", "announced"), 86_400)):
+        for path in _private_folder(home, *names).iterdir():
+            with contextlib.suppress(ValueError):  # not one of our names
+                UUID(path.name[:36])
+                if _age(path) > seconds:
+                    path.unlink(missing_ok=True)
 
 
 def permitted(home: Path, task: UUID | str | None) -> Path | None:
-    """The folder that a task may read because it was created there at the terminal, or None."""
+    """The folder that a task may read because it was created there at the terminal, or None.
+
+    Waits for commands that are creating tasks at this moment, because this task may be one of theirs.
+    """
     if task is None:
         return None
+    found = _permission(home, task)
+    if found is None:
+        _wait_for_announced(home)
+        found = _permission(home, task)
+    return found
+
+
+def _permission(home: Path, task: UUID | str) -> Path | None:
     try:
-        return Path(os.fsdecode((home / "permissions" / str(task)).read_bytes()))
-    except OSError:
+        folder = (home / "permissions" / str(task)).read_bytes()
+    except OSError:  # no permission, or that of another user
         return None
+    return Path(os.fsdecode(folder)) if folder else None
 
 
-def _permissions(home: Path) -> Path:
-    """The folder of permissions. Never a link: root would write, and delete what is old, wherever it leads."""
-    folder = home / "permissions"
-    make_private_folder(folder)
-    if folder.is_symlink():
-        raise OSError(errno.ELOOP, "is a symbolic link: remove it", str(folder))
+def _wait_for_announced(home: Path) -> None:
+    """Wait for the commands that create tasks now, not for those that begin meanwhile."""
+    try:
+        announcements = [*(home / "permissions" / "announced").iterdir()]
+    except OSError:  # none so far, or those of another user
+        return
+    until = time.monotonic() + WAIT_SECONDS
+    for announcement in announcements:
+        while _age(announcement) < CREATING_SECONDS and time.monotonic() < until:
+            time.sleep(0.01)
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was written; infinite when it is gone."""
+    try:
+        return time.time() - path.lstat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+
+
+def _private_folder(home: Path, *names: str) -> Path:
+    """A folder in the home. Never a link: root would write, and delete what is old, wherever it leads."""
+    folder = home
+    for name in names:
+        folder /= name
+        make_private_folder(folder)
+        if folder.is_symlink():
+            raise OSError(errno.ELOOP, "is a symbolic link: remove it", str(folder))
     return folder
-
-
-def _prune(permissions: Path) -> None:
-    oldest = time.time() - PERMISSION_DAYS * 86_400
-    for path in permissions.iterdir():
-        with contextlib.suppress(ValueError, FileNotFoundError):  # not a permission; another process was faster
-            UUID(path.name[:36])
-            if path.lstat().st_mtime < oldest:
-                path.unlink()
 
 
 def _tenants_file(home: Path) -> Path:

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -321,10 +322,15 @@ class TaskContext:
         self.cite("url", url, answer.body, names=[answer.final_url])
         return answer
 
+    @cached_property
+    def _own_folder(self) -> Path | None:
+        """Where a person created the task; looked up once, because it waits while tasks are being created."""
+        return permitted(self._settings.home, self._task_id)
+
     def roots(self) -> list[Path]:
         """The folders that this task may read; a relative path counts from the first. See `zora_core.roots`."""
         settings = self._settings
-        own = permitted(settings.home, self._task_id)
+        own = self._own_folder
         configured = tenant_roots(settings.home, self._tenant_id)
         roots = [*(settings.file_roots if configured is None else configured)]
         if own is not None and unfit(own, settings.home) is None:
@@ -365,14 +371,12 @@ class TaskContext:
         if roots:
             names = escaped(", ".join(map(str, roots)))
             return f" ({names}): add its folder to ZORA_FILE_ROOTS, or to `zora tenants roots`"
-        own = permitted(self._settings.home, self._task_id)
-        if own is not None:
-            return (
-                f", which are none: the task was created in {escaped(str(own))}, but {unfit(own, self._settings.home)}"
-            )
+        if (own := self._own_folder) is not None:
+            reason = unfit(own, self._settings.home)
+            return f": it may read none, because it was created in {escaped(str(own))}, but {reason}"
         return (
-            ", which are none: set ZORA_FILE_ROOTS where the worker runs, or `zora tenants roots` (a task created with "
-            "`zora create-task` may also read the folder it was created in, on the same machine)"
+            ": it may read none. Set ZORA_FILE_ROOTS where the worker runs, or use `zora tenants roots` (a task "
+            "created with `zora create-task` may also read the folder it was created in, on the same machine)"
         )
 
     async def file(self, path: str, *, kind: str = "file", ref: str | None = None) -> bytes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
@@ -45,16 +45,34 @@ class Session:
             storable(value, name)
         return await self.database.value(function, tenant_id=self.settings.tenant_id, **arguments)
 
-    def permit(self, tasks: Iterable[UUID | str]) -> None:
-        """Let tasks that a person has just created here read the current folder, unless folders are configured."""
-        from zora_core.roots import permit, tenant_roots
+    @contextmanager
+    def permitting(self) -> Iterator[Callable[[Iterable[UUID | str]], None]]:
+        """Create tasks in this block, and call what it gives with their ids: they may read the current folder.
 
-        home = self.settings.home
+        A worker that claims one of them earlier waits for the end of the block. Where folders are configured, these
+        hold instead.
+        """
+        from zora_core.roots import announced, permit, prune_permissions, tenant_roots
+
+        home, created = self.settings.home, list[UUID | str]()
         if self.settings.file_roots or tenant_roots(home, self.settings.tenant_id) is not None:
+            yield created.extend
             return
+        with ExitStack() as announcement:
+            with self._noted():
+                announcement.enter_context(announced(home))
+            yield created.extend
+            with self._noted():
+                permit(home, created, Path.cwd())
+        with self._noted():
+            prune_permissions(home)
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
         try:
-            permit(home, tasks, Path.cwd())
+            yield
         except OSError as error:
+            home = self.settings.home
             click.echo(f"note: the task may read no files, because {home} cannot be written: {error}", err=True)
 
     async def task(self, task: str) -> dict[str, Any]:

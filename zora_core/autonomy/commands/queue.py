@@ -98,9 +98,10 @@ def create_task(
 
     async def create() -> dict[str, Any]:
         async with session() as zora:
-            row = (await zora.call("create_agent_tasks", tasks=[task]))[0]
-            if row["created"]:
-                zora.permit([row["id"]])
+            with zora.permitting() as permit:
+                row = (await zora.call("create_agent_tasks", tasks=[task]))[0]
+                if row["created"]:
+                    permit([row["id"]])
             return row
 
     row = run(create())
