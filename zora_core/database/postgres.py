@@ -34,12 +34,13 @@ _NAMED = {"application_name": "zora"}
 # Our statements are written for this isolation, whatever the default of the role, the database or the URL is. A role or
 # a database that reads only by default is written to, as PostgREST does; a server that reads only is left as it is,
 # because that is how a full disk or a failover is announced.
-_SET_UP = """
-select set_config('default_transaction_isolation', 'read committed', false), (
-    select set_config('default_transaction_read_only', 'off', false)
-    from pg_settings
-    where name = 'default_transaction_read_only' and setting = 'on' and source in ('database', 'user', 'database user')
-)
+_READ_ONLY_BY_DEFAULT = """
+from pg_settings
+where name = 'default_transaction_read_only' and setting = 'on' and source in ('database', 'user', 'database user')
+"""
+_SET_UP = f"""
+select set_config('default_transaction_isolation', 'read committed', false),
+    (select set_config('default_transaction_read_only', 'off', false) {_READ_ONLY_BY_DEFAULT})
 """
 
 LISTEN_CHECK_SECONDS = 15.0  # between two questions to a connection that only listens
@@ -84,6 +85,8 @@ class PostgresDatabase(Database):
         self._restricted = restricted
         self._schema = schema_name
         self.pooled = pooled
+        self._read_write = False
+        """Whether transactions through a pooler must override the default of the role or the database."""
 
     @property
     def notifies(self) -> bool:
@@ -99,14 +102,24 @@ class PostgresDatabase(Database):
             values = [value for name, value in arguments.items() if name != "tenant_id"]
             values.append(str(arguments["tenant_id"]))
         async with self._connection() as connection:
-            if self.pooled:
-                async with _transaction(connection):
-                    if self._restricted:
-                        await connection.execute(f"set local role {API_ROLE}")
-                    rows = await connection.fetch(query, *values)
-            else:
+            if not self.pooled:
                 rows = await connection.fetch(query, *values)
+            else:
+                try:
+                    rows = await self._fetch_pooled(connection, query, values)
+                except asyncpg.ReadOnlySQLTransactionError:
+                    if self._read_write or not await _is_read_only_by_default(connection):
+                        raise
+                    self._read_write = True
+                    rows = await self._fetch_pooled(connection, query, values)
         return [dict(row) for row in rows]
+
+    async def _fetch_pooled(self, connection: asyncpg.Connection, query: str, values: Sequence[Any]) -> list[Any]:
+        """The rows of a call in a transaction of its own: a setting of the session would reach other programs."""
+        async with _transaction(connection, read_write=self._read_write):
+            if self._restricted:
+                await connection.execute(f"set local role {API_ROLE}")
+            return await connection.fetch(query, *values)  # type: ignore[no-any-return]
 
     async def batch(self, calls: Sequence[Call]) -> list[list[Row]]:
         """See `Database.batch`: one after the other, each in a transaction of its own."""
@@ -429,11 +442,21 @@ async def _check(connection: asyncpg.Connection, lost: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def _transaction(connection: asyncpg.Connection, *, readonly: bool = False) -> AsyncIterator[None]:
-    """A transaction whose rollback has a deadline: a connection that does not answer is closed."""
+async def _transaction(
+    connection: asyncpg.Connection, *, readonly: bool = False, read_write: bool = False
+) -> AsyncIterator[None]:
+    """A transaction whose rollback has a deadline: a connection that does not answer is closed.
+
+    `read_write` overrides a default of the role or the database.
+    """
     transaction = connection.transaction(isolation="read_committed", readonly=readonly)
     try:
         await transaction.start()
+        if read_write:
+            try:
+                await connection.execute("set transaction read write")
+            except asyncpg.FeatureNotSupportedError as error:  # how a standby says that it is one
+                raise asyncpg.ReadOnlySQLTransactionError(error.args[0]) from error
         yield
     except BaseException:
         try:
@@ -444,6 +467,11 @@ async def _transaction(connection: asyncpg.Connection, *, readonly: bool = False
         raise
     else:
         await transaction.commit()
+
+
+async def _is_read_only_by_default(connection: asyncpg.Connection) -> bool:
+    async with _transaction(connection):
+        return bool(await connection.fetchval(f"select exists (select {_READ_ONLY_BY_DEFAULT})"))
 
 
 def _cut_off(connection: asyncpg.Connection) -> None:
