@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from zora_core.database.address import Address, read_address
 from zora_core.database.database import ANSWER_SECONDS, API_ROLE, Call, Database, Row
 from zora_core.database.sqlstate import Remedies, error_for
 from zora_core.errors import ConfigurationError, DatabaseUnavailable, DataRejected, ZoraError
+from zora_core.keep_alive import keep_alive
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -47,10 +47,7 @@ LISTEN_CHECK_SECONDS = 15.0  # between two questions to a connection that only l
 LISTEN_ANSWER_SECONDS = 10.0
 TIDY_SECONDS = 2.0  # for a rollback, or the end of a cancelled statement: then the connection is given up
 CLOSE_SECONDS = 2.0
-
-# A connection that the network has forgotten is found by the kernel after about a minute, in whatever state it is.
-_KEEP_ALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPALIVE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
-_USER_TIMEOUT_MILLISECONDS = 30_000
+UNANSWERED_SECONDS = 30  # for what was sent: then the connection is given up, whatever state it is in
 
 _REMEDIES = Remedies(
     login="check the user, the password and the database's name in DATABASE_URL",
@@ -343,7 +340,7 @@ async def _connect(address: Address, **options: Any) -> asyncpg.Connection:
     """A connection outside of the pool."""
     options = {"server_settings": _NAMED, "timeout": address.connect_seconds, **_trust(address), **options}
     connection = await _first_host(address, **options)
-    _keep_alive(connection)
+    _watch(connection)
     return connection
 
 
@@ -414,21 +411,13 @@ async def _prepare(connection: asyncpg.Connection) -> None:
 
 async def _prepare_pooled(connection: asyncpg.Connection) -> None:
     """What belongs to the connection and not to the session, which changes behind a pooler."""
-    _keep_alive(connection)
+    _watch(connection)
     async with _transaction(connection):
         await connection.set_type_codec("jsonb", encoder=_to_json, decoder=from_json, schema="pg_catalog")
 
 
-def _keep_alive(connection: asyncpg.Connection) -> None:
-    """Have the kernel find out that the other end of a TCP connection is gone, where it can."""
-    ours = connection._transport.get_extra_info("socket")  # asyncpg has no public way to it
-    if ours is None or ours.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    with socket.fromfd(ours.fileno(), ours.family, ours.type) as same:
-        same.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in (*_KEEP_ALIVE, ("TCP_USER_TIMEOUT", _USER_TIMEOUT_MILLISECONDS)):
-            if hasattr(socket, option):
-                same.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+def _watch(connection: asyncpg.Connection) -> None:
+    keep_alive(connection._transport, unanswered_seconds=UNANSWERED_SECONDS)  # asyncpg has no public way to it
 
 
 async def _check(connection: asyncpg.Connection, lost: asyncio.Event) -> None:
