@@ -37,7 +37,7 @@ from zora_core.processes import in_process
 from zora_core.roots import permitted, tenant_roots, unfit
 from zora_core.settings import EXAMPLES, Settings, examples
 from zora_core.skills.secrets import hides_secrets, without_secrets
-from zora_core.storable import UNSTORABLE, escaped, storable
+from zora_core.storable import check_storable, escaped, storable
 from zora_core.threads import in_thread
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ class TaskContext:
         from zora_core.skills.page import Page
 
         # A parser makes the same of NUL; and a lone surrogate cannot be encoded.
-        page = Page(ref=ref, html=UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", html), url=url)
+        page = Page(ref=ref, html=storable(html), url=url)
         self.ledger.add_page(page, self.ledger.positions(source or ref)[-1])
         return page
 
@@ -315,7 +315,7 @@ class TaskContext:
 
     async def fetch(self, url: str, *, method: str = "GET") -> Fetched:
         """Fetch a URL under the runtime's network policy."""
-        storable(url, "the address")
+        check_storable(url, "the address")
         from zora_core.fetch import fetch
 
         answer = await fetch(url, method=method, allow_private=self._settings.allow_private_addresses)
@@ -347,7 +347,7 @@ class TaskContext:
 
         Hidden files and folders, and files that usually hold credentials, are refused.
         """
-        storable(path, "the path")
+        check_storable(path, "the path")
         if path.startswith(f"{EXAMPLES}/"):
             path = str(examples() / path.removeprefix(f"{EXAMPLES}/"))
         roots = self.roots()

@@ -15,7 +15,7 @@ import click
 
 from zora_core.autonomy.interrupts import interrupt_work
 from zora_core.settings import Settings, load_settings
-from zora_core.storable import problem, storable
+from zora_core.storable import check_storable, problem
 from zora_core.visible import visible_json
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ class Session:
     async def call(self, function: str, /, **arguments: Any) -> list[dict[str, Any]]:
         """Call a function for the session's tenant; raises `InvalidInput` for text that cannot be stored."""
         for name, value in arguments.items():
-            storable(value, name)
+            check_storable(value, name)
         return await self.database.call(function, tenant_id=self.settings.tenant_id, **arguments)
 
     async def value(self, function: str, /, **arguments: Any) -> Any:
         """Call a function that returns one value for the session's tenant, checked like the arguments of `call`."""
         for name, value in arguments.items():
-            storable(value, name)
+            check_storable(value, name)
         return await self.database.value(function, tenant_id=self.settings.tenant_id, **arguments)
 
     @contextmanager
