@@ -3,7 +3,7 @@
 A task that came through the API, a page, a schedule, a delegation or another program reads files only under the folders
 that the owner of this machine configured: `ZORA_FILE_ROOTS`, or those that `zora tenants roots` sets for one tenant. A
 task that a person creates at the terminal may also read the folder in which they did so. That permission is a file in
-`ZORA_HOME`, which no one can write over the network; a worker on another machine, or of another user, has it not.
+`ZORA_HOME`, which no one can write over the network; a worker on another machine, or of another user, does not have it.
 """
 
 from __future__ import annotations
