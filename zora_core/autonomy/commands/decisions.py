@@ -120,7 +120,7 @@ def approve(
                 if problem is not None:
                     raise InvalidState(f"suggestion {row['id']} cannot be approved: {problem}")
             if not (yes or digest):
-                click.confirm("Approve this?", abort=True)
+                click.confirm(f"Approve “{row['title']}” (digest {row['effect_digest'][:12]}…)?", abort=True)
             (decided,) = await zora.call(
                 "decide_agent_suggestion",
                 id=row["id"],

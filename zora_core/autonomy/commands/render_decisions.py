@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Callable
@@ -185,12 +186,17 @@ def _line(value: str, style: str = "") -> None:
 
 
 def paged(print_it: Callable[[], None]) -> None:
-    """Print; on a terminal that is too low for it, page by page."""
+    """Print; on a terminal that is too low for it, page by page.
+
+    `less` keeps colours (R) and leaves the text on the screen when it ends (X), unless LESS says otherwise. Other
+    pagers get plain text.
+    """
     with console.capture() as captured:
         print_it()
     said = captured.get()
     if sys.stdout.isatty() and sys.stdin.isatty() and said.count("\n") >= console.height:
-        click.echo_via_pager(said, color=True)
+        os.environ.setdefault("LESS", "-RX")
+        click.echo_via_pager(said)
     else:
         echo_rendered(said)
 
