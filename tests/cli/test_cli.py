@@ -171,6 +171,29 @@ def test_a_wrong_call_says_what_is_wrong_and_what_would_be_right(
     assert "Traceback" not in said
 
 
+def test_a_ready_task_of_a_type_that_is_not_installed_is_named(zora: Zora) -> None:
+    program = (
+        "import asyncio\nfrom zora_core.settings import load_settings\n"
+        "from zora_core.database.connect import open_database\n"
+        "async def main():\n"
+        "    database = await open_database(load_settings())\n"
+        "    task = {'agent_id': 'ORACLE', 'task_type': 'find_jargon', 'title': 'Not installed'}\n"
+        "    created = await database.call('create_agent_tasks', tenant_id=load_settings().tenant_id, tasks=[task])\n"
+        "    print(created[0]['id'])\n"
+        "    await database.close()\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=zora.environment, timeout=60, check=True, capture_output=True, text=True
+    )
+    task_id = done.stdout.strip()
+    said = "No task is claimable: 1 ready task has a type that is not installed here: ORACLE find_jargon.\n"
+    assert zora("run-once") == said
+    explained = zora("tasks", "explain", task_id)
+    assert "with an agent that has this type, ORACLE find_jargon" in explained or "no running worker knows" in explained
+    zora("tasks", "cancel", task_id)
+
+
 def test_a_worker_can_be_narrowed_to_agents_and_types(zora: Zora) -> None:
     made = zora.json("create-task", "EIVOR", "summarize_recent_events", "This week")
     assert zora.json("run-once", "--agents", "SAM,lumina") == []
