@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -169,6 +170,18 @@ def test_a_wrong_call_says_what_is_wrong_and_what_would_be_right(
     said = zora(*arguments, status=status)
     assert message in said
     assert "Traceback" not in said
+
+
+def test_the_readmes_task_type_of_your_own_runs_as_it_is_written(zora: Zora, tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (script,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "count_words" in block]
+    (tmp_path / "words.py").write_text(script, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "words.py"], cwd=tmp_path, env=zora.environment, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"Words of the home page completed \d+ words on home\n", done.stdout)
 
 
 def test_a_ready_task_of_a_type_that_is_not_installed_is_named(zora: Zora) -> None:
