@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -229,6 +231,25 @@ def test_a_policy_asks_before_a_task_runs(demo: Demo) -> None:
     assert (run["task"]["id"], run["status"]) == (made["id"], "completed")
     demo("policies", "remove", "summarize_recent_events")
     assert "no policy for" in demo("policies", "remove", "summarize_recent_events", status=1)
+
+
+def test_a_suggested_command_names_the_tenant_and_every_argument(demo: Demo) -> None:
+    archive = demo.proposed("archive_memories")[-1]
+    shown = demo("suggestions", "show", archive["id"])
+    applied = demo("suggestions", "approve", archive["id"], "--yes")
+    demo("schedules", "create", "Tidy up", "eivor", "memory_cleanup", "--cron=@daily")
+    paused = demo("pause", "sam") + demo("status") + demo("schedules", "pause", "Tidy up")
+    suggested = [
+        command
+        for said in (shown, applied, paused, demo("run-once"))
+        for command in re.findall(r"`(zora [^`]*)`", " ".join(said.split()))
+    ]
+    assert all(command.startswith(f"zora --tenant {DEMO} ") for command in suggested), suggested
+    undo = f"zora --tenant {DEMO} suggestions undo {archive['id'][-8:]}"
+    assert {undo, "zora --tenant demo resume SAM", "zora --tenant demo schedules resume 'Tidy up'"} <= set(suggested)
+    for command in {undo, *(one for one in suggested if " resume " in one)}:
+        demo(*shlex.split(command)[3:])
+    demo("schedules", "delete", "Tidy up")
 
 
 def test_a_pause_stops_everything_until_it_is_lifted(demo: Demo) -> None:

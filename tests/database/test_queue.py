@@ -347,8 +347,8 @@ async def test_every_state_is_explained_in_a_sentence(zora: Zora) -> None:
         "Ready for 5.0 s, first in the queue; "
         "no worker is running: start one with run-once or run-loop, with an agent that has this type, SAM t."
     )
-    presence = {"tenant_id": zora.tenant_id, "id": "w0", "host": "h", "version": "1", "task_types": ["SAM t"], "slots": 1}
-    await zora.call("beat_worker", **presence, next_seconds=0)
+    gone = {"id": "w0", "host": "h", "version": "1", "task_types": ["SAM t"], "slots": 1, "next_seconds": 0}
+    await zora.call("beat_worker", tenant_id=zora.tenant_id, **gone)
     assert (await explain(task_id)).endswith("; no worker is running: start one with run-once or run-loop.")
     assert "behind 1 other task" in await explain(behind)
     (claimed,) = await claim(zora, worker="w1")

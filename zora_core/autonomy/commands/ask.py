@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
+from zora_core.autonomy.commands.output import zora_command
 from zora_core.errors import InvalidState
 
 FIRST = 1_000_000  # the highest priority: a person waits
@@ -58,9 +59,13 @@ def ask(sentence: tuple[str, ...], yes: bool, as_json: bool) -> None:
     elif came["plan"] is None:
         console.print(text(came["summary"]))
     elif came["run"] is None:
-        console.print(f"It waits as a suggestion: `zora suggestions show {short(came['plan']['id'])}`.")
+        console.print(
+            text(f"It waits as a suggestion: `{zora_command('suggestions', 'show', short(came['plan']['id']))}`.")
+        )
     else:
-        console.print(f"Started. `zora workflows status {short(came['run']['id'])}` says how far it is.")
+        console.print(
+            text(f"Started. `{zora_command('workflows', 'status', short(came['run']['id']))}` shows its progress.")
+        )
 
 
 async def _plan(zora: Session, task: dict[str, Any]) -> dict[str, Any] | None:

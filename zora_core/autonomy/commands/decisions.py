@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from zora_core.autonomy.commands.common import Session, json_option, print_json, read_json, run, session
+from zora_core.autonomy.commands.output import zora_command
 from zora_core.errors import DataRejected, InvalidInput, InvalidState
 from zora_core.models import AgentId
 
@@ -277,7 +278,8 @@ def pause(agent: str | None, reason: str | None, user: str | None, as_json: bool
     if as_json:
         print_json(rows)
     else:
-        click.echo(f"{agent or 'Everything'} is paused: nothing is claimed or applied until `zora resume`.")
+        resume = zora_command("resume", *([agent] if agent else []))
+        click.echo(f"{agent or 'Everything'} is paused: nothing is claimed or applied until `{resume}`.")
 
 
 @click.command()

@@ -7,6 +7,7 @@ our own `Console` get past them, and its texts are escaped before they are style
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any, TextIO
@@ -58,6 +59,13 @@ def visible_output() -> Iterator[None]:
         sys.stdout, sys.stderr = before
         raise
     sys.stdout, sys.stderr = before
+
+
+def zora_command(*words: object) -> str:
+    """A command to run next, complete: with the `--tenant` of this one, quoted for a POSIX shell."""
+    context = click.get_current_context(silent=True)
+    tenant = context.find_root().obj if context else None
+    return shlex.join(["zora", *(["--tenant", tenant] if tenant else []), *map(str, words)])
 
 
 def print_error(message: str) -> None:

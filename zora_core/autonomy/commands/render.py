@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from zora_core.autonomy.commands.output import new_console
+from zora_core.autonomy.commands.output import new_console, zora_command
 from zora_core.shapes import findings_of, sources_of, suggestions_of
 from zora_core.visible import visible
 
@@ -111,7 +111,7 @@ def print_runs(runs: Sequence[TaskRun]) -> None:
 def print_status(counts: list[dict[str, Any]], proposed: dict[str, Any]) -> None:
     """Tasks per agent and state, and why pending ones wait."""
     if not counts:
-        console.print("No tasks yet. Create one with `zora create-task`, or see `zora demo`.")
+        console.print(text(f"No tasks yet. Create one with `{zora_command('create-task')}`, or see `zora demo`."))
         return
     rows: dict[str, dict[str, int]] = {}
     waiting: dict[str, int] = {}
@@ -132,7 +132,8 @@ def print_status(counts: list[dict[str, Any]], proposed: dict[str, Any]) -> None
     if proposed["total"]:
         more = "more than " if proposed["is_estimate"] else ""
         noun = "suggestion waits" if proposed["total"] == 1 else "suggestions wait"
-        console.print(f"{more}{proposed['total']:,} {noun} for a person: `zora suggestions list --status proposed`.")
+        command = zora_command("suggestions", "list", "--status", "proposed")
+        console.print(text(f"{more}{proposed['total']:,} {noun} for a person: `{command}`."))
 
 
 def print_tasks(rows: list[dict[str, Any]]) -> None:
@@ -216,7 +217,8 @@ def print_task(
             became = states.get((suggestion["suggestion_type"], suggestion["title"]), "known already")
             console.print(text(f"  • {suggestion['title']}").append_text(text(f"  {became}", "dim")))
             _print_origin(suggestion, result, shown)
-        console.print(text(f"  `zora suggestions list --task {short(row['id'])}` lists them with their ids.", "dim"))
+        command = zora_command("suggestions", "list", "--task", short(row["id"]))
+        console.print(text(f"  `{command}` lists them with their ids.", "dim"))
     if any(result["sources"]):
         console.print(text("\nRead", "bold"))
         for source in (read for read in result["sources"] if read):
@@ -433,7 +435,7 @@ def print_new_key(key: str, row: dict[str, Any]) -> None:
 def print_keys(rows: list[dict[str, Any]]) -> None:
     """A list of API keys; whose they are and since when stands under them where a line would be too narrow."""
     if not rows:
-        console.print("No API keys yet. Make one with `zora keys create NAME`.")
+        console.print(text(f"No API keys yet. Make one with `{zora_command('keys', 'create', 'NAME')}`."))
         return
 
     def state(row: dict[str, Any]) -> Text:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from zora_core.autonomy.commands.output import echo_rendered
+from zora_core.autonomy.commands.output import echo_rendered, zora_command
 from zora_core.autonomy.commands.render import COLOURS, console, evidence_line, short, table, text, when
 from zora_core.errors import ZoraError
 from zora_core.shapes import pieces_of
@@ -89,7 +89,8 @@ def print_suggestion(row: dict[str, Any], preview: list[dict[str, Any]], problem
         console.print(text(f"  from finding {', '.join(row['findings'][:6])} of its task", "dim"))
     if row["status"] == "proposed":
         one = short(row["id"])
-        console.print(text(f"\n`zora suggestions approve {one}` or `zora suggestions reject {one}` decides it.", "dim"))
+        approve, reject = (zora_command("suggestions", verb, one) for verb in ("approve", "reject"))
+        console.print(text(f"\n`{approve}` or `{reject}` decides it.", "dim"))
 
 
 def print_change(row: dict[str, Any], preview: list[dict[str, Any]], problem: str | None = None) -> None:
@@ -209,10 +210,11 @@ def print_decision(row: dict[str, Any]) -> None:
     elif row["status"] == "applied":
         console.print(text(f"Applied: {row['title']}", "green"))
         if row["inverse"]:
-            console.print(text(f"`zora suggestions undo {one}` takes it back.", "dim"))
+            console.print(text(f"`{zora_command('suggestions', 'undo', one)}` takes it back.", "dim"))
     elif row["status"] == "approved" and row["effect"]:
+        status = zora_command("status")
         console.print(
-            text(f"Approved: {row['title']}\n{row['agent_id']} is paused; it is applied after `zora resume`.")
+            text(f"Approved: {row['title']}\n{row['agent_id']} is paused; applied after the pause (see `{status}`).")
         )
     elif row["status"] == "approved":
         console.print(text(f"Agreed: {row['title']}"))
@@ -221,7 +223,8 @@ def print_decision(row: dict[str, Any]) -> None:
     else:
         console.print(text(f"Not applied, because its target has changed since: {row['title']}", "yellow"))
         if row["superseded_by"]:
-            console.print(f"It is proposed anew: `zora suggestions show {short(row['superseded_by'])}`.")
+            command = zora_command("suggestions", "show", short(row["superseded_by"]))
+            console.print(text(f"It is proposed anew: `{command}`."))
 
 
 def _what(row: dict[str, Any]) -> str:
@@ -238,7 +241,7 @@ def print_pauses(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         what = "Everything" if row["agent_id"] == "*" else row["agent_id"]
         because = f": {row['reason']}" if row["reason"] else ""
-        again = "zora resume" if row["agent_id"] == "*" else f"zora resume {row['agent_id']}"
+        again = zora_command("resume", *([] if row["agent_id"] == "*" else [row["agent_id"]]))
         console.print(
             text(f"{what} is paused since {when(row['created_at'])}{because} (`{again}` lifts it).", "yellow")
         )

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
+from zora_core.autonomy.commands.output import zora_command
 from zora_core.skills.wording import count
 
 _concurrency = click.option(
@@ -83,7 +84,8 @@ async def _why_none(zora: Session) -> str:
     ready = [f"{row['agent_id']} {row['task_type']}" for row in pending if row["waiting_for"] is None]
     foreign = [kind for kind in ready if kind not in known]
     if not foreign:
-        return "No task is claimable. See `zora status`, or create one with `zora create-task`."
+        status, create = zora_command("status"), zora_command("create-task")
+        return f"No task is claimable. See `{status}`, or create one with `{create}`."
     many = "ready task has", "ready tasks have"
     kinds = ", ".join(sorted(set(foreign)))
     return f"No task is claimable: {count(len(foreign), *many)} a type that is not installed here: {kinds}."
