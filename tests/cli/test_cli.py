@@ -276,6 +276,17 @@ def test_the_schema_command_prints_a_script_that_psql_accepts_twice(zora: Zora, 
         )
 
 
+def test_the_embedded_database_is_dumped_by_the_command_in_the_docs(zora: Zora, tmp_path: Path) -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "backup.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^\$ (.*zora db bin.*)$", docs, re.MULTILINE)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command], cwd=tmp_path, env=zora.environment, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "zora.dump").read_bytes().startswith(b"PGDMP")
+
+
 def test_doctor_finds_a_fresh_installation_in_order(zora: Zora) -> None:
     zora("journal", "seal")  # no worker runs that would, and what stays unsealed for a minute is told
     checks = {check["name"]: check for check in zora.json("doctor")}
