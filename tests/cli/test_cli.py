@@ -310,6 +310,12 @@ def test_the_demo_completes_one_task_of_each_type_and_says_where_to_look(zora: Z
     ]:
         zora("--tenant", DEMO, *command)
     assert "heat pump" in zora("--tenant", DEMO, "memory", "search", "heat", "pump")
+    proposed = len(zora.json("--tenant", DEMO, "suggestions", "list", "--status=proposed", "--limit=200"))
+    assert f"{proposed} suggestions wait" in said
+    listed = zora("--tenant", DEMO, "suggestions", "list", "--status=proposed")
+    assert listed.endswith(f"\n20 of {proposed} (`--limit 100` shows all)\n")
+    assert "of 12 (" in zora("--tenant", DEMO, "tasks", "list", "--limit=5")
+    assert "of 12 (" not in zora("--tenant", DEMO, "tasks", "list")
     suggestion = zora.json("--tenant", DEMO, "suggestions", "list")[0]
     assert "Evidence" in zora("--tenant", DEMO, "suggestions", "show", suggestion["id"][-8:])
     assert zora.json("--tenant", DEMO, "tasks", "prune", "--older-than-days", "1") == {"deleted": 0}

@@ -40,18 +40,21 @@ def suggestions() -> None:
 def list_(status: str | None, task: str | None, limit: int, as_json: bool) -> None:
     """Suggestions, newest first."""
 
-    async def read() -> list[dict[str, Any]]:
+    async def read() -> tuple[list[dict[str, Any]], dict[str, Any]]:
         async with session() as zora:
-            task_id = (await zora.task(task))["id"] if task else None
-            return await zora.call("list_agent_suggestions", status=status, task_id=task_id, limit=limit)
+            chosen = {"status": status, "task_id": (await zora.task(task))["id"] if task else None}
+            (counted,) = await zora.call("count_agent_suggestions", **chosen)
+            return await zora.call("list_agent_suggestions", **chosen, limit=limit), counted
 
-    rows = run(read())
+    rows, counted = run(read())
     if as_json:
         print_json(rows)
         return
+    from zora_core.autonomy.commands.render import print_more
     from zora_core.autonomy.commands.render_decisions import print_suggestions
 
     print_suggestions(rows)
+    print_more(len(rows), counted)
 
 
 @suggestions.command()

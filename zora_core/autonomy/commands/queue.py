@@ -153,25 +153,22 @@ def tasks() -> None:
 def list_(agent: str | None, status: str | None, task_type: str | None, limit: int, offset: int, as_json: bool) -> None:
     """Tasks, highest priority first, then oldest."""
 
-    async def read() -> list[dict[str, Any]]:
+    async def read() -> tuple[list[dict[str, Any]], dict[str, Any]]:
         async with session() as zora:
-            return await zora.call(
-                "list_agent_tasks",
-                agent_id=agent,
-                status=status,
-                task_type=task_type,
-                limit=limit,
-                offset=offset,
-                with_result=as_json,
-            )
+            chosen = {"agent_id": agent, "status": status, "task_type": task_type}
+            (counted,) = await zora.call("count_agent_tasks", **chosen)
+            page = {"limit": limit, "offset": offset, "with_result": as_json}
+            return await zora.call("list_agent_tasks", **chosen, **page), counted
 
-    rows = run(read())
+    rows, counted = run(read())
     if as_json:
         print_json(rows)
         return
-    from zora_core.autonomy.commands.render import print_tasks
+    from zora_core.autonomy.commands.render import print_more, print_tasks
 
     print_tasks(rows)
+    if rows:
+        print_more(offset + len(rows), counted)
 
 
 @tasks.command()

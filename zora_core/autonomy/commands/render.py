@@ -67,6 +67,16 @@ def when(moment: datetime | None) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M") if moment else ""
 
 
+def print_more(shown: int, counted: dict[str, Any]) -> None:
+    """That a list goes on after the `shown` first rows; `counted` is a row of a count, exact or not."""
+    total = counted["total"]
+    if total > shown:
+        more = f"more than {total:,}" if counted["is_estimate"] else f"{total:,}"
+        limit = min(1000, -(-total // 100) * 100)
+        what = "all" if total <= limit else f"{limit:,}"
+        console.print(text(f"{shown:,} of {more} (`--limit {limit}` shows {what})", "dim"))
+
+
 def percent(fraction: float) -> str:
     """Progress for people: 40 %."""
     return f"{fraction * 100:.0f} %"
