@@ -227,6 +227,13 @@ def test_a_policy_asks_before_a_task_runs(demo: Demo) -> None:
     assert "Waits for a person to let it run" in demo("tasks", "explain", made["id"])
     (asked,) = demo.proposed("run_task")
     assert "Applied" in demo("suggestions", "approve", asked["id"], "--yes")
+    said = demo("create-task", "EIVOR", "summarize_recent_events", "Next week")
+    approve, other = demo.proposed("run_task")[0]["id"][-8:], said.split()[2].rstrip(":")
+    assert f"It waits for approval: `zora --tenant demo suggestions approve {approve}`." in said
+    demo("tasks", "cancel", other)
+    said = demo("create-task", "EIVOR", "memory_cleanup", "Later", "--run-at=2099-01-01T09:00:00+00:00")
+    assert "`zora --tenant demo run-loop` runs it at 2099-01-01" in said
+    demo("tasks", "cancel", said.split()[2].rstrip(":"))
     (run,) = demo.json("run-once")
     assert (run["task"]["id"], run["status"]) == (made["id"], "completed")
     demo("policies", "remove", "summarize_recent_events")
