@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 
-from zora_core.autonomy.commands.common import Session, json_option, print_json, read_json, run, session
+from zora_core.autonomy.commands.common import Session, json_option, need_terminal, print_json, read_json, run, session
 from zora_core.autonomy.commands.output import zora_command
 from zora_core.errors import DataRejected, InvalidInput, InvalidState
 from zora_core.models import AgentId
@@ -105,11 +104,8 @@ def approve(
     """Do what a suggestion proposes: at once, wholly, and only if it is still what you saw."""
     from zora_core.effects import edited
 
-    if not (yes or digest or sys.stdin.isatty()):
-        raise click.UsageError(
-            "cannot ask for confirmation without a terminal: pass --yes, or --digest DIGEST to confirm what you "
-            "reviewed"
-        )
+    if not (yes or digest):
+        need_terminal("pass --yes, or --digest DIGEST to confirm what you reviewed")
 
     async def work() -> dict[str, Any]:
         async with session() as zora:
@@ -124,7 +120,9 @@ def approve(
                 if problem is not None:
                     raise InvalidState(f"suggestion {row['id']} cannot be approved: {problem}")
             if not (yes or digest):
-                click.confirm(f"Approve “{row['title']}” (digest {row['effect_digest'][:12]}…)?", abort=True)
+                from zora_core.autonomy.commands.render_decisions import approval_question
+
+                click.confirm(approval_question(row), abort=True)
             (decided,) = await zora.call(
                 "decide_agent_suggestion",
                 id=row["id"],

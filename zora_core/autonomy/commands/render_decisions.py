@@ -202,6 +202,11 @@ def paged(print_it: Callable[[], None]) -> None:
         echo_rendered(said)
 
 
+def approval_question(row: dict[str, Any]) -> str:
+    """The question after a change was shown: it names what is approved, which may have scrolled away."""
+    return f"Approve “{row['title']}” (digest {row['effect_digest'][:12]}…)?"
+
+
 def print_decision(row: dict[str, Any]) -> None:
     """What became of a suggestion."""
     one = short(row["id"])
