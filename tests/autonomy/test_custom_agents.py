@@ -168,3 +168,13 @@ async def test_an_agents_handle_task_dispatches_to_its_handler(zora: Zora) -> No
     result = await Probe().handle_task(task, context)
     assert isinstance(result, TaskResult)
     assert result.summary == "2 words"
+
+
+async def test_a_program_without_an_observer_logs_what_fails_on_its_input(
+    zora: Zora, caplog: pytest.LogCaptureFixture
+) -> None:
+    task_id = await zora.create("SAM", "review_climate_page", payload={"page": "clmate"})
+    with caplog.at_level("WARNING", logger="zora.runtime"):
+        (run,) = await AgentRuntime(settings=zora.settings, database=zora.database).run_once()
+    assert run.failure_kind == "error"
+    assert f"task {task_id} failed: SAM review_climate_page (error): unknown page 'clmate'" in caplog.text
