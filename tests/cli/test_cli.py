@@ -97,7 +97,7 @@ def test_the_specifications_create_task_runs_and_is_shown(zora: Zora) -> None:
     (run,) = zora.json("run-once", "--limit=5")
     assert (run["task"]["id"], run["status"]) == (task_id, "completed")
     shown = zora("tasks", "show", task_id[-8:])
-    for part in ("Review dashboard page", "completed", "Findings", "dashboard: ", "Journal"):
+    for part in ("Review dashboard page", "completed", '{"page": "dashboard"}', "Findings", "dashboard: ", "Journal"):
         assert part in shown
     assert "LUMINA" in zora("status")
     assert zora.json("tasks", "explain", task_id)["explanation"].startswith("Completed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -202,7 +203,7 @@ def print_task(
         ("status", text("in_progress" if running else _state(row), COLOURS[row["status"]])),
         ("progress", _progress(row) if running else ""),
         ("", explanation),
-        ("payload", row["payload"] or "{}"),
+        ("payload", json.dumps(row["payload"], ensure_ascii=False)),
         ("priority", row["priority"]),
         ("attempts", f"{row['attempt']} of {row['max_attempts']}"),
         ("created", when(row["created_at"])),
