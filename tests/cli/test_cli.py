@@ -316,6 +316,14 @@ def test_the_demo_completes_one_task_of_each_type_and_says_where_to_look(zora: Z
     assert listed.endswith(f"\n20 of {proposed} (`--limit 100` shows all)\n")
     assert "of 12 (" in zora("--tenant", DEMO, "tasks", "list", "--limit=5")
     assert "of 12 (" not in zora("--tenant", DEMO, "tasks", "list")
+    narrow = zora("--tenant", DEMO, "tasks", "list", COLUMNS="60")
+    unset = Zora({name: value for name, value in zora.environment.items() if name != "COLUMNS"})
+    lines = unset("--tenant", DEMO, "tasks", "list").splitlines()
+    for row in rows:
+        assert re.search(rf"^{row['id'][-8:]}  {row['agent_id']} +completed ", narrow, re.MULTILINE)
+        (line,) = [line for line in lines if line.startswith(row["id"][-8:])]
+        for value in (row["agent_id"], row["task_type"], row["status"], row["title"]):
+            assert value in line
     suggestion = zora.json("--tenant", DEMO, "suggestions", "list")[0]
     assert "Evidence" in zora("--tenant", DEMO, "suggestions", "show", suggestion["id"][-8:])
     assert zora.json("--tenant", DEMO, "tasks", "prune", "--older-than-days", "1") == {"deleted": 0}

@@ -90,6 +90,10 @@ def new_console(*, stderr: bool = False) -> Console:
             for found, style, control in super().render(renderable, options):
                 yield Segment(found if control else visible(found), style, control)
 
+        def print(self, *objects: Any, crop: bool = False, **settings: Any) -> None:
+            """Print without cutting what is wider than the terminal, or than 80 columns in a pipe."""
+            super().print(*objects, crop=crop, **settings)
+
         @property
         def file(self) -> IO[str]:
             found: Any = super().file

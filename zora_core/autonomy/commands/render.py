@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Group
 from rich.padding import Padding
 from rich.table import Table
@@ -42,6 +44,7 @@ MAX_FINDINGS = 40
 _ROW_ID = re.compile(r"/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?=#|\Z)")
 MAX_EVIDENCE = 3  # pieces of a finding
 MAX_ORIGINS = 3  # findings of a suggestion
+NARROWEST = 20  # columns of what may be folded
 WIDE = 130  # columns of a terminal from which on a summary fits beside its task
 
 console = new_console()
@@ -84,20 +87,36 @@ def percent(fraction: float) -> str:
 
 
 def table(*columns: str, rows: Iterable[Sequence[Any]]) -> Table:
-    """A plain table; a column whose name begins with > is aligned to the right, one with + may be wide."""
+    """A plain table; a column whose name begins with > is aligned to the right, one with + may be folded.
+
+    Other columns are never cut: ids and statuses are copied and searched for. In a pipe no column is folded.
+    """
+    cells = [[cell if isinstance(cell, Text) else text(cell) for cell in row] for row in rows]
     named = any(column.lstrip(">+") for column in columns)
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), show_header=named)
-    for column in columns:
+    for number, column in enumerate(columns):
+        name = column.lstrip(">+")
+        whole = not column.startswith("+") or (_piped() and bool(cells))
+        lines = [line for row in cells for line in row[number].plain.split("\n")]
         made.add_column(
-            column.lstrip(">+"),
+            name,
             justify="right" if column.startswith(">") else "left",
-            no_wrap=not column.startswith("+"),
+            no_wrap=whole,
+            min_width=max(map(cell_len, [name, *lines])) if whole else None,
             ratio=1 if column.startswith("+") else None,
             overflow="fold",
         )
-    for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else text(cell) for cell in row))
+    for row in cells:
+        made.add_row(*row)
+    needed = sum(column.min_width or NARROWEST for column in made.columns) + 2 * (len(columns) - 1)
+    if needed > console.width:  # else columns would be left out
+        made.width = needed
     return made
+
+
+def _piped() -> bool:
+    """Whether a program reads what is printed, and nobody said how wide it may be."""
+    return not console.is_terminal and "COLUMNS" not in os.environ
 
 
 def print_runs(runs: Sequence[TaskRun]) -> None:
@@ -151,6 +170,14 @@ def print_tasks(rows: list[dict[str, Any]]) -> None:
     """A list of tasks."""
     if not rows:
         console.print("No tasks match.")
+        return
+    if console.width < WIDE and not _piped():  # type and title stand in one column, and the rest below them
+        made = table("task", "agent", "status", "+type, title", rows=())
+        for row in rows:
+            about = f"{row['title']}\npriority {row['priority']}, created {when(row['created_at'])}"
+            status = text(_state(row), COLOURS[row["status"]])
+            made.add_row(short(row["id"]), row["agent_id"], status, Group(text(row["task_type"]), text(about, "dim")))
+        console.print(made)
         return
     console.print(
         table(
