@@ -357,7 +357,7 @@ def test_a_task_reads_the_folder_in_which_a_person_created_it_and_no_other_task_
     assert here["status"] == "completed", here["error"]
     assert "1 file" in here["summary"]
     assert "outside the folders that this task may read" in parent["error"]
-    assert "which are none: set ZORA_FILE_ROOTS" in other["error"]
+    assert "no folders are configured. Set ZORA_FILE_ROOTS" in other["error"]
 
 
 def test_a_tenants_folders_are_set_shown_and_reset(zora: Zora, tmp_path: Path) -> None:

@@ -194,9 +194,9 @@ async def get_suggestion(caller: Annotated[Caller, needs(Role.VIEWER)], suggesti
     summary="Approve or reject a suggestion",
     responses={
         409: {
-            "description": "INVALID_STATE: decided already, expired, not the effect that was seen, or its target has "
-            "changed since: then the suggestion is superseded, nothing was changed, and `details` names the new "
-            "proposal (`superseded_by`), if there is one"
+            "description": "INVALID_STATE: already decided, expired, or `effect_digest` does not match. If the target "
+            "row changed, the suggestion becomes `superseded`; `details` names the replacement (`superseded_by`), if "
+            "there is one."
         }
     },
 )
