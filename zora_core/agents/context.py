@@ -372,8 +372,8 @@ class TaskContext:
                 f"{unfit(own, self._settings.home)}"
             )
         return (
-            ": no folders are configured. Set ZORA_FILE_ROOTS for the worker, or run `zora tenants roots FOLDER` (a task "
-            "created with `zora create-task` may also read the folder it was created in, on the same machine)"
+            ": no folders are configured. Set ZORA_FILE_ROOTS for the worker, or run `zora tenants roots FOLDER` (a "
+            "task created with `zora create-task` may also read the folder it was created in, on the same machine)"
         )
 
     async def file(self, path: str, *, kind: str = "file", ref: str | None = None) -> bytes:

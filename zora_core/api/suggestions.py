@@ -48,8 +48,8 @@ class _SuggestionBody(Body):
     body: StorableText = Field(default="", max_length=20_000, description="Why, and how.")
     current_value: StorableObject | None = Field(
         default=None,
-        description="What you saw there. With an effect it becomes part of the precondition and is never shown as a "
-        "fact: what is there is read from the rows.",
+        description="The value that you saw in the target. With an effect it becomes part of the precondition. Answers "
+        "and pages show the row's own value instead.",
     )
     evidence: list[Annotated[Evidence, strictly(Evidence)]] = Field(
         min_length=1, max_length=100, description="What it rests on, as in a task's findings."

@@ -238,7 +238,7 @@ def _what(row: dict[str, Any]) -> str:
     try:
         return describe(row)
     except (ZoraError, ValueError):  # of a type, or with a value, that this version does not know
-        return "What it does is listed change by change."
+        return "Its changes are listed one by one."
 
 
 def print_pauses(rows: list[dict[str, Any]]) -> None:

@@ -22,7 +22,7 @@ def print_report(report: Report) -> None:
         _print_problems(report)
     elif not report.blocks:
         command = zora_command("journal", "seal")
-        console.print(text(f"Nothing is sealed yet, so that nothing can be proven. `{command}` seals what can be."))
+        console.print(text(f"Nothing is sealed yet, so nothing can be proven. `{command}` seals what can be."))
     else:
         line = text("✓ ", "green")
         line.append(f"{entries(report.entries)} in {count(report.blocks, 'block')} are as they were sealed")
