@@ -50,7 +50,7 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self.unsealed_seconds = Gauge(
-            "zora_journal_unsealed_seconds", "Age in seconds of the oldest entry that is not sealed; above 60, sealing is behind.",
+            "zora_journal_unsealed_seconds", "Age in seconds of the oldest unsealed entry; above 60, sealing is behind.",
             registry=self.registry,
         )  # fmt: skip
 
