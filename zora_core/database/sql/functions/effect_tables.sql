@@ -107,13 +107,7 @@ begin
             v_relation := null;
     end;
     select * into v_class from pg_class as c where c.oid = v_relation;
-    select string_agg(c.name, ', ') into v_missing
-    from unnest(array[p_key_column, 'tenant_id'] || p_writable || coalesce(p_rests_on, '{}')) as c (name)
-    where not exists (
-        select from pg_attribute as a
-        where a.attrelid = v_relation and a.attname = c.name and a.attnum > 0 and not a.attisdropped
-            and (c.name <> 'tenant_id' or a.atttypid = 'uuid'::regtype)
-    );
+    v_missing := missing_columns(v_relation, array[p_key_column, 'tenant_id'] || p_writable || p_rests_on);
     v_problem := case
         when coalesce(v_class.relkind, '') not in ('r', 'p') then format('%s is not a table of this database: give its '
             'name, with its schema unless that is on the search path', quote_nullable(p_name))
