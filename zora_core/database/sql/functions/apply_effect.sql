@@ -497,7 +497,7 @@ begin
             order by e.number;
         end if;
     exception
-        when others or assert_failure then
+        when others or assert_failure or query_canceled then
             v_problem := 'the effect cannot be compared with what it would change: ' || left(sqlerrm, 1000);
     end;
     if v_problem is not null then
