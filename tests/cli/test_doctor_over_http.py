@@ -101,7 +101,7 @@ def test_a_server_that_is_not_there_is_asked_about(installed: Project) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "content_type", "message"),
     [
-        (200, "<html>", "text/html", "is no PostgREST: it sent 'text/html'"),
+        (200, "<html>", "text/html", "is not PostgREST: it sent 'text/html'"),
         (404, "<html>", "text/html", "status 404 (Not Found): is SUPABASE_URL the project's URL, https://REF.supabase"),
         (301, "", "text/html", "status 301"),
         (540, "", "text/plain", "the project is paused: resume it in Supabase's dashboard"),
