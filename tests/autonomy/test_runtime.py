@@ -18,7 +18,21 @@ import pytest
 
 from tests.autonomy.agents import Probe
 from tests.conftest import Zora
-from zora_core.agents import Agent, AgentId, Payload, Quote, Suggestion, Task, TaskContext, TaskResult, handler
+from zora_core.agents import (
+    Agent,
+    AgentId,
+    ChildTask,
+    Delegate,
+    Payload,
+    Quote,
+    Snooze,
+    Suggestion,
+    Task,
+    TaskContext,
+    TaskResult,
+    handler,
+)
+from zora_core.autonomy import settler
 from zora_core.autonomy import worker as worker_module
 from zora_core.autonomy.runtime import AgentRuntime, on_signals
 from zora_core.autonomy.worker import TaskRun, Worker
@@ -142,6 +156,76 @@ async def test_outcomes_that_are_too_many_at_once_are_recorded_in_smaller_parts(
     runs = await zora.worker(Probe(), concurrency=10).run(limit=30)
     assert [run.status for run in runs] == ["completed"] * 30
     assert max(sizes) > 3, "nothing was tried"
+
+
+class Length(Payload):
+    length: int
+
+
+class Large(Agent):
+    """Returns an outcome with a text of the length that the payload says."""
+
+    agent_id = AgentId.ORACLE
+
+    @handler("result", evidence="none")
+    async def result(self, task: Task, payload: Length, ctx: TaskContext) -> TaskResult:
+        return TaskResult(summary="large", result={"text": "x" * payload.length})
+
+    @handler("summary", evidence="none")
+    async def summary(self, task: Task, payload: Length, ctx: TaskContext) -> TaskResult:
+        return TaskResult(summary="x" * payload.length)
+
+    @handler("snooze", evidence="none")
+    async def snooze(self, task: Task, payload: Length, ctx: TaskContext) -> Snooze:
+        return Snooze(60, reason="x" * payload.length)
+
+    @handler("payload", evidence="none")
+    async def payload(self, task: Task, payload: Length, ctx: TaskContext) -> Delegate:
+        child = ChildTask(key="a", agent_id="SAM", task_type="count", title="c", payload={"text": "x" * payload.length})
+        return Delegate([child])
+
+    @handler("then", evidence="none")
+    async def then(self, task: Task, payload: Length, ctx: TaskContext) -> Delegate:
+        return Delegate(
+            [ChildTask(key="a", agent_id="SAM", task_type="count", title="c")], then={"text": "x" * payload.length}
+        )
+
+
+@pytest.mark.parametrize("kind", ["result", "summary", "snooze", "payload", "then"])
+async def test_an_outcome_over_the_limit_fails_its_task_alone(zora: Zora, kind: str) -> None:
+    await zora.create("ORACLE", kind, {"length": 6_000_000})
+    await zora.create("SAM", "count")
+    runs = {run.task.task_type: run for run in await zora.run_once(Large(), Probe())}
+    assert (runs[kind].status, runs["count"].status) == ("failed", "completed")
+    assert "bytes of JSON, more than" in (runs[kind].error or "")
+
+
+@pytest.mark.parametrize("kind", ["result", "payload"])
+async def test_an_outcome_that_the_database_never_takes_fails_its_run_and_delays_no_other(
+    zora: Zora, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(settler, "MAX_SECONDS", 0.05)
+    ended: list[TaskRun] = []
+    call, refused = zora.database.call, 0
+
+    async def refuse(function: str, /, **arguments: Any) -> list[dict[str, Any]]:
+        nonlocal refused
+        if function == "settle_agent_tasks" and len(str(arguments["results"])) > 1_000_000:
+            refused += 1
+            if refused == 3:
+                await zora.create("SAM", "count")
+            raise TooMuchAtOnce("canceling statement due to statement timeout")
+        return await call(function, **arguments)
+
+    monkeypatch.setattr(zora.database, "call", refuse)
+    await zora.create("ORACLE", kind, {"length": 2_000_000}, max_attempts=1)
+    worker = zora.worker(Large(), Probe(), observe=lambda e: ended.append(e) if isinstance(e, TaskRun) else None)
+    async with working(worker, poll_seconds=0.1):
+        await until(lambda: len(ended) == 2)
+    runs = {run.task.task_type: run for run in ended}
+    assert (runs["count"].status, runs[kind].status) == ("completed", "failed")
+    assert "outcome could not be stored: canceling statement due to statement timeout" in (runs[kind].error or "")
+    assert refused >= settler.MAX_TRIES  # one more when another outcome was in its first call
 
 
 async def test_run_once_stops_at_its_limit(zora: Zora) -> None:

@@ -15,7 +15,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from pydantic_core import PydanticSerializationError, to_json
+
 from zora_core.agents.agent import Delegate, Registry, Snooze, run_handler
+from zora_core.agents.evidence import MAX_RESULT_BYTES
 from zora_core.effects import effect_of
 from zora_core.errors import FalseEvidence, InvalidInput, InvalidPayload, UnknownTaskType, described
 from zora_core.graph import ordered, references, resolve
@@ -47,6 +50,8 @@ class Settlement:
     error: str | None = None
     failure_kind: str | None = None
     delay: float | None = None
+    tries: int = 0
+    """How often the database did not take it."""
 
 
 class Run:
@@ -142,14 +147,15 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
                 task = task.model_copy(update={"payload": resolve(task.payload, await context.results())})
             if run.round:
                 await context.resume(run.resume_with)
-            outcome = await run_handler(task_type, task, context)
-            match outcome:
+            match await run_handler(task_type, task, context):
                 case Snooze(seconds=seconds, reason=reason):
-                    return run.settlement("snoozed", delay=seconds, summary=reason or None)
+                    settlement = run.settlement("snoozed", delay=seconds, summary=reason or None)
                 case Delegate() as delegation:
-                    return _delegated(run, delegation, registry)
+                    settlement = _delegated(run, delegation, registry)
                 case TaskResult() as result:
-                    return await _completed(run, task_type, result, context)
+                    settlement = await _completed(run, task_type, result, context)
+            _check_size(settlement)
+            return settlement
     except GeneratorExit:  # Python closes coroutines that await what raises it: only the task's first one can go on
         raise
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything, and must not end the worker
@@ -225,6 +231,19 @@ async def _completed(run: Run, task_type: TaskType, result: TaskResult, context:
     for suggestion, row in zip(result.suggestions, stored["suggestions"], strict=True):
         row["effect"] = effect_of(suggestion)
     return run.settlement("completed", summary=result.summary, result=stored)
+
+
+def _check_size(settlement: Settlement) -> None:
+    """Raise `InvalidInput` for an outcome that the database might not take within its time limit."""
+    try:
+        size = len(to_json([settlement.summary, settlement.result]))
+    except (PydanticSerializationError, UnicodeError) as error:
+        raise InvalidInput(f"the handler's outcome is not JSON: {error}") from error
+    if size > MAX_RESULT_BYTES:
+        raise InvalidInput(
+            f"the handler's outcome has {size:,} bytes of JSON, more than the limit of {MAX_RESULT_BYTES:,}: shorten "
+            "its summary, result, suggestions, or the payloads of its children"
+        )
 
 
 def _check_depth(what: str, value: Any) -> None:
