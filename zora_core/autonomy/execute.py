@@ -9,7 +9,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,72 @@ class Settlement:
     """How often the database did not take it."""
 
 
+class TimeLimit:
+    """A run's time limit. Its clock stands still while the run only waits for a child process to compute for it.
+
+    It runs while any of the run's computations has a child process. So every child process is freed in time, and every
+    computation that waits for one gets its turn.
+    """
+
+    def __init__(self) -> None:
+        """There is no limit until one is `applied`."""
+        self.due = math.inf
+        """When it is over, by `time.monotonic`; read on other threads."""
+        self.expired = False
+        self._timeout: asyncio.Timeout | None = None
+        self._waiting = 0
+        self._computing = 0
+        self._left: float | None = None
+
+    @asynccontextmanager
+    async def applied(self, seconds: float) -> AsyncIterator[None]:
+        """Cancel the body after this many seconds, and raise `TimeoutError` then."""
+        self.due = time.monotonic() + seconds
+        timeout = asyncio.timeout(seconds)
+        try:
+            async with timeout:
+                self._timeout = timeout
+                yield
+        finally:
+            self._timeout = None
+            self.expired = timeout.expired()
+
+    @contextmanager
+    def computing(self) -> Iterator[Callable[[], None]]:
+        """A computation in a child process; gives the function to call when a child begins with it."""
+        waiting, computing = True, False
+
+        def begin() -> None:
+            nonlocal waiting, computing
+            if waiting:  # else it was cancelled meanwhile
+                waiting, computing = False, True
+                self._count(waiting=-1, computing=1)
+
+        self._count(waiting=1)
+        try:
+            yield begin
+        finally:
+            ended = {"waiting": -int(waiting), "computing": -int(computing)}
+            waiting = computing = False
+            self._count(**ended)
+
+    def _count(self, *, waiting: int = 0, computing: int = 0) -> None:
+        self._waiting += waiting
+        self._computing += computing
+        if self._timeout is None or self._timeout.expired():
+            return
+        now = time.monotonic()
+        if self._waiting and not self._computing:
+            if self._left is None:
+                self._left = max(self.due - now, 0.0)
+                self.due = math.inf
+                self._timeout.reschedule(None)
+        elif self._left is not None:
+            self.due = now + self._left
+            self._timeout.reschedule(asyncio.get_running_loop().time() + self._left)
+            self._left = None
+
+
 class Run:
     """A claimed task while it is worked on.
 
@@ -80,8 +147,7 @@ class Run:
         self.work: asyncio.Task[None] | None = None
         self.handling = False
         """Whether the handler is at work; what comes before and after it must not be interrupted."""
-        self.due = math.inf
-        """When its time limit is over, by `time.monotonic`."""
+        self.limit = TimeLimit()
         self.overdue_looks = 0
         """How often the worker has found it at work after its limit, or after it was told to stop."""
         self.limit_seconds = 0
@@ -133,16 +199,14 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
     Raises GeneratorExit if the handler does; `failed` makes the outcome of it.
     """
     task = run.task
-    deadline: asyncio.Timeout | None = None
     try:
         if run.stop_reason is not None:  # stopped before the first step
             return run.stopped()
         task_type = registry.find(task.agent_id, task.task_type)
         context = make_context(run)
         run.limit_seconds = run.timeout_seconds or task_type.timeout_seconds
-        run.due = time.monotonic() + run.limit_seconds
         run.handling = True
-        async with asyncio.timeout(run.limit_seconds) as deadline:
+        async with run.limit.applied(run.limit_seconds):
             if any(references(task.payload)):
                 task = task.model_copy(update={"payload": resolve(task.payload, await context.results())})
             if run.round:
@@ -159,7 +223,7 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
     except GeneratorExit:  # Python closes coroutines that await what raises it: only the task's first one can go on
         raise
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything, and must not end the worker
-        return failed(run, error, timed_out=deadline is not None and deadline.expired())
+        return failed(run, error, timed_out=run.limit.expired)
     finally:
         run.handling = False
 

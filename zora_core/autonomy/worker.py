@@ -324,6 +324,7 @@ class Worker:
                 report,
                 task_id=task.id,
                 lease_token=run.lease_token,
+                computing=run.limit.computing,
             )
 
         home = asyncio.get_running_loop()
@@ -403,15 +404,15 @@ class Worker:
                     self._lanes[-1].submit(run)
                 current = lane.current
                 logger.error(
-                    "the event loop of the handlers is blocked by %s; other tasks go on on another thread. An async "
-                    "handler must not compute or sleep without await: make it a plain function, or use ctx.compute",
+                    "a handler blocks the event loop: %s. Other tasks continue on another thread. An async handler "
+                    "must not compute or sleep without await: make it a plain function, or use ctx.compute",
                     f"{current.task.agent_id} {current.task.task_type} (task {current.task.id})"
                     if current
                     else "a task that a handler started",
                 )
             now = time.monotonic()
             for run in list(self._begun.values()):
-                if run.stop_reason is not None or run.due < now:
+                if run.stop_reason is not None or run.limit.due < now:
                     run.overdue_looks += 1
                     if run.overdue_looks >= ABANDON_LOOKS and run.lease_token in self._begun:
                         self._abandon(run)
