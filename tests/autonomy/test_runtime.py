@@ -266,6 +266,30 @@ async def test_a_new_task_wakes_an_idle_loop_without_polling(zora: Zora) -> None
         await until(lambda: len(ended) == 2)
 
 
+@pytest.mark.direct_connection  # over HTTP upkeep is a single transaction
+async def test_a_task_is_claimed_and_other_upkeep_goes_on_while_suggestions_wait_for_a_lock(
+    zora: Zora, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "UPKEEP_SECONDS", 0.05)
+    probe = Probe()
+    owner = await asyncpg.connect(zora.url)
+    try:
+        async with working(zora.worker(probe)):
+            transaction = owner.transaction()
+            await transaction.start()
+            await owner.execute("lock table agent_suggestions in access exclusive mode")
+            waiting = "select from pg_locks where not granted and relation = 'agent_suggestions'::regclass"
+            await until(lambda: zora.sql(waiting))
+            (beat,) = await zora.sql("select last_beat_at from workers")
+            assert beat["last_beat_at"] == zora.now
+            await zora.create("SAM", "wait")
+            await until(probe.started.is_set, 5)
+            await transaction.rollback()
+            probe.release.set()
+    finally:
+        await owner.close()
+
+
 async def test_cancelling_a_running_task_stops_its_handler(zora: Zora) -> None:
     probe = Probe()
     task_id = await zora.create("SAM", "wait")

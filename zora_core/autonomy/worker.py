@@ -553,12 +553,18 @@ class Worker:
         process, such as a laptop's sleep.
         """
 
-        async def upkeep() -> dict[str, list[dict[str, Any]]]:
-            async with self._claiming:
-                calls = self._upkeep_calls(pause)
-                return dict(zip(calls, await self._database.batch(list(calls.items())), strict=True))
+        together = not self._database.notifies  # over HTTP a call more is a request more
 
-        answers = await retrying(self._database, upkeep)
+        async def rescue() -> dict[str, list[dict[str, Any]]]:
+            async with self._claiming:
+                return await carried_out(self._rescue_call() | (self._upkeep_calls(pause) if together else {}))
+
+        async def carried_out(calls: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+            return dict(zip(calls, await self._database.batch(list(calls.items())), strict=True))
+
+        answers = await retrying(self._database, rescue)
+        if not together:  # claims need not wait for the rest
+            answers |= await retrying(self._database, lambda: carried_out(self._upkeep_calls(pause)))
         (schedules,), (promotion,) = answers["schedules_to_attend"], answers["promote_agent_tasks"]
         rescued, (expired,) = answers["rescue_agent_tasks"], answers["expire_agent_tasks"]
         next_fire_time = await retrying(self._database, lambda: attend_schedules(self._database, schedules))
@@ -577,25 +583,25 @@ class Worker:
         due = [seconds for seconds in (promotion["next_due_seconds"], next_fire_time) if seconds is not None]
         return min(due, default=math.inf)
 
+    def _rescue_call(self) -> dict[str, dict[str, Any]]:
+        held = list(self.running)
+        return {"rescue_agent_tasks": {"limit": RESCUED_AT_ONCE, "max_lost": MAX_LOST_LEASES, "held": held}}
+
     def _upkeep_calls(self, pause: float) -> dict[str, dict[str, Any]]:
+        """The other calls in their order; what applies changes to the owner's tables comes last."""
         tenant_id = self._settings.tenant_id
         calls: dict[str, dict[str, Any]] = {
-            "rescue_agent_tasks": {
-                "limit": RESCUED_AT_ONCE,
-                "max_lost": MAX_LOST_LEASES,
-                "held": list(self.running),
-            },
             "schedules_to_attend": {},
             "promote_agent_tasks": {},
             "expire_agent_tasks": {"limit": EXPIRED_AT_ONCE},
             "cancel_orphaned_agent_tasks": {},
-            "attend_agent_suggestions": {},
             "beat_worker": self._presence(pause),
             "fail_unknown_agent_tasks": {
                 "tenant_id": tenant_id,
                 "worker_id": self.worker_id,
                 "after_seconds": self._settings.unknown_type_seconds,
             },
+            "attend_agent_suggestions": {},
         }
         if not self._database.notifies:
             idle = not self.running
