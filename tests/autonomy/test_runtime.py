@@ -32,6 +32,7 @@ from zora_core.agents import (
     TaskResult,
     handler,
 )
+from zora_core.agents.agent import Registry
 from zora_core.autonomy import settler
 from zora_core.autonomy import worker as worker_module
 from zora_core.autonomy.runtime import AgentRuntime, on_signals
@@ -288,6 +289,33 @@ async def test_a_task_is_claimed_and_other_upkeep_goes_on_while_suggestions_wait
             probe.release.set()
     finally:
         await owner.close()
+
+
+async def test_a_type_that_a_narrowed_worker_knows_is_not_unknown(zora: Zora, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "UPKEEP_SECONDS", 0.05)
+    known = Registry([Probe()])
+    worker = Worker(
+        zora.database,
+        known,
+        zora.settings,
+        concurrency=1,
+        lease_seconds=30,
+        grace_seconds=1,
+        claims=known.select([], ["count"]),
+    )
+    async with working(worker, poll_seconds=0.1):
+        await until(lambda: zora.sql("select from workers"))
+        left = await zora.create("SAM", "sync")
+        unknown = await zora.create("SAM", "unknown_type")
+        (said,) = await zora.call("explain_agent_task", tenant_id=zora.tenant_id, id=left)
+        assert "is limited to others (--agents, --types)" in said["explain_agent_task"]
+        await zora.advance(minutes=20)
+
+        async def failed() -> bool:
+            return (await zora.task(unknown)).status == "failed"
+
+        await until(failed)
+    assert (await zora.task(left)).status == "pending"
 
 
 async def test_cancelling_a_running_task_stops_its_handler(zora: Zora) -> None:

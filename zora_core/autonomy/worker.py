@@ -609,13 +609,14 @@ class Worker:
         return calls
 
     def _presence(self, pause: float) -> dict[str, Any]:
-        """For `beat_worker`: what this worker can run, and when it will be heard of again; 0 is never."""
+        """For `beat_worker`: the types that this worker claims and knows, and when its next beat comes; 0 is never."""
         return {
             "tenant_id": self._settings.tenant_id,
             "id": self.worker_id,
             "host": socket.gethostname(),
             "version": __version__,
             "task_types": self._task_types,
+            "known_types": [str(task_type) for task_type in self._registry],
             "slots": self._concurrency,
             "next_seconds": float(pause),
             "keep_seconds": max(86400.0, 2 * self._settings.unknown_type_seconds),

@@ -8,6 +8,7 @@ declare
     v_pause agent_pauses;
     v_workers bigint;
     v_capable bigint;
+    v_knowing bigint;
 begin
     select * into t from agent_tasks where tenant_id = p_tenant_id and id = p_id;
     if not found then
@@ -87,11 +88,15 @@ begin
             zora_duration(zora_now() - v_pause.created_at), coalesce(' (' || v_pause.reason || ')', ''));
     end if;
 
-    select count(*), count(*) filter (where t.agent_id || ' ' || t.task_type = any (w.task_types))
-    into v_workers, v_capable
+    select count(*), count(*) filter (where t.agent_id || ' ' || t.task_type = any (w.task_types)),
+        count(*) filter (where t.agent_id || ' ' || t.task_type = any (w.known_types))
+    into v_workers, v_capable, v_knowing
     from workers as w
     where w.tenant_id = t.tenant_id and w.expires_at > zora_now();
-    if v_workers > 0 and v_capable = 0 then
+    if v_capable = 0 and v_knowing > 0 then
+        return format('Ready, but every running worker that knows this type, %s %s, is limited to others (--agents, '
+            '--types): start one that claims it.', t.agent_id, t.task_type);
+    elsif v_workers > 0 and v_capable = 0 then
         return format('Ready, but no running worker knows this type, %s %s (%s): start a worker whose agents have it.',
             t.agent_id, t.task_type,
             case v_workers when 1 then '1 worker is running' else v_workers || ' workers are running' end);
