@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -17,7 +18,8 @@ import asyncpg
 import pytest
 
 from tests.autonomy.agents import Probe
-from tests.conftest import Zora
+from tests.conftest import SECRET, Zora
+from tests.postgrest import Config
 from zora_core.agents import (
     Agent,
     AgentId,
@@ -38,6 +40,7 @@ from zora_core.autonomy import worker as worker_module
 from zora_core.autonomy.runtime import AgentRuntime, on_signals
 from zora_core.autonomy.worker import TaskRun, Worker
 from zora_core.errors import ConfigurationError, TooMuchAtOnce
+from zora_core.settings import Settings
 
 pytestmark = pytest.mark.both_transports
 
@@ -473,6 +476,45 @@ async def test_a_stop_is_heard_while_the_database_is_gone(zora: Zora, monkeypatc
     await asyncio.wait_for(loop, 10)
     (row,) = await zora.sql("select status::text, lease_expires_at from agent_tasks")
     assert row["status"] == "in_progress", "its lease brings it back"
+
+
+@pytest.mark.parametrize("server", ["absent", "hangs up", "silent"])
+@pytest.mark.parametrize("address", ["database_url", "supabase_url"])
+async def test_a_stop_is_heard_before_the_database_has_ever_answered(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, server: str, address: str
+) -> None:
+    asked = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        if server == "silent":
+            while await reader.read(1000):
+                pass
+        writer.close()
+
+    serving = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = serving.sockets[0].getsockname()[1]
+    if server == "absent":
+        serving.close()
+    given: dict[str, Any] = {
+        "database_url": {"database_url": f"postgresql://postgres@127.0.0.1:{port}/zora"},
+        "supabase_url": {
+            "supabase_url": f"http://127.0.0.1:{port}",
+            "supabase_service_key": Config(database_url="", jwt_secret=SECRET).secret_key,
+        },
+    }[address]
+    runtime = AgentRuntime(settings=Settings(home=tmp_path, **given))
+    loop = asyncio.create_task(runtime.run_loop())
+    if server == "silent":
+        await asyncio.wait_for(asked.wait(), 10)
+    else:
+        await until(lambda: "retrying until it answers" in caplog.text)
+    with pytest.raises(ConfigurationError, match="already running"):
+        await runtime.run_once()
+    runtime.stop()
+    await asyncio.wait_for(loop, 10)
+    assert not runtime.running
+    serving.close()
 
 
 async def test_bad_settings_of_a_runtime_are_refused_at_once(zora: Zora) -> None:
