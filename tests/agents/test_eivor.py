@@ -93,9 +93,9 @@ async def test_memories_that_differ_in_order_or_in_a_negation_are_reported_and_n
 
 
 async def test_only_equal_memories_are_merged_at_low_risk(zora: Zora) -> None:
-    for content in ("We sell the refills in the shop.", "We sell the refills in the  shop"):
+    for content in ("We sell the refills in the shop.", "We sell the refills in the  shop."):
         await remember(zora, content)
-    for content in ("The label names the method of it.", "A label names the method of it."):
+    for content in ("The label names the method of the test.", "the label names the method of the test!"):
         await remember(zora, content, kind="decision")
     result = answer(await zora.run("EIVOR", "memory_cleanup"))
     risks = {s["title"]: s["risk_level"] for s in result["suggestions"]}

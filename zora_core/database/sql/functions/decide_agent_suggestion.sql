@@ -366,7 +366,7 @@ begin
         select s.*
         from agent_suggestions as s
         where s.status = 'approved' and s.effect is not null and not is_paused(s.tenant_id, s.agent_id)
-        order by s.decided_at
+        order by s.decided_at, s.id
         limit p_limit
         for update skip locked
     loop
