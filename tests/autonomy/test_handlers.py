@@ -370,7 +370,7 @@ async def test_a_handler_that_does_not_end_at_its_limit_is_abandoned_and_the_oth
             task = await zora.task(task_id)
             assert (task.failure_kind, task.error_message) == ("timeout", "timed out after 1 seconds")
             assert (await zora.task(neighbour)).status != "failed"
-            assert task_id not in [run.task.id for run in worker.running.values()]
+            await until(lambda: task_id not in [run.task.id for run in worker.running.values()])
             stubborn.release.set()
 
             async def done() -> bool:
