@@ -9,6 +9,7 @@ declare
     v_workers bigint;
     v_capable bigint;
     v_known boolean;
+    v_knowing bigint;
 begin
     select * into t from agent_tasks where tenant_id = p_tenant_id and id = p_id;
     if not found then
@@ -90,12 +91,19 @@ begin
     end if;
 
     select count(*) filter (where w.expires_at > zora_now()),
+        count(*) filter (where w.expires_at > zora_now() and k.claims),
         count(*) filter (where w.expires_at > zora_now() and k.knows), coalesce(bool_or(k.knows), false)
-    into v_workers, v_capable, v_known
+    into v_workers, v_capable, v_knowing, v_known
     from workers as w
-    cross join lateral (select t.agent_id || ' ' || t.task_type = any (w.task_types) as knows) as k
+    cross join lateral (
+        select t.agent_id || ' ' || t.task_type = any (w.task_types) as claims,
+            t.agent_id || ' ' || t.task_type = any (w.known_types) as knows
+    ) as k
     where w.tenant_id = t.tenant_id;
-    if v_workers > 0 and v_capable = 0 then
+    if v_capable = 0 and v_knowing > 0 then
+        return format('Ready, but every running worker that knows this type, %s %s, is limited to others (--agents, '
+            '--types): start one that claims it.', t.agent_id, t.task_type);
+    elsif v_workers > 0 and v_capable = 0 then
         return format('Ready, but no running worker knows this type, %s %s (%s): start a worker whose agents have it.',
             t.agent_id, t.task_type,
             case v_workers when 1 then '1 worker is running' else v_workers || ' workers are running' end);
