@@ -9,7 +9,6 @@ import click
 
 from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
 from zora_core.autonomy.commands.output import zora_command
-from zora_core.skills.wording import count
 
 _concurrency = click.option(
     "--concurrency", type=click.IntRange(1, 1000), default=4, show_default=True, help="Tasks at a time."
@@ -88,6 +87,8 @@ async def _why_none(zora: Session) -> str:
         return f"No task is claimable. See `{status}`, or create one with `{create}`."
     many = "ready task has", "ready tasks have"
     kinds = ", ".join(sorted(set(foreign)))
+    from zora_core.skills.wording import count
+
     return f"No task is claimable: {count(len(foreign), *many)} a type that is not installed here: {kinds}."
 
 
