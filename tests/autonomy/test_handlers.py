@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections import Counter
@@ -31,6 +32,7 @@ from zora_core.agents import (
 from zora_core.autonomy import worker as worker_module
 from zora_core.autonomy.worker import TaskRun
 from zora_core.errors import ConfigurationError, InvalidInput
+from zora_core.logs import set_up_logging
 
 pytestmark = pytest.mark.both_transports
 
@@ -44,6 +46,34 @@ class Unprintable(Exception):
         raise RuntimeError("no text")
 
 
+def hiding(name: str, *bases: type) -> type[Any]:
+    """A class of exceptions whose property `name` raises."""
+
+    def hidden(self: object) -> NoReturn:
+        raise KeyboardInterrupt(name)
+
+    return type("Hiding", bases or (Exception,), {name: property(hidden)})
+
+
+def nameless() -> BaseException:
+    return hiding("__name__", type)("Nameless", (Exception,), {})("x")
+
+
+def proxy() -> BaseException:
+    def look_up(self: object, name: str) -> NoReturn:
+        raise KeyError(name)
+
+    return type("Proxy", (Exception,), {"__getattr__": look_up})("x")
+
+
+def saying_text() -> BaseException:
+    class Text(str):
+        def __format__(self, spec: str) -> NoReturn:
+            raise RuntimeError("no format")
+
+    return type("SaysText", (Exception,), {"__str__": lambda self: Text("said")})()
+
+
 def nested(levels: int) -> dict[str, Any]:
     value: dict[str, Any] = {}
     for _ in range(levels):
@@ -51,11 +81,12 @@ def nested(levels: int) -> dict[str, Any]:
     return value
 
 
-def raising(error: BaseException) -> Callable[[], NoReturn]:
-    def work() -> NoReturn:
-        raise error
+def raise_(error: BaseException) -> NoReturn:
+    raise error
 
-    return work
+
+def raising(error: BaseException) -> Callable[[], NoReturn]:
+    return lambda: raise_(error)
 
 
 def group(levels: int) -> BaseException:
@@ -123,6 +154,62 @@ async def test_whatever_a_handler_raises_or_returns_is_an_outcome_with_its_name(
     odd, count = sorted(await zora.run_once(Odd(work), Probe()), key=lambda run: run.task.agent_id)
     assert (odd.status, count.status) == ("failed", "completed")
     assert error in (odd.error or "")
+
+
+@pytest.fixture
+def restored_logging(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = logging.getLogger("zora")
+    monkeypatch.setattr(ours, "handlers", ours.handlers)
+    monkeypatch.setattr(ours, "propagate", ours.propagate)
+
+
+UNSHOWABLE = "an exception that cannot be shown, because its own code raises another one"
+
+
+@pytest.mark.usefixtures("restored_logging")
+@pytest.mark.parametrize("kind", ["async", "plain"])
+@pytest.mark.parametrize(
+    ("raised", "error"),
+    [
+        (proxy, "Proxy: x"),
+        (lambda: hiding("__notes__")("x"), "Hiding: x"),
+        (lambda: hiding("__traceback__")("x"), "Hiding: x"),
+        (lambda: hiding("__cause__")("x"), "Hiding: x"),
+        (lambda: hiding("__class__")("x"), "Hiding: x"),
+        (lambda: hiding("__class__", InvalidInput)("x"), "x"),
+        (lambda: hiding("exceptions", ExceptionGroup)("x", [ValueError("v")]), UNSHOWABLE),
+        (
+            lambda: ExceptionGroup("g", [hiding("__str__")(), nameless(), ValueError("v")]),
+            f"Hiding: (no message: its __str__ raised KeyboardInterrupt); {UNSHOWABLE}; ValueError: v",
+        ),
+        (nameless, UNSHOWABLE),
+        (saying_text, "SaysText: said"),
+        (lambda: SyntaxError("x", ("f", "not a number", "b", [1])), "SyntaxError: x (f)"),  # type: ignore[arg-type]
+    ],
+)  # fmt: skip
+async def test_an_exception_whose_own_code_raises_is_an_outcome_like_any_other(
+    zora: Zora, capsys: pytest.CaptureFixture[str], raised: Callable[[], BaseException], error: str, kind: str
+) -> None:
+    set_up_logging(tracebacks=True)
+    await zora.create("ORACLE", kind, max_attempts=1)
+    await zora.create("SAM", "count")
+    odd, count = sorted(await zora.run_once(Odd(lambda: raise_(raised())), Probe()), key=lambda run: run.task.agent_id)
+    assert (odd.status, count.status) == ("failed", "completed")
+    assert (odd.error or "").endswith(error)
+    assert "was not logged" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("restored_logging")
+async def test_the_log_shows_the_traceback_of_what_a_handler_raised(
+    zora: Zora, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up_logging(tracebacks=True)
+    await zora.create("ORACLE", "async", max_attempts=1)
+    await zora.run_once(Odd(raising(ValueError("two\nlines"))))
+    shown = capsys.readouterr().err
+    assert "ERROR ORACLE async failed (task" in shown
+    assert "\n  Traceback (most recent call last):\n" in shown
+    assert shown.endswith("\n  ValueError: two\n  lines\n")
 
 
 async def test_a_task_that_a_handler_started_cannot_end_the_process(zora: Zora) -> None:

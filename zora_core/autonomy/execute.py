@@ -9,6 +9,7 @@ import asyncio
 import logging
 import math
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -161,24 +162,41 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
 def failed(run: Run, error: BaseException, *, timed_out: bool = False) -> Settlement | None:
     """The settlement of a run whose handler raised; what another attempt cannot change fails for good.
 
-    Whatever it raised when it was stopped or its time was over, that is what happened.
+    Whatever it raised when it was stopped or its time was over, that is what happened. Never raises, although the
+    exception's `__str__`, its properties and its type may be the handler's own code.
     """
     if run.stop_reason is not None:
         return run.stopped()
     if timed_out:
         return run.timed_out()
-    task, said = run.task, storable(mask(described(error))[:MAX_ERROR])
-    match error:
-        case UnknownTaskType():
-            return run.settlement("failed", failure_kind="unknown_task_type", error=said)
-        case InvalidPayload():
-            return run.settlement("failed", failure_kind="invalid_payload", error=said)
-        case InvalidInput() | FalseEvidence():
-            return run.settlement("failed", failure_kind="error", error=said)
-    logger.error(
-        "%s %s failed (task %s, attempt %s)", task.agent_id, task.task_type, task.id, task.attempt, exc_info=error
-    )
+    said, kind = storable(mask(described(error))[:MAX_ERROR]), type(error)
+    if issubclass(kind, UnknownTaskType):
+        return run.settlement("failed", failure_kind="unknown_task_type", error=said)
+    if issubclass(kind, InvalidPayload):
+        return run.settlement("failed", failure_kind="invalid_payload", error=said)
+    if issubclass(kind, InvalidInput | FalseEvidence):
+        return run.settlement("failed", failure_kind="error", error=said)
+    _log_failure(run.task, error)
     return run.settlement("error", failure_kind="error", error=said)
+
+
+def _log_failure(task: Task, error: BaseException) -> None:
+    """Log a failure with its traceback as text: a log handler that formats the exception would run the handler's code.
+
+    What that code raises would end the worker, and a log handler's own report of it may fail the same way.
+    """
+    try:
+        shown = "".join(traceback.format_exception(error)).rstrip("\n")
+    except BaseException:  # noqa: BLE001 - the exception's properties are somebody else's code
+        shown = "(no traceback, because the exception's own code raises another one)"
+    path, line, _, _ = logger.findCaller()
+    record = logger.makeRecord(
+        logger.name, logging.ERROR, path, line, "%s %s failed (task %s, attempt %s)",
+        (task.agent_id, task.task_type, task.id, task.attempt), None,
+    )  # fmt: skip
+    record.exc_text = shown
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)
 
 
 def storable(text: str) -> str:

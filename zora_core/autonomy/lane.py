@@ -33,12 +33,9 @@ class Lane:
     def __init__(
         self,
         work: Callable[[Run], Coroutine[Any, Any, Settlement | None]],
-        ended: Callable[[Run, Settlement | BaseException | None], None],
+        ended: Callable[[Run, Settlement | None], None],
     ) -> None:
-        """Start the thread; its loop is of the same kind as the running one.
-
-        `ended` is given an exception only for a fault of the runtime itself.
-        """
+        """Start the thread; its loop is of the same kind as the running one."""
         self.home = asyncio.get_running_loop()
         self._work = work
         self._ended = ended
@@ -132,13 +129,11 @@ class Lane:
             self._loop.call_soon(self._begin)
 
     async def _handle(self, run: Run) -> None:
-        outcome: Settlement | BaseException | None = None
+        outcome: Settlement | None = None
         try:
             outcome = await self._work(run)
-        except GeneratorExit as error:
+        except BaseException as error:  # noqa: BLE001 - one run must not end the worker, nor what runs beside it
             outcome = failed(run, error)
-        except BaseException as error:  # noqa: BLE001 - raised where the worker runs
-            outcome = error
         finally:
             assert run.work is not None
             del self._tasks[run.work]

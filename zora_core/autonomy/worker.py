@@ -109,7 +109,7 @@ class Worker:
         """Whose handlers are at work, by lease token."""
         self._lanes: list[Lane] = []
         """The last one takes what begins; handlers of earlier ones blocked them."""
-        self._ended: deque[tuple[Run, Settlement | BaseException | None]] = deque()
+        self._ended: deque[tuple[Run, Settlement | None]] = deque()
         """Filled by the lanes, who set `_arriving` and have `_arrived` set."""
         self._arriving = False
         self._claiming = asyncio.Lock()
@@ -299,7 +299,7 @@ class Worker:
     # What runs: begun above, carried out on a lane, and back here when it has ended
 
     def _lane(self) -> Lane:
-        def ended(run: Run, outcome: Settlement | BaseException | None) -> None:
+        def ended(run: Run, outcome: Settlement | None) -> None:
             self._ended.append((run, outcome))
             if not self._arriving:
                 self._arriving = True
@@ -340,8 +340,6 @@ class Worker:
                 run, outcome = self._ended.popleft()
                 if run.lease_token not in self._begun:  # it was abandoned
                     continue
-                if isinstance(outcome, BaseException):
-                    raise outcome
                 self._end(run, outcome)
 
     def _end(self, run: Run, settlement: Settlement | None) -> None:
