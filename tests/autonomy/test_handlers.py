@@ -110,6 +110,10 @@ class Odd(Agent):
         result = self.work()
         return await result if asyncio.iscoroutine(result) else result
 
+    @handler("unchecked", evidence="none")
+    async def run_unchecked(self, task: Task, payload: Payload, ctx: TaskContext) -> Any:
+        return await self.run_async(task, payload, ctx)
+
     @handler("plain")
     def run_plain(self, task: Task, payload: Payload, ctx: TaskContext) -> Any:
         ctx.cite("payload", "page", "text")
@@ -224,6 +228,28 @@ async def test_a_task_that_a_handler_started_cannot_end_the_process(zora: Zora) 
     await zora.create("SAM", "count")
     odd, count = sorted(await zora.run_once(Odd(work), Probe()), key=lambda run: run.task.agent_id)
     assert (odd.status, odd.error, count.status) == ("failed", "SystemExit: 3", "completed")
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_handler_that_stops_the_event_loop_stops_neither_the_others_nor_the_worker(
+    zora: Zora, waits: bool
+) -> None:
+    stopped = 0
+
+    async def work() -> TaskResult:
+        nonlocal stopped
+        stopped += 1
+        if stopped == 1:
+            asyncio.get_running_loop().stop()
+            if waits:
+                await asyncio.sleep(0.01)
+        return TaskResult(summary="done")
+
+    for _ in range(3):
+        await zora.create("ORACLE", "unchecked")
+    async with asyncio.timeout(20):
+        runs = await zora.worker(Odd(work), concurrency=1).run(limit=3)
+    assert [run.status for run in runs] == ["completed"] * 3
 
 
 async def test_a_deep_suggestion_is_refused(zora: Zora) -> None:
