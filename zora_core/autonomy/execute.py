@@ -169,31 +169,29 @@ def failed(run: Run, error: BaseException, *, timed_out: bool = False) -> Settle
         return run.stopped()
     if timed_out:
         return run.timed_out()
-    said, kind = storable(mask(described(error))[:MAX_ERROR]), type(error)
+    task, said, kind = run.task, storable(mask(described(error))[:MAX_ERROR]), type(error)
     if issubclass(kind, UnknownTaskType):
         return run.settlement("failed", failure_kind="unknown_task_type", error=said)
     if issubclass(kind, InvalidPayload):
         return run.settlement("failed", failure_kind="invalid_payload", error=said)
     if issubclass(kind, InvalidInput | FalseEvidence):
         return run.settlement("failed", failure_kind="error", error=said)
-    _log_failure(run.task, error)
+    log_failure(error, "%s %s failed (task %s, attempt %s)", task.agent_id, task.task_type, task.id, task.attempt)
     return run.settlement("error", failure_kind="error", error=said)
 
 
-def _log_failure(task: Task, error: BaseException) -> None:
-    """Log a failure with its traceback as text: a log handler that formats the exception would run the handler's code.
+def log_failure(error: BaseException, message: str, *arguments: object) -> None:
+    """Log a handler's exception with its traceback as text; never raises.
 
-    What that code raises would end the worker, and a log handler's own report of it may fail the same way.
+    A log handler that formats the exception itself would run the exception's own code, and so would its report of what
+    that code raises.
     """
     try:
         shown = "".join(traceback.format_exception(error)).rstrip("\n")
     except BaseException:  # noqa: BLE001 - the exception's properties are somebody else's code
         shown = "(no traceback, because the exception's own code raises another one)"
-    path, line, _, _ = logger.findCaller()
-    record = logger.makeRecord(
-        logger.name, logging.ERROR, path, line, "%s %s failed (task %s, attempt %s)",
-        (task.agent_id, task.task_type, task.id, task.attempt), None,
-    )  # fmt: skip
+    path, line, _, _ = logger.findCaller(stacklevel=2)
+    record = logger.makeRecord(logger.name, logging.ERROR, path, line, message, arguments, None)
     record.exc_text = shown
     if logger.isEnabledFor(record.levelno):
         logger.handle(record)

@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zora_core.autonomy.execute import failed
+from zora_core.autonomy.execute import failed, log_failure
+from zora_core.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from zora_core.autonomy.execute import Run, Settlement
@@ -99,6 +100,7 @@ class Lane:
 
     def _start(self) -> asyncio.AbstractEventLoop:
         loop = _loop_like(self.home)
+        loop.set_default_executor(DaemonThreads())
         self._thread = threading.Thread(target=self._run, args=[loop], daemon=True, name="zora-handlers")
         self._thread.start()
         return loop
@@ -110,8 +112,8 @@ class Lane:
         while not self._closed:
             try:
                 loop.run_forever()
-            except BaseException:
-                logger.exception("a task that a handler had started tried to end the process")
+            except BaseException as error:  # noqa: BLE001 - a task's exit ends that task only
+                log_failure(error, "a task that a handler had started tried to end the process")
             else:
                 if not self._closed:
                     logger.error("a handler stopped the event loop that handlers share; it runs again")
@@ -153,16 +155,22 @@ class Lane:
         self._ending = self._loop.create_task(self._cancel_all())
 
     async def _cancel_all(self) -> None:
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
+        """Cancel every task until all have ended, and end the thread; a task that never ends keeps its loop and thread.
+
+        Without a loop its next `await` would fail at once: one that tries again for ever would run in circles when
+        Python collects it, on whatever thread that is, also while the process ends.
+        """
         try:
-            if tasks:
+            while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+                for task in tasks:
+                    task.cancel()
                 await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
             await self._loop.shutdown_asyncgens()
-        finally:  # a handler may cancel every task of the loop, this one included
-            self._closed = True
-            self._loop.stop()
+        except asyncio.CancelledError:  # a handler may cancel every task of the loop, this one included
+            self._loop.call_later(CLOSE_SECONDS, self._end)
+            return
+        self._closed = True
+        self._loop.stop()
 
     def _call(self, callback: Callable[..., None], *arguments: Any) -> None:
         with contextlib.suppress(RuntimeError):  # it is closed already
