@@ -252,6 +252,23 @@ async def test_a_handler_that_stops_the_event_loop_stops_neither_the_others_nor_
     assert [run.status for run in runs] == ["completed"] * 3
 
 
+async def test_a_task_factory_that_raises_harms_only_the_task_that_set_it(zora: Zora) -> None:
+    def factory(loop: object, coroutine: Any, **_: object) -> NoReturn:
+        coroutine.close()
+        raise RuntimeError("no tasks")
+
+    async def work() -> TaskResult:
+        asyncio.get_running_loop().set_task_factory(factory)
+        await asyncio.create_task(asyncio.sleep(0))
+        raise AssertionError
+
+    await zora.create("ORACLE", "async", max_attempts=1, priority=1)
+    await zora.create("SAM", "count")
+    worker = zora.worker(Odd(work), Probe(), concurrency=1)
+    odd, count = await asyncio.wait_for(worker.run(limit=10), 20)
+    assert (odd.error, count.status) == ("RuntimeError: no tasks", "completed")
+
+
 async def test_a_deep_suggestion_is_refused(zora: Zora) -> None:
     def work() -> TaskResult:
         change = Suggestion(

@@ -126,6 +126,7 @@ class Lane:
             run = self._inbox.popleft()
         except IndexError:  # taken back
             return
+        self._loop.set_task_factory(None)  # one that an earlier handler has set, and which may fail
         task = self._loop.create_task(self._handle(run))
         self._tasks[task] = run
         run.work = task
@@ -152,6 +153,7 @@ class Lane:
         self._answered = True
 
     def _end(self) -> None:
+        self._loop.set_task_factory(None)
         self._ending = self._loop.create_task(self._cancel_all())
 
     async def _cancel_all(self) -> None:
