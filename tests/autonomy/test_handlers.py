@@ -339,6 +339,7 @@ class Stubborn(Agent):
         self.release = Signal()
         self.waiting = Signal()
         self.waited: list[str] = []
+        self.lock = asyncio.Lock()
 
     @handler("swallow", timeout_seconds=1)
     async def swallow(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
@@ -373,6 +374,15 @@ class Stubborn(Agent):
     @handler("block_long", timeout_seconds=3600)
     async def block_long(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
         return await self.block(task, payload, ctx)
+
+    @handler("share", evidence="none")
+    async def share(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        async def use() -> None:
+            async with self.lock:
+                await asyncio.sleep(0)
+
+        await asyncio.gather(use(), use())  # a lock belongs to the first loop on which something waits for it
+        return TaskResult(summary="shared")
 
     @handler("wait")
     async def wait(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
@@ -479,3 +489,37 @@ async def test_what_a_blocked_thread_left_behind_ends_when_it_comes_back(zora: Z
         stubborn.release.set()
         await zora.create("ORACLE", "wait")
     await until(lambda: {t for t in threading.enumerate() if t.name == "zora-handlers"} <= before)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_tasks_go_back_to_the_first_lane_when_it_answers_again(zora: Zora) -> None:
+    stubborn, ended = Stubborn(), list[TaskRun]()
+    before = {thread for thread in threading.enumerate() if thread.name == "zora-handlers"}
+
+    def lanes() -> int:
+        return len({thread for thread in threading.enumerate() if thread.name == "zora-handlers"} - before)
+
+    worker = zora.worker(
+        stubborn, Probe(), observe=lambda event: ended.append(event) if isinstance(event, TaskRun) else None
+    )
+
+    async def run(agent_id: str, task_type: str) -> None:
+        await zora.create(agent_id, task_type, max_attempts=1)
+        worker._wake.set()
+        await until(lambda: task_type in {run.task.task_type for run in ended})
+
+    try:
+        async with working(worker):
+            await run("ORACLE", "share")
+            await zora.create("ORACLE", "block_long")
+            worker._wake.set()
+            await stubborn.started.wait()
+            await run("SAM", "count")
+            assert lanes() == 2
+            stubborn.release.set()
+            await until(lambda: lanes() == 1)
+            ended.clear()
+            await run("ORACLE", "share")
+    finally:
+        stubborn.release.set()
+    assert [(run.status, run.error) for run in ended if run.task.task_type == "share"] == [("completed", None)]
