@@ -53,6 +53,7 @@ class _Job:
     kwargs: dict[str, Any]
     memory_mb: int
     report: Callable[[float, str], None]
+    begun: Callable[[], None]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -70,6 +71,8 @@ class _Job:
         """Take a process, unless the job was cancelled."""
         with self.lock:
             self.process = None if self.cancelled else process
+            if not self.cancelled:
+                self.tell(self.begun)
             return not self.cancelled
 
     def end(self) -> bool:
@@ -273,18 +276,20 @@ async def in_process(
     *,
     memory_mb: int = MEMORY_MB,
     report: Callable[[float, str], None] = lambda fraction, message: None,
+    begun: Callable[[], None] = lambda: None,
 ) -> T:
     """Call `function` in a child process and wait for its result; cancelling the wait kills the process.
 
     The function is found by its name in its module, so that it cannot be a lambda, a closure, or part of the program
     that was started. Arguments and result are pickled. The child may use `memory_mb` of memory, where the system can
-    limit it, and what it says through `child.progress` goes to `report`.
+    limit it, and what it says through `child.progress` goes to `report`. `begun` is called when a child begins with it:
+    until then it may wait for its turn.
 
     Raises what the function raises, `TypeError` for what cannot be sent, and `AnalysisFailed` when the child runs out
     of memory or ends in another way.
     """
     loop = asyncio.get_running_loop()
-    job = _Job(function, tuple(args), dict(kwargs or {}), memory_mb, report, loop, loop.create_future())
+    job = _Job(function, tuple(args), dict(kwargs or {}), memory_mb, report, begun, loop, loop.create_future())
     _POOL.submit(job)
     try:
         return await job.future  # type: ignore[no-any-return]

@@ -12,14 +12,17 @@ from typing import Any, NoReturn
 
 import pytest
 
+from tests import work
 from tests.autonomy.agents import Probe, Signal
 from tests.autonomy.test_runtime import until, working
 from tests.conftest import Zora
+from zora_core import processes
 from zora_core.agents import (
     Agent,
     AgentId,
     ChildTask,
     Delegate,
+    Finding,
     Payload,
     Quote,
     Snooze,
@@ -52,7 +55,7 @@ def hiding(name: str, *bases: type) -> type[Any]:
     def hidden(self: object) -> NoReturn:
         raise KeyboardInterrupt(name)
 
-    return type("Hiding", bases or (Exception,), {name: property(hidden)})
+    return type("Hiding", bases or (Exception,), {name: property(hidden, lambda self, value: None)})
 
 
 def nameless() -> BaseException:
@@ -328,6 +331,61 @@ def test_an_unknown_rule_of_evidence_is_refused() -> None:
         Snooze(True)
 
 
+class Computing(Agent):
+    agent_id = AgentId.ORACLE
+
+    @handler("spin", timeout_seconds=2)
+    async def spin(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        ctx.cite("payload", "page", "text")
+        await ctx.compute(work.spin)
+        return TaskResult(summary="never")
+
+    @handler("spin_and_wait", timeout_seconds=2)
+    async def spin_and_wait(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        await asyncio.gather(ctx.compute(work.spin), ctx.compute(len, "text"))
+        return TaskResult(summary="never")
+
+    @handler("quick", timeout_seconds=3)
+    async def quick(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        ctx.cite("payload", "page", "text")
+        length = await ctx.compute(len, "text")
+        finding = Finding(
+            rule_id="r",
+            title=f"{length} letters",
+            severity="info",
+            confidence=1,
+            evidence=[Quote(source="page", text="text")],
+        )
+        return TaskResult(summary="quick", findings=[finding])
+
+    @handler("slow_after", timeout_seconds=1)
+    async def slow_after(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        await ctx.compute(len, "text")
+        await asyncio.Event().wait()
+        return TaskResult(summary="never")
+
+
+@pytest.mark.parametrize("kind", ["spin", "spin_and_wait"])
+async def test_waiting_for_a_child_process_does_not_count_against_the_time_limit(
+    zora: Zora, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    pool = processes._Pool()
+    monkeypatch.setattr(processes, "_POOL", pool)
+    monkeypatch.setattr(processes, "MOST_CHILDREN", 2)
+    for _ in range(4):
+        await zora.create("ORACLE", kind, max_attempts=1, priority=1)
+    for task_type in ("quick", "quick", "slow_after"):
+        await zora.create("ORACLE", task_type, max_attempts=1)
+    async with asyncio.timeout(60):
+        runs = await zora.worker(Computing(), concurrency=7).run(limit=7)
+    assert Counter((run.task.task_type, run.status, run.error) for run in runs) == {
+        (kind, "failed", "timed out after 2 seconds"): 4,
+        ("quick", "completed", None): 2,
+        ("slow_after", "failed", "timed out after 1 seconds"): 1,
+    }
+    pool.close()
+
+
 # What does not end when it should
 
 
@@ -426,7 +484,7 @@ async def test_a_handler_that_does_not_end_at_its_limit_is_abandoned_and_the_oth
             task = await zora.task(task_id)
             assert (task.failure_kind, task.error_message) == ("timeout", "timed out after 1 seconds")
             assert (await zora.task(neighbour)).status != "failed"
-            assert task_id not in [run.task.id for run in worker.running.values()]
+            await until(lambda: task_id not in [run.task.id for run in worker.running.values()])
             stubborn.release.set()
 
             async def done() -> bool:
