@@ -104,14 +104,23 @@ SHOWN_OF_GROUP = 3  # exceptions of a group that its description names, and leve
 def described(error: BaseException, levels: int = SHOWN_OF_GROUP) -> str:
     """An error in words: its message, after its type unless it is one of ours, which are fit for a person to read.
 
-    A group names its first exceptions. For an error whose `__str__` raises, the type must do.
+    A group names its first exceptions. Never raises: for an error whose `__str__` raises, the type must do.
     """
     try:
-        said = str(error)
+        return _described(error, levels)
+    except BaseException:  # noqa: BLE001 - a property of the error or of its type is somebody else's code, too
+        return "an exception that cannot be shown, because its own code raises another one"
+
+
+def _described(error: BaseException, levels: int) -> str:
+    try:
+        said = str.__str__(str(error))  # `__str__` may return a subclass of str, with a `__format__` of its own
     except BaseException as second:  # noqa: BLE001 - it is somebody else's code
         said = f"(no message: its __str__ raised {type(second).__name__})"
-    if not isinstance(error, ZoraError):
-        said = f"{type(error).__name__}: {said}"
-    if isinstance(error, BaseExceptionGroup) and levels > 0:
-        said += ": " + "; ".join(described(inner, levels - 1) for inner in error.exceptions[:SHOWN_OF_GROUP])
+    kind = type(error)  # isinstance would read `__class__`, which may be a property
+    if not issubclass(kind, ZoraError):
+        said = f"{kind.__name__}: {said}"
+    if issubclass(kind, BaseExceptionGroup) and levels > 0:
+        shown: Sequence[BaseException] = error.exceptions[:SHOWN_OF_GROUP]  # type: ignore[attr-defined]
+        said += ": " + "; ".join(described(inner, levels - 1) for inner in shown)
     return said

@@ -57,8 +57,8 @@ class _Brief(logging.Formatter):
         if not getattr(record, "plain", False):  # said by whoever knows every part of the line
             line = mask(line)  # first, because where a line ends says where a secret may end
         line = _printable(line)
-        if self._tracebacks and record.exc_info:
-            shown = mask(self.formatException(record.exc_info))
+        if self._tracebacks and (record.exc_text or record.exc_info):
+            shown = mask(self.formatException(record.exc_info) if record.exc_info else str(record.exc_text))
             line = "\n  ".join([line, *map(_printable, shown.split("\n"))])
         return line
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
+import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -48,3 +51,49 @@ async def in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) ->
 
     threading.Thread(target=work, daemon=True, name=f"zora-{getattr(function, '__name__', 'compute')}").start()
     return await future
+
+
+class DaemonThreads(ThreadPoolExecutor):
+    """An executor of daemon threads: the process can end while one of them is at work.
+
+    For `asyncio.to_thread`, whose loop accepts no other class. Of the base class nothing is used: its threads are
+    waited for when the process ends.
+    """
+
+    def __init__(self) -> None:
+        """Start no thread yet; at most as many are started as in the base class."""
+        super().__init__()
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._waiting = threading.Semaphore(0)
+        self._started = 0
+        self._most = min(32, (os.cpu_count() or 1) + 4)
+
+    def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Call `function` on a thread that waits for a call, or on a new one unless there are enough."""
+        future: Future[T] = Future()
+
+        def call() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    result = function(*args, **kwargs)
+                except BaseException as error:  # noqa: BLE001 - carried to whoever waits
+                    future.set_exception(error)
+                else:
+                    future.set_result(result)
+
+        self._calls.put(call)
+        if not self._waiting.acquire(blocking=False) and self._started < self._most:
+            self._started += 1
+            threading.Thread(target=self._work, daemon=True, name="zora-to-thread").start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the threads when they have no more calls, without waiting for them."""
+        for _ in range(self._started):
+            self._calls.put(None)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+            del call  # what it holds can be large, and the next one may come late
+            self._waiting.release()

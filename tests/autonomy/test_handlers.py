@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections import Counter
@@ -34,6 +35,7 @@ from zora_core.agents import (
 from zora_core.autonomy import worker as worker_module
 from zora_core.autonomy.worker import TaskRun
 from zora_core.errors import ConfigurationError, InvalidInput
+from zora_core.logs import set_up_logging
 
 pytestmark = pytest.mark.both_transports
 
@@ -47,6 +49,34 @@ class Unprintable(Exception):
         raise RuntimeError("no text")
 
 
+def hiding(name: str, *bases: type) -> type[Any]:
+    """A class of exceptions whose property `name` raises."""
+
+    def hidden(self: object) -> NoReturn:
+        raise KeyboardInterrupt(name)
+
+    return type("Hiding", bases or (Exception,), {name: property(hidden, lambda self, value: None)})
+
+
+def nameless() -> BaseException:
+    return hiding("__name__", type)("Nameless", (Exception,), {})("x")
+
+
+def proxy() -> BaseException:
+    def look_up(self: object, name: str) -> NoReturn:
+        raise KeyError(name)
+
+    return type("Proxy", (Exception,), {"__getattr__": look_up})("x")
+
+
+def saying_text() -> BaseException:
+    class Text(str):
+        def __format__(self, spec: str) -> NoReturn:
+            raise RuntimeError("no format")
+
+    return type("SaysText", (Exception,), {"__str__": lambda self: Text("said")})()
+
+
 def nested(levels: int) -> dict[str, Any]:
     value: dict[str, Any] = {}
     for _ in range(levels):
@@ -54,11 +84,12 @@ def nested(levels: int) -> dict[str, Any]:
     return value
 
 
-def raising(error: BaseException) -> Callable[[], NoReturn]:
-    def work() -> NoReturn:
-        raise error
+def raise_(error: BaseException) -> NoReturn:
+    raise error
 
-    return work
+
+def raising(error: BaseException) -> Callable[[], NoReturn]:
+    return lambda: raise_(error)
 
 
 def group(levels: int) -> BaseException:
@@ -132,6 +163,62 @@ async def test_whatever_a_handler_raises_or_returns_is_an_outcome_with_its_name(
     assert error in (odd.error or "")
 
 
+@pytest.fixture
+def restored_logging(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = logging.getLogger("zora")
+    monkeypatch.setattr(ours, "handlers", ours.handlers)
+    monkeypatch.setattr(ours, "propagate", ours.propagate)
+
+
+UNSHOWABLE = "an exception that cannot be shown, because its own code raises another one"
+
+
+@pytest.mark.usefixtures("restored_logging")
+@pytest.mark.parametrize("kind", ["async", "plain"])
+@pytest.mark.parametrize(
+    ("raised", "error"),
+    [
+        (proxy, "Proxy: x"),
+        (lambda: hiding("__notes__")("x"), "Hiding: x"),
+        (lambda: hiding("__traceback__")("x"), "Hiding: x"),
+        (lambda: hiding("__cause__")("x"), "Hiding: x"),
+        (lambda: hiding("__class__")("x"), "Hiding: x"),
+        (lambda: hiding("__class__", InvalidInput)("x"), "x"),
+        (lambda: hiding("exceptions", ExceptionGroup)("x", [ValueError("v")]), UNSHOWABLE),
+        (
+            lambda: ExceptionGroup("g", [hiding("__str__")(), nameless(), ValueError("v")]),
+            f"Hiding: (no message: its __str__ raised KeyboardInterrupt); {UNSHOWABLE}; ValueError: v",
+        ),
+        (nameless, UNSHOWABLE),
+        (saying_text, "SaysText: said"),
+        (lambda: SyntaxError("x", ("f", "not a number", "b", [1])), "SyntaxError: x (f)"),  # type: ignore[arg-type]
+    ],
+)  # fmt: skip
+async def test_an_exception_whose_own_code_raises_is_an_outcome_like_any_other(
+    zora: Zora, capsys: pytest.CaptureFixture[str], raised: Callable[[], BaseException], error: str, kind: str
+) -> None:
+    set_up_logging(tracebacks=True)
+    await zora.create("ORACLE", kind, max_attempts=1)
+    await zora.create("SAM", "count")
+    odd, count = sorted(await zora.run_once(Odd(lambda: raise_(raised())), Probe()), key=lambda run: run.task.agent_id)
+    assert (odd.status, count.status) == ("failed", "completed")
+    assert (odd.error or "").endswith(error)
+    assert "was not logged" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("restored_logging")
+async def test_the_log_shows_the_traceback_of_what_a_handler_raised(
+    zora: Zora, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up_logging(tracebacks=True)
+    await zora.create("ORACLE", "async", max_attempts=1)
+    await zora.run_once(Odd(raising(ValueError("two\nlines"))))
+    shown = capsys.readouterr().err
+    assert "ERROR ORACLE async failed (task" in shown
+    assert "\n  Traceback (most recent call last):\n" in shown
+    assert shown.endswith("\n  ValueError: two\n  lines\n")
+
+
 async def test_a_task_that_a_handler_started_cannot_end_the_process(zora: Zora) -> None:
     async def work() -> TaskResult:
         async def leave() -> None:
@@ -166,6 +253,23 @@ async def test_a_handler_that_stops_the_event_loop_stops_neither_the_others_nor_
     async with asyncio.timeout(20):
         runs = await zora.worker(Odd(work), concurrency=1).run(limit=3)
     assert [run.status for run in runs] == ["completed"] * 3
+
+
+async def test_a_task_factory_that_raises_harms_only_the_task_that_set_it(zora: Zora) -> None:
+    def factory(loop: object, coroutine: Any, **_: object) -> NoReturn:
+        coroutine.close()
+        raise RuntimeError("no tasks")
+
+    async def work() -> TaskResult:
+        asyncio.get_running_loop().set_task_factory(factory)
+        await asyncio.create_task(asyncio.sleep(0))
+        raise AssertionError
+
+    await zora.create("ORACLE", "async", max_attempts=1, priority=1)
+    await zora.create("SAM", "count")
+    worker = zora.worker(Odd(work), Probe(), concurrency=1)
+    odd, count = await asyncio.wait_for(worker.run(limit=10), 20)
+    assert (odd.error, count.status) == ("RuntimeError: no tasks", "completed")
 
 
 async def test_a_deep_suggestion_is_refused(zora: Zora) -> None:
@@ -293,6 +397,7 @@ class Stubborn(Agent):
         self.release = Signal()
         self.waiting = Signal()
         self.waited: list[str] = []
+        self.lock = asyncio.Lock()
 
     @handler("swallow", timeout_seconds=1)
     async def swallow(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
@@ -327,6 +432,15 @@ class Stubborn(Agent):
     @handler("block_long", timeout_seconds=3600)
     async def block_long(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
         return await self.block(task, payload, ctx)
+
+    @handler("share", evidence="none")
+    async def share(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        async def use() -> None:
+            async with self.lock:
+                await asyncio.sleep(0)
+
+        await asyncio.gather(use(), use())  # a lock belongs to the first loop on which something waits for it
+        return TaskResult(summary="shared")
 
     @handler("wait")
     async def wait(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
@@ -433,3 +547,37 @@ async def test_what_a_blocked_thread_left_behind_ends_when_it_comes_back(zora: Z
         stubborn.release.set()
         await zora.create("ORACLE", "wait")
     await until(lambda: {t for t in threading.enumerate() if t.name == "zora-handlers"} <= before)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_tasks_go_back_to_the_first_lane_when_it_answers_again(zora: Zora) -> None:
+    stubborn, ended = Stubborn(), list[TaskRun]()
+    before = {thread for thread in threading.enumerate() if thread.name == "zora-handlers"}
+
+    def lanes() -> int:
+        return len({thread for thread in threading.enumerate() if thread.name == "zora-handlers"} - before)
+
+    worker = zora.worker(
+        stubborn, Probe(), observe=lambda event: ended.append(event) if isinstance(event, TaskRun) else None
+    )
+
+    async def run(agent_id: str, task_type: str) -> None:
+        await zora.create(agent_id, task_type, max_attempts=1)
+        worker._wake.set()
+        await until(lambda: task_type in {run.task.task_type for run in ended})
+
+    try:
+        async with working(worker):
+            await run("ORACLE", "share")
+            await zora.create("ORACLE", "block_long")
+            worker._wake.set()
+            await stubborn.started.wait()
+            await run("SAM", "count")
+            assert lanes() == 2
+            stubborn.release.set()
+            await until(lambda: lanes() == 1)
+            ended.clear()
+            await run("ORACLE", "share")
+    finally:
+        stubborn.release.set()
+    assert [(run.status, run.error) for run in ended if run.task.task_type == "share"] == [("completed", None)]

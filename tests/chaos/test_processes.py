@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import pytest
+
 from tests.autonomy.agents import Probe
 from tests.autonomy.test_runtime import until
 from tests.chaos.worker import Chaos
@@ -172,6 +174,30 @@ async def test_sigterm_twice_ends_a_process_whose_handlers_never_end(zora: Zora)
         assert worker.returncode in (0, -signal.SIGTERM), "the last one may come when it handles none any more"
     rows = await zora.sql("select status::text, attempt, lost_leases from agent_tasks")
     assert [tuple(row) for row in rows] == [("pending", 0, 0)] * 4
+
+
+@pytest.mark.parametrize("kind", ["try_again", "thread"])
+async def test_two_sigterms_end_a_process_whatever_a_handler_leaves_behind(zora: Zora, kind: str) -> None:
+    await create_many(zora, 1, kind)
+    with process(zora.url, "--lease-seconds=2") as (worker, output):
+        assert await asyncio.to_thread(output.readline) == "started\n"
+        worker.terminate()
+        worker.terminate()
+        assert await asyncio.to_thread(worker.wait, 20) == 0
+    assert await statuses(zora, kind) == {"pending": 1}
+
+
+def test_the_command_does_not_wait_for_threads_that_handlers_left_for_long() -> None:
+    script = """
+import time
+from concurrent.futures import ThreadPoolExecutor
+from zora_core.autonomy import interrupts
+interrupts.end_at_once()
+with interrupts.ending_soon():
+    ThreadPoolExecutor().submit(time.sleep, 3600)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], timeout=30, capture_output=True, text=True, check=True)
+    assert "zora ends without waiting for threads that still run: ThreadPoolExecutor-0_0" in ended.stderr
 
 
 async def test_a_rolling_deploy_of_a_new_type_loses_no_task(zora: Zora) -> None:

@@ -60,6 +60,21 @@ class Chaos(Agent):
         time.sleep(3600)  # noqa: ASYNC251 - that is the point
         raise AssertionError("unreachable")
 
+    @handler("try_again")
+    async def try_again(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        print("started", flush=True)
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except:  # noqa: E722, S112 - as careless handlers do
+                continue
+
+    @handler("thread")
+    async def thread(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        print("started", flush=True)
+        await asyncio.to_thread(time.sleep, 3600)
+        raise AssertionError("unreachable")
+
     @handler("die")
     async def die(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
         await asyncio.sleep(0.1)

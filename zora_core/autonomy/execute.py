@@ -9,6 +9,7 @@ import asyncio
 import logging
 import math
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -231,24 +232,39 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
 def failed(run: Run, error: BaseException, *, timed_out: bool = False) -> Settlement | None:
     """The settlement of a run whose handler raised; what another attempt cannot change fails for good.
 
-    Whatever it raised when it was stopped or its time was over, that is what happened.
+    Whatever it raised when it was stopped or its time was over, that is what happened. Never raises, although the
+    exception's `__str__`, its properties and its type may be the handler's own code.
     """
     if run.stop_reason is not None:
         return run.stopped()
     if timed_out:
         return run.timed_out()
-    task, said = run.task, storable(mask(described(error))[:MAX_ERROR])
-    match error:
-        case UnknownTaskType():
-            return run.settlement("failed", failure_kind="unknown_task_type", error=said)
-        case InvalidPayload():
-            return run.settlement("failed", failure_kind="invalid_payload", error=said)
-        case InvalidInput() | FalseEvidence():
-            return run.settlement("failed", failure_kind="error", error=said)
-    logger.error(
-        "%s %s failed (task %s, attempt %s)", task.agent_id, task.task_type, task.id, task.attempt, exc_info=error
-    )
+    task, said, kind = run.task, storable(mask(described(error))[:MAX_ERROR]), type(error)
+    if issubclass(kind, UnknownTaskType):
+        return run.settlement("failed", failure_kind="unknown_task_type", error=said)
+    if issubclass(kind, InvalidPayload):
+        return run.settlement("failed", failure_kind="invalid_payload", error=said)
+    if issubclass(kind, InvalidInput | FalseEvidence):
+        return run.settlement("failed", failure_kind="error", error=said)
+    log_failure(error, "%s %s failed (task %s, attempt %s)", task.agent_id, task.task_type, task.id, task.attempt)
     return run.settlement("error", failure_kind="error", error=said)
+
+
+def log_failure(error: BaseException, message: str, *arguments: object) -> None:
+    """Log a handler's exception with its traceback as text; never raises.
+
+    A log handler that formats the exception itself would run the exception's own code, and so would its report of what
+    that code raises.
+    """
+    try:
+        shown = "".join(traceback.format_exception(error)).rstrip("\n")
+    except BaseException:  # noqa: BLE001 - the exception's properties are somebody else's code
+        shown = "(no traceback, because the exception's own code raises another one)"
+    path, line, _, _ = logger.findCaller(stacklevel=2)
+    record = logger.makeRecord(logger.name, logging.ERROR, path, line, message, arguments, None)
+    record.exc_text = shown
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)
 
 
 def _delegated(run: Run, delegation: Delegate, registry: Registry) -> Settlement:

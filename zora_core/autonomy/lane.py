@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zora_core.autonomy.execute import failed
+from zora_core.autonomy.execute import failed, log_failure
+from zora_core.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from zora_core.autonomy.execute import Run, Settlement
@@ -33,12 +34,9 @@ class Lane:
     def __init__(
         self,
         work: Callable[[Run], Coroutine[Any, Any, Settlement | None]],
-        ended: Callable[[Run, Settlement | BaseException | None], None],
+        ended: Callable[[Run, Settlement | None], None],
     ) -> None:
-        """Start the thread; its loop is of the same kind as the running one.
-
-        `ended` is given an exception only for a fault of the runtime itself.
-        """
+        """Start the thread; its loop is of the same kind as the running one."""
         self.home = asyncio.get_running_loop()
         self._work = work
         self._ended = ended
@@ -102,6 +100,7 @@ class Lane:
 
     def _start(self) -> asyncio.AbstractEventLoop:
         loop = _loop_like(self.home)
+        loop.set_default_executor(DaemonThreads())
         self._thread = threading.Thread(target=self._run, args=[loop], daemon=True, name="zora-handlers")
         self._thread.start()
         return loop
@@ -113,8 +112,8 @@ class Lane:
         while not self._closed:
             try:
                 loop.run_forever()
-            except BaseException:
-                logger.exception("a task that a handler had started tried to end the process")
+            except BaseException as error:  # noqa: BLE001 - a task's exit ends that task only
+                log_failure(error, "a task that a handler had started tried to end the process")
             else:
                 if not self._closed:
                     logger.error("a handler stopped the event loop that handlers share; it runs again")
@@ -127,6 +126,7 @@ class Lane:
             run = self._inbox.popleft()
         except IndexError:  # taken back
             return
+        self._loop.set_task_factory(None)  # one that an earlier handler has set, and which may fail
         task = self._loop.create_task(self._handle(run))
         self._tasks[task] = run
         run.work = task
@@ -135,13 +135,11 @@ class Lane:
             self._loop.call_soon(self._begin)
 
     async def _handle(self, run: Run) -> None:
-        outcome: Settlement | BaseException | None = None
+        outcome: Settlement | None = None
         try:
             outcome = await self._work(run)
-        except GeneratorExit as error:
+        except BaseException as error:  # noqa: BLE001 - one run must not end the worker, nor what runs beside it
             outcome = failed(run, error)
-        except BaseException as error:  # noqa: BLE001 - raised where the worker runs
-            outcome = error
         finally:
             assert run.work is not None
             del self._tasks[run.work]
@@ -155,19 +153,26 @@ class Lane:
         self._answered = True
 
     def _end(self) -> None:
+        self._loop.set_task_factory(None)
         self._ending = self._loop.create_task(self._cancel_all())
 
     async def _cancel_all(self) -> None:
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
+        """Cancel every task until all have ended, and end the thread; a task that never ends keeps its loop and thread.
+
+        Without a loop its next `await` would fail at once: one that tries again for ever would run in circles when
+        Python collects it, on whatever thread that is, also while the process ends.
+        """
         try:
-            if tasks:
+            while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+                for task in tasks:
+                    task.cancel()
                 await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
             await self._loop.shutdown_asyncgens()
-        finally:  # a handler may cancel every task of the loop, this one included
-            self._closed = True
-            self._loop.stop()
+        except asyncio.CancelledError:  # a handler may cancel every task of the loop, this one included
+            self._loop.call_later(CLOSE_SECONDS, self._end)
+            return
+        self._closed = True
+        self._loop.stop()
 
     def _call(self, callback: Callable[..., None], *arguments: Any) -> None:
         with contextlib.suppress(RuntimeError):  # it is closed already

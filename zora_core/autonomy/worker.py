@@ -118,8 +118,10 @@ class Worker:
         self._begun: dict[UUID, Run] = {}
         """Whose handlers are at work, by lease token."""
         self._lanes: list[Lane] = []
-        """The last one takes what begins; handlers of earlier ones blocked them."""
-        self._ended: deque[tuple[Run, Settlement | BaseException | None]] = deque()
+        """By age. One that is stuck stays until it answers again."""
+        self._lane: Lane
+        """Takes what begins: the oldest that is not stuck, since locks and clients that handlers share belong to it."""
+        self._ended: deque[tuple[Run, Settlement | None]] = deque()
         """Filled by the lanes, who set `_arriving` and have `_arrived` set."""
         self._arriving = False
         self._claiming = asyncio.Lock()
@@ -157,7 +159,8 @@ class Worker:
         of a limited call.
         """
         self._runs = None if limit is None else []
-        self._lanes = [self._lane()]
+        self._lanes.clear()
+        self._lane = self._new_lane()
         try:
             async with asyncio.TaskGroup() as group:
                 work = [self._settler.run(), self._heartbeat(), self._collect(), self._watch()]
@@ -268,7 +271,7 @@ class Worker:
         self._begun[run.lease_token] = run
         self._busy.set()
         self._observe(run.task)
-        self._lanes[-1].submit(run)
+        self._lane.submit(run)
 
     def _hand_back_waiting(self) -> None:
         """What was claimed ahead and has not begun for long, because what runs takes long: others may have it."""
@@ -308,8 +311,8 @@ class Worker:
 
     # What runs: begun above, carried out on a lane, and back here when it has ended
 
-    def _lane(self) -> Lane:
-        def ended(run: Run, outcome: Settlement | BaseException | None) -> None:
+    def _new_lane(self) -> Lane:
+        def ended(run: Run, outcome: Settlement | None) -> None:
             self._ended.append((run, outcome))
             if not self._arriving:
                 self._arriving = True
@@ -339,7 +342,9 @@ class Worker:
 
         home = asyncio.get_running_loop()
         database = cast("Database", CallsElsewhere(self._database, home))
-        return Lane(work, ended)
+        lane = Lane(work, ended)
+        self._lanes.append(lane)
+        return lane
 
     async def _collect(self) -> None:
         """Settle the runs whose handlers have ended."""
@@ -351,8 +356,6 @@ class Worker:
                 run, outcome = self._ended.popleft()
                 if run.lease_token not in self._begun:  # it was abandoned
                     continue
-                if isinstance(outcome, BaseException):
-                    raise outcome
                 self._end(run, outcome)
 
     def _end(self, run: Run, settlement: Settlement | None) -> None:
@@ -408,11 +411,11 @@ class Worker:
             await asyncio.sleep(WATCH_SECONDS)
             for lane in self._lanes:
                 lane.look()
-            lane = self._lanes[-1]
+            lane = self._lane
+            self._lane = next((lane for lane in self._lanes if not lane.stuck), None) or self._new_lane()
             if lane.stuck:
-                self._lanes.append(self._lane())
                 for run in lane.take_back():
-                    self._lanes[-1].submit(run)
+                    self._lane.submit(run)
                 current = lane.current
                 logger.error(
                     "a handler blocks the event loop: %s. Other tasks continue on another thread. An async handler "
@@ -428,8 +431,8 @@ class Worker:
                     if run.overdue_looks >= ABANDON_LOOKS and run.lease_token in self._begun:
                         self._abandon(run)
             begun = {run.lane for run in self._begun.values()}
-            for lane in self._lanes[:-1]:
-                if lane not in begun and not lane.stuck:
+            for lane in self._lanes[:]:
+                if lane is not self._lane and lane not in begun and not lane.stuck:
                     self._lanes.remove(lane)
                     await lane.close()
 

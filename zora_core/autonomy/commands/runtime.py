@@ -9,6 +9,7 @@ import click
 
 from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
 from zora_core.autonomy.commands.output import zora_command
+from zora_core.autonomy.interrupts import ending_soon
 
 _concurrency = click.option(
     "--concurrency", type=click.IntRange(1, 1000), default=4, show_default=True, help="Tasks at a time."
@@ -125,7 +126,8 @@ def run_loop(sleep_seconds: float, concurrency: int, only_agents: tuple[str, ...
                 with on_signals(runtime.stop):
                     await runtime.run_loop(sleep_seconds=sleep_seconds)
 
-    run(work())
+    with ending_soon():
+        run(work())
 
 
 COMMANDS = (run_once, run_loop)

@@ -9,7 +9,7 @@ import click
 from zora_core.autonomy.commands.common import session
 from zora_core.autonomy.commands.output import zora_command
 from zora_core.autonomy.commands.runtime import narrowing
-from zora_core.autonomy.interrupts import interrupt_work
+from zora_core.autonomy.interrupts import ending_soon, interrupt_work
 
 LINK_SECONDS = 3600
 
@@ -91,14 +91,15 @@ def serve(
                         )
                     await server.serve(api, listener, runtime, sleep_seconds=sleep_seconds)
 
-    if sys.platform == "win32":
-        interrupt_work()
-        asyncio.run(work())
-    else:
-        import uvloop
+    with ending_soon():
+        if sys.platform == "win32":
+            interrupt_work()
+            asyncio.run(work())
+        else:
+            import uvloop
 
-        interrupt_work()
-        uvloop.run(work())
+            interrupt_work()
+            uvloop.run(work())
 
 
 COMMANDS = (serve,)
