@@ -121,6 +121,20 @@ async def test_a_worker_without_the_lease_writes_nothing_at_all(zora: Zora) -> N
     assert (await settle(zora, heir, summary="heir's"))[0]["status"] == "completed"
 
 
+async def test_a_lease_lost_by_a_worker_that_is_alive_does_not_make_its_task_a_suspect(zora: Zora) -> None:
+    """It was cut off or paused; the task did not end it."""
+    ids = [await zora.create("SAM", "t") for _ in range(2)]
+    await beat(zora, "alive")
+    await beat(zora, "dead")
+    for worker in ("alive", "dead"):
+        await claim(zora, worker=worker)
+    await zora.advance(seconds=31)
+    await beat(zora, "alive")
+    assert {row["id"] for row in await zora.call("rescue_agent_tasks", max_lost=1)} == set(ids)
+    rows = await zora.sql("select worker_id, status::text, lost_leases from agent_tasks order by worker_id")
+    assert [tuple(row) for row in rows] == [("alive", "pending", 0), ("dead", "failed", 1)]
+
+
 async def _everything(zora: Zora) -> list[list[Any]]:
     tables = ("agent_tasks", "journal_entries", "memory_events", "agent_suggestions")
     return [[dict(row) for row in await zora.sql(f"select * from {table} order by id")] for table in tables]

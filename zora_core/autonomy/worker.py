@@ -22,7 +22,7 @@ from uuid import UUID, uuid4
 
 from zora_core import __version__
 from zora_core.agents.context import TaskContext
-from zora_core.autonomy.backoff import retrying
+from zora_core.autonomy.backoff import MAX_SECONDS, retrying
 from zora_core.autonomy.execute import Run, Settlement, execute
 from zora_core.autonomy.lane import CallsElsewhere, Lane
 from zora_core.autonomy.schedules import attend_schedules
@@ -119,6 +119,10 @@ class Worker:
         self._handled = 0
         self._asked = (0, time.monotonic())
         """What `_handled` was at the last claim, and when that was."""
+        self._ticked: tuple[float, float] | None = None
+        """When the heartbeat last went round, by the loop's clock and by the machine's, which also counts sleep."""
+        self._settled_at = -math.inf
+        """When the pause of this process is long enough ago to take tasks back; by the loop's clock."""
         self._wake = asyncio.Event()
         self._ran_dry = asyncio.Event()
         self._seal_due = asyncio.Event()
@@ -480,6 +484,7 @@ class Worker:
                 async with asyncio.timeout_at(due):
                     await self._reported.wait()
             self._reported.clear()
+            self._tick()
             self._hand_back_waiting()
             early = clock() < due
             # Soon enough for a second try before the leases end.
@@ -488,6 +493,31 @@ class Worker:
             if not early:
                 due = clock() + interval
             await asyncio.sleep(min(self._database.pace.progress_seconds, due - clock()))
+
+    def _tick(self) -> None:
+        """Note that the heartbeat went round; when it is late, this process was paused or waited for the database."""
+        if self._pause_seconds() > self._lease_seconds / 3:
+            self._settled_at = asyncio.get_running_loop().time() + self._lease_seconds / 3
+        self._ticked = (asyncio.get_running_loop().time(), time.time())
+
+    def _pause_seconds(self) -> float:
+        """Seconds since the heartbeat last went round."""
+        if self._ticked is None:
+            return 0.0
+        loop_time, machine_time = self._ticked
+        return max(asyncio.get_running_loop().time() - loop_time, time.time() - machine_time)
+
+    def _may_rescue(self) -> bool:
+        """Whether an expired lease means that its worker is gone.
+
+        Not right after an outage, or after a pause of this process, such as a laptop's sleep: then other workers may
+        have been cut off or paused as well, and need a moment to prolong their leases.
+        """
+        if self._pause_seconds() > self._lease_seconds / 3:
+            return False
+        if asyncio.get_running_loop().time() < self._settled_at:
+            return False
+        return not self._database.outage.is_recent(self._lease_seconds / 3, MAX_SECONDS)
 
     async def _beat(self, *, only_news: bool) -> None:
         """Prolong leases in one call, hand in progress that is new, learn of cancellations.
@@ -580,7 +610,7 @@ class Worker:
         tenant_id = self._settings.tenant_id
         calls: dict[str, dict[str, Any]] = {
             "rescue_agent_tasks": {
-                "limit": RESCUED_AT_ONCE,
+                "limit": RESCUED_AT_ONCE if self._may_rescue() else 0,
                 "max_lost": MAX_LOST_LEASES,
                 "held": list(self.running),
             },
