@@ -628,7 +628,12 @@ class Worker:
         }
         if not self._database.notifies:
             idle = not self.running
-            calls["work_to_do"] = {"tenant_id": tenant_id, "task_types": self._task_types, "idle": idle}
+            calls["work_to_do"] = {
+                "tenant_id": tenant_id,
+                "task_types": self._task_types,
+                "idle": idle,
+                "worker_id": self.worker_id,
+            }
         return calls
 
     def _presence(self, pause: float) -> dict[str, Any]:
