@@ -222,6 +222,56 @@ async def test_a_function_that_is_missing_during_a_migration_is_waited_for(
     assert "run `zora migrate`" in lines("lacks a function")[0]
 
 
+@pytest.mark.parametrize(
+    ("refusal", "until_gone"),
+    [
+        *(
+            (
+                "create function refuse() returns trigger language plpgsql as $$begin "
+                f"raise exception 'I refuse' using errcode = '{code}'; end$$; "
+                f"create trigger refuse before {event} on {table} for each row execute function refuse()",
+                "drop function refuse cascade",
+            )
+            for code, event, table in (
+                ("23514", "update", "agent_tasks"),
+                ("22012", "insert", "journal_entries"),
+                ("PT403", "update", "agent_tasks"),
+            )
+        ),
+        (
+            "alter table agent_tasks add constraint refuse check (status <> 'completed') not valid",
+            "alter table agent_tasks drop constraint refuse",
+        ),
+        (
+            "alter table journal_entries add constraint refuse check (title is null) not valid",
+            "alter table journal_entries drop constraint refuse",
+        ),
+    ],
+    ids=["23514", "22012", "PT403", "task check", "journal check"],
+)
+async def test_a_trigger_or_constraint_that_refuses_outcomes_is_waited_for(
+    zora: Zora, lines: Callable[[str], list[str]], refusal: str, until_gone: str
+) -> None:
+    """The value of the outcome is not to blame, and the worker goes on."""
+    probe = Probe()
+    task_id = await zora.create("SAM", "wait")
+    async with working(zora, probe, lease_seconds=3) as loop:
+        await probe.started.wait()
+        await _execute(zora, refusal)
+        probe.release.set()
+        try:
+            await until(lambda: lines("the database refuses a call of the worker"))
+        finally:
+            await _execute(zora, until_gone)
+        run = await loop.next()
+        assert (run.task.id, run.status) == (task_id, "completed")
+
+
+async def _execute(zora: Zora, statements: str) -> None:
+    async with connected(zora.url) as connection:
+        await connection.execute(statements)
+
+
 async def test_what_is_unexpected_is_said_every_minute_and_ends_the_loop_after_some(
     zora: Zora, lines: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

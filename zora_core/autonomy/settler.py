@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zora_core.autonomy.backoff import retrying
+from zora_core.autonomy.backoff import insisting, retrying
 from zora_core.autonomy.execute import Settlement
-from zora_core.errors import DataRejected, TooMuchAtOnce
+from zora_core.errors import DataRejected, TooMuchAtOnce, UnexpectedAnswer
 
 if TYPE_CHECKING:
     from zora_core.database.database import Database
@@ -65,13 +65,19 @@ class Settler:
                 self._recorded(settlement, rows.get(settlement.lease_token))
 
     async def _flush(self, batch: list[Settlement]) -> list[dict[str, Any]]:
+        async def write() -> list[dict[str, Any]]:
+            try:
+                return await self._write(batch)
+            except DataRejected as error:
+                if all(settlement.error == _UNSTORABLE for settlement in batch):  # there is no value left to blame
+                    raise UnexpectedAnswer(f"the database refuses a call of the worker: {error}") from error
+                raise
+
         try:
-            return await retrying(self._database, lambda: self._write(batch))
+            return await retrying(self._database, insisting(write))
         except DataRejected as error:
             if len(batch) > 1:  # one of them is poisoned: let it fail alone
                 return [row for settlement in batch for row in await self._flush([settlement])]
-            if batch[0].outcome == "failed" and batch[0].error == _UNSTORABLE:
-                raise
             logger.error("the outcome of task %s could not be stored: %s", batch[0].id, error)
             return await self._flush([_unstorable(batch[0])])
 

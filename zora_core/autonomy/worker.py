@@ -17,12 +17,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
 from zora_core import __version__
 from zora_core.agents.context import TaskContext
-from zora_core.autonomy.backoff import MAX_SECONDS, retrying
+from zora_core.autonomy.backoff import MAX_SECONDS, insisting, retrying
 from zora_core.autonomy.execute import Run, Settlement, execute
 from zora_core.autonomy.lane import CallsElsewhere, Lane
 from zora_core.autonomy.schedules import attend_schedules
@@ -290,7 +291,7 @@ class Worker:
 
         self._asked = (self._handled, time.monotonic())
         try:
-            return await retrying(self._database, claim, unless=self._stopping)
+            return await retrying(self._database, insisting(claim), unless=self._stopping)
         except DatabaseUnavailable as error:
             raise _Stopped from error
 
@@ -489,7 +490,7 @@ class Worker:
             early = clock() < due
             # Soon enough for a second try before the leases end.
             within = self._lease_seconds / 3
-            await retrying(self._database, lambda early=early: self._beat(only_news=early), within=within)  # type: ignore[misc]
+            await retrying(self._database, insisting(partial(self._beat, only_news=early)), within=within)
             if not early:
                 due = clock() + interval
             await asyncio.sleep(min(self._database.pace.progress_seconds, due - clock()))
@@ -587,10 +588,11 @@ class Worker:
                 calls = self._upkeep_calls(pause)
                 return dict(zip(calls, await self._database.batch(list(calls.items())), strict=True))
 
-        answers = await retrying(self._database, upkeep)
+        answers = await retrying(self._database, insisting(upkeep))
         (schedules,), (promotion,) = answers["schedules_to_attend"], answers["promote_agent_tasks"]
         rescued, (expired,) = answers["rescue_agent_tasks"], answers["expire_agent_tasks"]
-        next_fire_time = await retrying(self._database, lambda: attend_schedules(self._database, schedules))
+        attend = insisting(lambda: attend_schedules(self._database, schedules))
+        next_fire_time = await retrying(self._database, attend)
         for row in rescued:
             logger.warning("took task %s back from a worker that vanished; it is %s now", row["id"], row["status"])
         if promotion["promoted"] or rescued:
@@ -659,7 +661,7 @@ class Worker:
 
     async def _attend(self) -> None:
         """Apply what a policy approved, or people during a pause; let pass what nobody decided in time."""
-        await retrying(self._database, lambda: self._database.call("attend_agent_suggestions"))
+        await retrying(self._database, insisting(lambda: self._database.call("attend_agent_suggestions")))
 
     async def _listen(self) -> None:
         """Wake on notifications for our tenant; while the connection is lost, polling goes on."""

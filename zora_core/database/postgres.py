@@ -523,7 +523,7 @@ def _ours(error: BaseException, *, answered: bool, connecting: bool) -> ZoraErro
         return ConfigurationError(f"{said}; check the parameters of DATABASE_URL")
     # asyncpg refuses an argument on our side with an InterfaceError that is also a ValueError.
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
-        return DataRejected(f"the database refuses a value: {said}")
+        return DataRejected(f"the database refuses a value: {said}", unstorable=True)
     if isinstance(error, TimeoutError):
         return DatabaseUnavailable("the database cannot be reached: no answer in time")
     if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
