@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -265,6 +266,27 @@ async def test_a_trigger_or_constraint_that_refuses_outcomes_is_waited_for(
             await _execute(zora, until_gone)
         run = await loop.next()
         assert (run.task.id, run.status) == (task_id, "completed")
+
+
+async def test_rows_that_row_level_security_hides_do_not_look_like_a_lost_lease(zora: Zora) -> None:
+    """Such as when the table has another owner for a moment: the call is refused, and retried."""
+    await zora.create("SAM", "wait")
+    (claimed,) = await zora.call("claim_agent_tasks", tenant_id=zora.tenant_id, worker_id="w")
+    url = urlsplit(zora.url)
+    role = "no_owner"
+    await _execute(
+        zora,
+        f"create role {role} login password 'secret'; grant usage on schema public to {role};"
+        f"grant all on all tables in schema public to {role}",
+    )
+    theirs = await connect(urlunsplit(url._replace(netloc=f"{role}:secret@{url.netloc.rpartition('@')[2]}")))
+    try:
+        theirs.answered = True
+        with pytest.raises(UnexpectedAnswer, match="row-level security"):
+            await theirs.call("heartbeat_agent_tasks", ids=[claimed["id"]], lease_tokens=[claimed["lease_token"]])
+    finally:
+        await theirs.close()
+        await _execute(zora, f"drop owned by {role}; drop role {role}")
 
 
 async def _execute(zora: Zora, statements: str) -> None:

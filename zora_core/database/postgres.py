@@ -42,6 +42,10 @@ select set_config('default_transaction_isolation', 'read committed', false), (
 )
 """
 
+# Rows that row level security hides from the owner's connections, such as when a table has another owner, must not look
+# like rows that are gone: PostgreSQL refuses the call instead.
+_SEES_ALL_ROWS = "select set_config('row_security', 'off', false)"
+
 LISTEN_CHECK_SECONDS = 15.0  # between two questions to a connection that only listens
 LISTEN_ANSWER_SECONDS = 10.0
 TIDY_SECONDS = 2.0  # for a rollback, or the end of a cancelled statement: then the connection is given up
@@ -371,7 +375,7 @@ async def _open_pool(
         max_size=max_connections,
         timeout=address.connect_seconds,
         command_timeout=ANSWER_SECONDS,
-        init=_prepare_pooled if pooled else _prepare,
+        init=_prepare_pooled if pooled else _prepare if role else _prepare_owner,
         reset=_keep,
         **({"statement_cache_size": 0} if pooled else {}),
         server_settings=None if pooled else {**_NAMED, **({"role": role} if role else {})},
@@ -397,6 +401,11 @@ async def _is_pooled(address: Address) -> bool:
 async def _prepare(connection: asyncpg.Connection) -> None:
     await connection.execute(_SET_UP)
     await _prepare_pooled(connection)
+
+
+async def _prepare_owner(connection: asyncpg.Connection) -> None:
+    await connection.execute(_SEES_ALL_ROWS)
+    await _prepare(connection)
 
 
 async def _prepare_pooled(connection: asyncpg.Connection) -> None:
