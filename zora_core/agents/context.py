@@ -8,6 +8,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -78,8 +79,12 @@ class TaskContext:
         report: Callable[[float, str], None] = lambda fraction, message: None,
         task_id: UUID | None = None,
         lease_token: UUID | None = None,
+        computing: Callable[[], AbstractContextManager[Callable[[], None]]] = lambda: nullcontext(lambda: None),
     ) -> None:
-        """Make the context of a run of `task_id`; reads are limited to `tenant_id`, progress goes to `report`."""
+        """Make the context of a run of `task_id`; reads are limited to `tenant_id`, progress goes to `report`.
+
+        `computing` is entered for each computation; what it gives is called when a child process begins with it.
+        """
         self.task_types = task_types
         self.ledger = Ledger()
         self.now = now
@@ -91,6 +96,7 @@ class TaskContext:
         self._report = report
         self._task_id = task_id
         self._lease_token = lease_token
+        self._computing = computing
         self._steps: dict[str, dict[str, Any]] | None = None
         self._step_locks: dict[str, asyncio.Lock] = {}
 
@@ -106,14 +112,16 @@ class TaskContext:
     async def compute(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a slow, pure function in a child process: for everything that reads outside input.
 
-        The process is killed at the task's time limit and limited in memory (ZORA_ANALYSIS_MEMORY_MB). `function` must
-        be defined at the top level of a module that can be imported, and its arguments and its result must be
-        picklable; it reports progress with `zora_core.child.progress`. It does not see the environment's credentials.
+        The process is killed at the task's time limit and limited in memory (ZORA_ANALYSIS_MEMORY_MB). Waiting for a
+        free process does not count against the time limit. `function` must be defined at the top level of a module that
+        can be imported, and its arguments and its result must be picklable; it reports progress with
+        `zora_core.child.progress`. It does not see the environment's credentials.
         Raises what `function` raises, `TypeError` for what cannot be sent, and `AnalysisFailed` when the process ends.
         """
-        return await in_process(
-            function, args, kwargs, memory_mb=self._settings.analysis_memory_mb, report=self._report
-        )
+        with self._computing() as begun:
+            return await in_process(
+                function, args, kwargs, memory_mb=self._settings.analysis_memory_mb, report=self._report, begun=begun
+            )
 
     async def in_thread(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a blocking function on a thread of this process: a lambda, say, or one that uses `ctx`.
@@ -364,15 +372,16 @@ class TaskContext:
     def _allowed(self, roots: Sequence[Path]) -> str:
         if roots:
             names = escaped(", ".join(map(str, roots)))
-            return f" ({names}): add its folder to ZORA_FILE_ROOTS, or to `zora tenants roots`"
+            return f" ({names}): add its folder to ZORA_FILE_ROOTS, or run `zora tenants roots FOLDER`"
         own = permitted(self._settings.home, self._task_id)
         if own is not None:
             return (
-                f", which are none: the task was created in {escaped(str(own))}, but {unfit(own, self._settings.home)}"
+                f": no folders are configured. The task was created in {escaped(str(own))}, but "
+                f"{unfit(own, self._settings.home)}"
             )
         return (
-            ", which are none: set ZORA_FILE_ROOTS where the worker runs, or `zora tenants roots` (a task created with "
-            "`zora create-task` may also read the folder it was created in, on the same machine)"
+            ": no folders are configured. Set ZORA_FILE_ROOTS for the worker, or run `zora tenants roots FOLDER` (a "
+            "task created with `zora create-task` may also read the folder it was created in, on the same machine)"
         )
 
     async def file(self, path: str, *, kind: str = "file", ref: str | None = None) -> bytes:
