@@ -87,7 +87,15 @@ class FetchFailed(ZoraError):
 
 
 class DataRejected(ZoraError):
-    """The database refuses a value (a NUL character, a number that is not one, a broken constraint)."""
+    """The database refuses a value (a NUL character, a number that is not one, a broken constraint).
+
+    `unstorable` says that the value itself is to blame, whatever the tables, their constraints and triggers are.
+    """
+
+    def __init__(self, message: str = "", *, unstorable: bool = False) -> None:
+        """Say what the database refuses."""
+        super().__init__(message)
+        self.unstorable = unstorable
 
 
 class DuplicateKey(DataRejected):

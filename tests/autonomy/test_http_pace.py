@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import httpx
@@ -24,12 +24,14 @@ from tests.conftest import Zora
 from zora_core.agents import Agent, AgentId, Payload, Registry, TaskContext, TaskResult, handler
 from zora_core.agents.agent import Task
 from zora_core.autonomy import worker as worker_module
+from zora_core.autonomy.backoff import MAX_SECONDS, retrying
 from zora_core.autonomy.lane import Lane
 from zora_core.autonomy.runtime import AgentRuntime
 from zora_core.autonomy.worker import TaskRun, Worker
 from zora_core.database.database import Call, Database, Pace, Row
 from zora_core.database.postgrest import PostgrestDatabase
 from zora_core.database.schema import Installed
+from zora_core.errors import DatabaseUnavailable
 from zora_core.settings import DEFAULT_TENANT_ID, Settings
 
 TASKS = 2000
@@ -161,6 +163,8 @@ class Quiet(Database):
         self.outcomes: Counter[str] = Counter()
         self.next_due_seconds: float | None = None
         self.entries = False
+        self.rescues: list[tuple[float, bool]] = []
+        self.is_down = False
 
     def put(self, number: int = 1, task_type: str = "noop") -> None:
         for _ in range(number):
@@ -182,6 +186,8 @@ class Quiet(Database):
         return rows
 
     async def batch(self, calls: Sequence[Call]) -> list[list[Row]]:
+        if self.is_down:
+            raise DatabaseUnavailable("the database cannot be reached")
         self.asked.append((asyncio.get_running_loop().time(), calls[0][0]))
         return [self._answer(function, **arguments) for function, arguments in calls]
 
@@ -189,6 +195,8 @@ class Quiet(Database):
         match function:
             case "schedules_to_attend":
                 return [{"some_to_plan": False, "next_due_seconds": None}]
+            case "rescue_agent_tasks":
+                self.rescues.append((asyncio.get_running_loop().time(), arguments["limit"] > 0))
             case "promote_agent_tasks":
                 return [{"promoted": 0, "next_due_seconds": self.next_due_seconds}]
             case "expire_agent_tasks":
@@ -233,7 +241,10 @@ class Quiet(Database):
 
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> Quiet:
-    clock = SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time())
+    def now() -> float:
+        return asyncio.get_running_loop().time()
+
+    clock = SimpleNamespace(monotonic=now, time=now)
     monkeypatch.setattr(worker_module, "time", clock)
     monkeypatch.setattr("zora_core.autonomy.execute.time", clock)
     monkeypatch.setattr(worker_module, "Lane", SameLoop)
@@ -307,6 +318,53 @@ def test_tasks_of_a_burst_do_not_wait_for_the_next_look(quiet: Quiet) -> None:
 
     leaping(quiet, noop, burst)
     assert len(quiet.asked) <= 1000 // 50
+
+
+# Tasks of workers that vanished
+
+
+def test_nothing_is_taken_back_right_after_a_pause_of_the_process(quiet: Quiet) -> None:
+    """Such as a laptop's sleep: the other workers may have been paused with it, and their leases have expired, too."""
+
+    async def paused() -> None:
+        await asyncio.sleep(31)
+        assert quiet.rescues == [(0, True), (30, True)]
+        cast("LeapingLoop", asyncio.get_running_loop())._now += 40
+        await asyncio.sleep(60)
+
+    leaping(quiet, Noop(), paused)
+    assert quiet.rescues[2:] == [(71, False), (101, True), (131, True)]
+
+
+def test_nothing_is_taken_back_right_after_an_outage(quiet: Quiet) -> None:
+    """The other workers pause between their tries to reach the database, and cannot prolong their leases until then."""
+
+    async def outage() -> None:
+        await asyncio.sleep(31)
+        quiet.is_down = True
+        await asyncio.sleep(60)
+        quiet.is_down = False
+        await asyncio.sleep(90)
+
+    leaping(quiet, Noop(), outage)
+    (again, first), *later = quiet.rescues[2:]
+    assert 91 <= again <= 91 + MAX_SECONDS
+    assert not first
+    assert later
+    assert all(may and moment >= again + 10 + MAX_SECONDS for moment, may in later)
+
+
+def test_a_failure_of_other_calls_that_lasts_does_not_keep_tasks_from_being_taken_back(quiet: Quiet) -> None:
+    async def failing() -> None:
+        async def fail() -> None:
+            raise DatabaseUnavailable("the journal's index is broken")
+
+        other = asyncio.create_task(retrying(quiet, fail))
+        await asyncio.sleep(100)
+        other.cancel()
+
+    leaping(quiet, Noop(), failing)
+    assert quiet.rescues[1:] == [(30, True), (60, True), (90, True)]
 
 
 # Claimed ahead

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -220,6 +221,77 @@ async def test_a_function_that_is_missing_during_a_migration_is_waited_for(
         await zora.create("SAM", "count")
         assert (await loop.next()).status == "completed"
     assert "run `zora migrate`" in lines("lacks a function")[0]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "until_gone"),
+    [
+        *(
+            (
+                "create function refuse() returns trigger language plpgsql as $$begin "
+                f"raise exception 'I refuse' using errcode = '{code}'; end$$; "
+                f"create trigger refuse before {event} on {table} for each row execute function refuse()",
+                "drop function refuse cascade",
+            )
+            for code, event, table in (
+                ("23514", "update", "agent_tasks"),
+                ("22012", "insert", "journal_entries"),
+                ("PT403", "update", "agent_tasks"),
+            )
+        ),
+        (
+            "alter table agent_tasks add constraint refuse check (status <> 'completed') not valid",
+            "alter table agent_tasks drop constraint refuse",
+        ),
+        (
+            "alter table journal_entries add constraint refuse check (title is null) not valid",
+            "alter table journal_entries drop constraint refuse",
+        ),
+    ],
+    ids=["23514", "22012", "PT403", "task check", "journal check"],
+)
+async def test_a_trigger_or_constraint_that_refuses_outcomes_is_waited_for(
+    zora: Zora, lines: Callable[[str], list[str]], refusal: str, until_gone: str
+) -> None:
+    """The value of the outcome is not to blame, and the worker goes on."""
+    probe = Probe()
+    task_id = await zora.create("SAM", "wait")
+    async with working(zora, probe, lease_seconds=3) as loop:
+        await probe.started.wait()
+        await _execute(zora, refusal)
+        probe.release.set()
+        try:
+            await until(lambda: lines("the database refuses a call of the worker"))
+        finally:
+            await _execute(zora, until_gone)
+        run = await loop.next()
+        assert (run.task.id, run.status) == (task_id, "completed")
+
+
+async def test_rows_that_row_level_security_hides_do_not_look_like_a_lost_lease(zora: Zora) -> None:
+    """Such as when the table has another owner for a moment: the call is refused, and retried."""
+    await zora.create("SAM", "wait")
+    (claimed,) = await zora.call("claim_agent_tasks", tenant_id=zora.tenant_id, worker_id="w")
+    url = urlsplit(zora.url)
+    role = "no_owner"
+    await _execute(
+        zora,
+        f"create role {role} login password 'secret'; grant usage on schema public to {role};"
+        f"grant all on all tables in schema public to {role}",
+    )
+    theirs = await connect(urlunsplit(url._replace(netloc=f"{role}:secret@{url.netloc.rpartition('@')[2]}")))
+    try:
+        theirs.answered = True
+        with pytest.raises(UnexpectedAnswer, match="row-level security"):
+            await theirs.call("heartbeat_agent_tasks", ids=[claimed["id"]], lease_tokens=[claimed["lease_token"]])
+    finally:
+        await theirs.close()
+        await _execute(zora, f"drop owned by {role}; drop role {role}")
+
+
+async def _execute(zora: Zora, statements: str) -> None:
+    async with connected(zora.url) as connection:
+        await connection.execute(statements)
 
 
 async def test_what_is_unexpected_is_said_every_minute_and_ends_the_loop_after_some(

@@ -115,7 +115,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         ("claim_agent_tasks", {"tenant_id": f"'{DEFAULT_TENANT_ID}'::uuid", "worker_id": "'w'", "limit": "10",
                                "lease_seconds": "30", "task_types": "'{SAM t,LUMINA t}'::text[]", "idle": "false"},
          "agent_tasks_ready"),
-        ("suspect_priority", {"tenant_id": f"'{DEFAULT_TENANT_ID}'::uuid",
+        ("suspect_priority", {"tenant_id": f"'{DEFAULT_TENANT_ID}'::uuid", "worker_id": "'w'",
                               "task_types": "'{SAM t,LUMINA t}'::text[]"}, "agent_tasks_suspect"),
         ("rescue_agent_tasks", {"limit": "100", "max_lost": "3", "held": "'{}'::uuid[]"}, "agent_tasks_lease"),
         ("promote_agent_tasks", {"limit": "1000"}, "agent_tasks_due"),

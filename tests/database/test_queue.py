@@ -121,6 +121,20 @@ async def test_a_worker_without_the_lease_writes_nothing_at_all(zora: Zora) -> N
     assert (await settle(zora, heir, summary="heir's"))[0]["status"] == "completed"
 
 
+async def test_a_lease_lost_by_a_worker_that_is_alive_does_not_make_its_task_a_suspect(zora: Zora) -> None:
+    """It was cut off or paused; the task did not end it."""
+    ids = [await zora.create("SAM", "t") for _ in range(2)]
+    await beat(zora, "alive")
+    await beat(zora, "dead")
+    for worker in ("alive", "dead"):
+        await claim(zora, worker=worker)
+    await zora.advance(seconds=31)
+    await beat(zora, "alive")
+    assert {row["id"] for row in await zora.call("rescue_agent_tasks", max_lost=1)} == set(ids)
+    rows = await zora.sql("select worker_id, status::text, lost_leases from agent_tasks order by worker_id")
+    assert [tuple(row) for row in rows] == [("alive", "pending", 0), ("dead", "failed", 1)]
+
+
 async def _everything(zora: Zora) -> list[list[Any]]:
     tables = ("agent_tasks", "journal_entries", "memory_events", "agent_suggestions")
     return [[dict(row) for row in await zora.sql(f"select * from {table} order by id")] for table in tables]
@@ -445,6 +459,32 @@ async def test_a_suspect_that_found_no_idle_worker_makes_busy_ones_idle(zora: Zo
     assert not await something_to_do(zora, idle=False)
     assert await claimed_ids(zora, limit=5, idle=True) == [suspect]
     assert await claimed_ids(zora, limit=5, idle=False) == [other]
+
+
+async def test_one_worker_becomes_idle_for_a_suspect_and_the_others_go_on(zora: Zora) -> None:
+    suspect, *others = [await zora.create("SAM", kind) for kind in ("a", "b", "b", "b", "a")]
+    await zora.sql("update agent_tasks set lost_leases = 1, updated_at = zora_now() where id = $1", suspect)
+    await zora.advance(seconds=30)
+    await beat(zora, "v", "SAM a", next_seconds=3600.0)  # a limited run that was killed
+    await zora.advance(seconds=60)
+    await beat(zora, "w0", "SAM b")
+    for worker in ("w1", "w2", "w3"):
+        await beat(zora, worker, "SAM a", "SAM b")
+
+    async def claims(worker: str) -> list[UUID]:
+        types = {"task_types": ["SAM b"] if worker == "w0" else ["SAM a", "SAM b"], "idle": False}
+        looked = await something_to_do(zora, worker_id=worker, **types)
+        found = await claimed_ids(zora, worker, limit=1, **types)
+        assert looked == bool(found)
+        return found
+
+    assert [await claims(worker) for worker in ("w3", "w2", "w1", "w0")] == [[others[0]], [others[1]], [], [others[2]]]
+    await zora.advance(seconds=61)
+    await beat(zora, "w2", "SAM a", "SAM b")
+    await beat(zora, "w3", "SAM a", "SAM b")
+    assert await claims("w2") == [], "it takes over when the first one is silent"
+    assert await claims("w3") == [others[3]]
+    assert await claimed_ids(zora, "w2", limit=5, idle=True) == [suspect]
 
 
 async def test_a_worker_claims_only_the_types_that_it_names(zora: Zora) -> None:

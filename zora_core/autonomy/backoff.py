@@ -11,7 +11,16 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from zora_core.database.outage import Outage
-from zora_core.errors import DatabaseUnavailable, RetriesExhausted, UnexpectedAnswer
+from zora_core.errors import (
+    DatabaseUnavailable,
+    DataRejected,
+    InvalidInput,
+    InvalidState,
+    NotAllowed,
+    NotFound,
+    RetriesExhausted,
+    UnexpectedAnswer,
+)
 
 if TYPE_CHECKING:
     from zora_core.database.database import Database
@@ -76,6 +85,24 @@ async def retrying(
                     outage.failed(error)
     finally:
         outage.left()
+
+
+def insisting(call: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
+    """For `retrying`, a call that nobody can correct: a refusal counts as an unexpected answer.
+
+    It comes from a trigger or a constraint that somebody has added to a table, and may be gone in a moment. A value
+    that no table could store is still refused at once.
+    """
+
+    async def attempt() -> T:
+        try:
+            return await call()
+        except (DataRejected, InvalidInput, InvalidState, NotAllowed, NotFound) as error:
+            if isinstance(error, DataRejected) and error.unstorable:
+                raise
+            raise UnexpectedAnswer(f"the database refuses a call of the worker: {error}") from error
+
+    return attempt
 
 
 @asynccontextmanager

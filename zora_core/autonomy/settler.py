@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zora_core.autonomy.backoff import FIRST_SECONDS, MAX_SECONDS, retrying
+from zora_core.autonomy.backoff import FIRST_SECONDS, MAX_SECONDS, insisting, retrying
 from zora_core.autonomy.execute import Settlement
-from zora_core.errors import DataRejected, TooMuchAtOnce
+from zora_core.errors import DataRejected, TooMuchAtOnce, UnexpectedAnswer
 
 if TYPE_CHECKING:
     from zora_core.database.database import Database
@@ -66,7 +66,8 @@ class Settler:
     async def _flush(self, batch: list[Settlement]) -> None:
         """Record outcomes in one call; in two of half the size when the database does not take all of them."""
         try:
-            rows = {row["lease_token"]: row for row in await retrying(self._database, lambda: self._settle(batch))}
+            answer = await retrying(self._database, insisting(lambda: self._settle(batch)))
+            rows = {row["lease_token"]: row for row in answer}
         except (DataRejected, _TooLarge) as error:
             if len(batch) > 1:
                 half = len(batch) // 2
@@ -74,8 +75,6 @@ class Settler:
                 await self._flush(batch[half:])
             elif isinstance(error, _TooLarge):
                 self._try_later(batch[0], error)
-            elif batch[0].error == _UNSTORABLE:
-                raise
             else:
                 logger.error("the outcome of task %s could not be stored: %s", batch[0].id, error)
                 await self._flush([_replaced(batch[0], "failed", _UNSTORABLE)])
@@ -110,6 +109,10 @@ class Settler:
             if len(batch) == 1 and batch[0].result is None:  # as small as can be: it is the database that is slow
                 raise
             raise _TooLarge(str(error)) from error
+        except DataRejected as error:
+            if all(settlement.error == _UNSTORABLE for settlement in batch):  # there is no value left to blame
+                raise UnexpectedAnswer(f"the database refuses a call of the worker: {error}") from error
+            raise
 
 
 class _TooLarge(Exception):

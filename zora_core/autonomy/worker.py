@@ -17,12 +17,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
 from zora_core import __version__
 from zora_core.agents.context import TaskContext
-from zora_core.autonomy.backoff import retrying
+from zora_core.autonomy.backoff import MAX_SECONDS, insisting, retrying
 from zora_core.autonomy.execute import Run, Settlement, execute
 from zora_core.autonomy.lane import CallsElsewhere, Lane
 from zora_core.autonomy.schedules import attend_schedules
@@ -131,6 +132,10 @@ class Worker:
         self._handled = 0
         self._asked = (0, time.monotonic())
         """What `_handled` was at the last claim, and when that was."""
+        self._ticked: tuple[float, float] | None = None
+        """When the heartbeat last went round, by the loop's clock and by the machine's, which also counts sleep."""
+        self._settled_at = -math.inf
+        """When the pause of this process is long enough ago to take tasks back; by the loop's clock."""
         self._wake = asyncio.Event()
         self._ran_dry = asyncio.Event()
         self._seal_due = asyncio.Event()
@@ -299,7 +304,7 @@ class Worker:
 
         self._asked = (self._handled, time.monotonic())
         try:
-            return await retrying(self._database, claim, unless=self._stopping)
+            return await retrying(self._database, insisting(claim), unless=self._stopping)
         except DatabaseUnavailable as error:
             raise _Stopped from error
 
@@ -495,14 +500,40 @@ class Worker:
                 async with asyncio.timeout_at(due):
                     await self._reported.wait()
             self._reported.clear()
+            self._tick()
             self._hand_back_waiting()
             early = clock() < due
             # Soon enough for a second try before the leases end.
             within = self._lease_seconds / 3
-            await retrying(self._database, lambda early=early: self._beat(only_news=early), within=within)  # type: ignore[misc]
+            await retrying(self._database, insisting(partial(self._beat, only_news=early)), within=within)
             if not early:
                 due = clock() + interval
             await asyncio.sleep(min(self._database.pace.progress_seconds, due - clock()))
+
+    def _tick(self) -> None:
+        """Note that the heartbeat went round; when it is late, this process was paused or waited for the database."""
+        if self._pause_seconds() > self._lease_seconds / 3:
+            self._settled_at = asyncio.get_running_loop().time() + self._lease_seconds / 3
+        self._ticked = (asyncio.get_running_loop().time(), time.time())
+
+    def _pause_seconds(self) -> float:
+        """Seconds since the heartbeat last went round."""
+        if self._ticked is None:
+            return 0.0
+        loop_time, machine_time = self._ticked
+        return max(asyncio.get_running_loop().time() - loop_time, time.time() - machine_time)
+
+    def _may_rescue(self) -> bool:
+        """Whether an expired lease means that its worker is gone.
+
+        Not right after an outage, or after a pause of this process, such as a laptop's sleep: then other workers may
+        have been cut off or paused as well, and need a moment to prolong their leases.
+        """
+        if self._pause_seconds() > self._lease_seconds / 3:
+            return False
+        if asyncio.get_running_loop().time() < self._settled_at:
+            return False
+        return not self._database.outage.is_recent(self._lease_seconds / 3, MAX_SECONDS)
 
     async def _beat(self, *, only_news: bool) -> None:
         """Prolong leases in one call, hand in progress that is new, learn of cancellations.
@@ -576,12 +607,14 @@ class Worker:
         async def carried_out(calls: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
             return dict(zip(calls, await self._database.batch(list(calls.items())), strict=True))
 
-        answers = await retrying(self._database, rescue)
+        answers = await retrying(self._database, insisting(rescue))
         if not together:  # claims need not wait for the rest
-            answers |= await retrying(self._database, lambda: carried_out(self._upkeep_calls(pause)))
+            others = insisting(lambda: carried_out(self._upkeep_calls(pause)))
+            answers |= await retrying(self._database, others)
         (schedules,), (promotion,) = answers["schedules_to_attend"], answers["promote_agent_tasks"]
         rescued, (expired,) = answers["rescue_agent_tasks"], answers["expire_agent_tasks"]
-        next_fire_time = await retrying(self._database, lambda: attend_schedules(self._database, schedules))
+        attend = insisting(lambda: attend_schedules(self._database, schedules))
+        next_fire_time = await retrying(self._database, attend)
         for row in rescued:
             logger.warning("took task %s back from a worker that vanished; it is %s now", row["id"], row["status"])
         if promotion["promoted"] or rescued:
@@ -598,8 +631,8 @@ class Worker:
         return min(due, default=math.inf)
 
     def _rescue_call(self) -> dict[str, dict[str, Any]]:
-        held = list(self.running)
-        return {"rescue_agent_tasks": {"limit": RESCUED_AT_ONCE, "max_lost": MAX_LOST_LEASES, "held": held}}
+        limit = RESCUED_AT_ONCE if self._may_rescue() else 0
+        return {"rescue_agent_tasks": {"limit": limit, "max_lost": MAX_LOST_LEASES, "held": list(self.running)}}
 
     def _upkeep_calls(self, pause: float) -> dict[str, dict[str, Any]]:
         """The other calls in their order; what applies changes to the owner's tables comes last."""
@@ -619,7 +652,12 @@ class Worker:
         }
         if not self._database.notifies:
             idle = not self.running
-            calls["work_to_do"] = {"tenant_id": tenant_id, "task_types": self._task_types, "idle": idle}
+            calls["work_to_do"] = {
+                "tenant_id": tenant_id,
+                "task_types": self._task_types,
+                "idle": idle,
+                "worker_id": self.worker_id,
+            }
         return calls
 
     def _presence(self, pause: float) -> dict[str, Any]:
@@ -646,7 +684,7 @@ class Worker:
 
     async def _attend(self) -> None:
         """Apply what a policy approved, or people during a pause; let pass what nobody decided in time."""
-        await retrying(self._database, lambda: self._database.call("attend_agent_suggestions"))
+        await retrying(self._database, insisting(lambda: self._database.call("attend_agent_suggestions")))
 
     async def _listen(self) -> None:
         """Wake on notifications for our tenant; while the connection is lost, polling goes on."""

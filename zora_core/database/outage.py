@@ -22,6 +22,7 @@ class Outage:
         self._began = 0.0
         self._said = False
         self._last: tuple[str, float] = ("", -math.inf)
+        self._over, self._lasted = -math.inf, 0.0
 
     def failed(self, error: DatabaseUnavailable) -> None:
         """The current task could not make its call, and will try again."""
@@ -41,10 +42,24 @@ class Outage:
 
     def answered(self) -> None:
         """The current task's call was answered; the outage is over when no other task is failing."""
+        now = asyncio.get_running_loop().time()
+        if asyncio.current_task() in self._failing:
+            self._over, self._lasted = now, now - self._began
         self.left()
         if self._said and not self._failing:
             self._said = False
-            logger.warning("the database answers again after %.0f s", asyncio.get_running_loop().time() - self._began)
+            logger.warning("the database answers again after %.0f s", now - self._began)
+
+    def is_recent(self, settle_seconds: float, longest_pause: float) -> bool:
+        """Whether an outage is so recent that other processes may not have made their calls again.
+
+        Between two tries they pause for up to twice as long as the outage has lasted, and `longest_pause` seconds at
+        most; then their calls get `settle_seconds`. A failure of other calls that lasts longer does not count.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._failing and (asyncio.current_task() in self._failing or now - self._began < longest_pause):
+            return True
+        return now - self._over < settle_seconds + min(2 * self._lasted, longest_pause)
 
     def left(self) -> None:
         """The current task does not try any more."""

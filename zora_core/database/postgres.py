@@ -43,6 +43,10 @@ select set_config('default_transaction_isolation', 'read committed', false),
     (select set_config('default_transaction_read_only', 'off', false) {_READ_ONLY_BY_DEFAULT})
 """
 
+# Rows that row level security hides from the owner's connections, such as when a table has another owner, must not look
+# like rows that are gone: PostgreSQL refuses the call instead.
+_SEES_ALL_ROWS = "select set_config('row_security', 'off', false)"
+
 LISTEN_CHECK_SECONDS = 15.0  # between two questions to a connection that only listens
 LISTEN_ANSWER_SECONDS = 10.0
 TIDY_SECONDS = 2.0  # for a rollback, or the end of a cancelled statement: then the connection is given up
@@ -381,7 +385,7 @@ async def _open_pool(
         max_size=max_connections,
         timeout=address.connect_seconds,
         command_timeout=ANSWER_SECONDS,
-        init=_prepare_pooled if pooled else _prepare,
+        init=_prepare_pooled if pooled else _prepare if role else _prepare_owner,
         reset=_keep,
         **({"statement_cache_size": 0} if pooled else {}),
         server_settings=None if pooled else {**_NAMED, **({"role": role} if role else {})},
@@ -407,6 +411,11 @@ async def _is_pooled(address: Address) -> bool:
 async def _prepare(connection: asyncpg.Connection) -> None:
     await connection.execute(_SET_UP)
     await _prepare_pooled(connection)
+
+
+async def _prepare_owner(connection: asyncpg.Connection) -> None:
+    await connection.execute(_SEES_ALL_ROWS)
+    await _prepare(connection)
 
 
 async def _prepare_pooled(connection: asyncpg.Connection) -> None:
@@ -540,7 +549,7 @@ def _ours(error: BaseException, *, answered: bool, connecting: bool) -> ZoraErro
         return ConfigurationError(f"{said}; check the parameters of DATABASE_URL")
     # asyncpg refuses an argument on our side with an InterfaceError that is also a ValueError.
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
-        return DataRejected(f"the database refuses a value: {said}")
+        return DataRejected(f"the database refuses a value: {said}", unstorable=True)
     if isinstance(error, TimeoutError):
         return DatabaseUnavailable("the database cannot be reached: no answer in time")
     if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):

@@ -362,7 +362,7 @@ def _body(calls: Sequence[Call], restricted: bool) -> bytes:
             inf_nan_mode="constants",
         )
     except PydanticSerializationError as error:
-        raise DataRejected(f"the database refuses a value: {error}") from error
+        raise DataRejected(f"the database refuses a value: {error}", unstorable=True) from error
 
 
 def _encode(value: Any) -> Any:

@@ -61,6 +61,10 @@ _MISSING = frozenset({"42883", "42P01", "42703", "3F000", "PGRST202", "PGRST203"
 
 _REJECTED = ("22", "23", "54", "PGRST102")
 
+# Of these, what is wrong with the value whichever table it is for: encodings, numbers and times out of range, text that
+# is not of its type, and limits of the server. Anything else may come from a constraint or a trigger.
+_UNSTORABLE = ("22003", "22008", "22015", "22021", "22030", "22032", "22P02", "22P03", "22P05", "54", "PGRST102")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Remedies:
@@ -87,7 +91,7 @@ def error_for(code: str, said: str, remedies: Remedies, *, answered: bool, const
     if code == "23505":
         return DuplicateKey("something with this key exists already" if constraint else said)
     if code.startswith(_REJECTED):
-        return DataRejected(f"the database refuses a value: {said}")
+        return DataRejected(f"the database refuses a value: {said}", unstorable=code.startswith(_UNSTORABLE))
     if code.startswith(_LOGIN):
         problem = f"the database refuses the login: {said}"
         return DatabaseUnavailable(problem) if answered else ConfigurationError(f"{problem}; {remedies.login}")

@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
-from zora_core.autonomy.backoff import retrying
+from zora_core.autonomy.backoff import insisting, retrying
 from zora_core.errors import ConfigurationError, JournalNotSealed
 from zora_core.journal.canonical import NO_BLOCK, Header, read_header
 from zora_core.journal.keys import Anchor, Remembered, SigningKey, public_key, signed_by, signing_key
@@ -62,7 +62,7 @@ class Sealer:
                 due.clear()
             started = clock()
             try:
-                sealed = await retrying(self._database, self.seal)
+                sealed = await retrying(self._database, insisting(self.seal))
                 full = sealed is not None and sealed.entries >= BLOCK_ENTRIES
                 said, pause = None, (clock() - started) * (1 / BUSY_SHARE - 1) if full else LOOK_SECONDS
                 if full and due is not None:

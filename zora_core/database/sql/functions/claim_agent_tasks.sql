@@ -7,8 +7,8 @@
 -- A task that has lost a lease is a suspect: it may be what ended its worker's process, or have been beside it. It runs
 -- alone, so that only the culprit loses more leases. It is claimed with nothing else, by a worker that has nothing in hand
 -- (p_idle), and that worker claims nothing else until it has ended. A worker that is never idle passes suspects over for 30
--- seconds, in which an idle one may come, such as the restarted process. Then it claims nothing more of the same or a lower
--- priority, and is idle when what it runs has ended.
+-- seconds, in which an idle one may come, such as the restarted process. Then one of the workers that can run it claims
+-- nothing more of the same or a lower priority, and is idle when what it runs has ended; the others go on.
 --
 -- Rows locked by another claim are skipped, so claimers never wait for one another. The ids pass through an array: it is
 -- computed once (an inlined subquery could run again for each row, and claim more than p_limit), and it is planned as
@@ -43,7 +43,7 @@ create or replace function claim_agent_tasks(
                         and (
                             p_idle
                             or n.lost_leases = 0
-                            and (n.priority <= (select suspect_priority(p_tenant_id, p_task_types))) is not true
+                            and (n.priority <= (select suspect_priority(p_tenant_id, p_worker_id, p_task_types))) is not true
                         )
                     order by n.priority desc, n.created_at, n.id
                     limit p_limit
@@ -64,9 +64,11 @@ create or replace function claim_agent_tasks(
     order by c.priority desc, c.created_at, c.id  -- a worker that claims ahead begins them one after the other
 $$;
 
--- The highest priority of the suspects (see claim_agent_tasks) that have waited long enough for an idle worker.
+-- The highest priority of the suspects (see claim_agent_tasks) that have waited long enough for an idle worker, and for
+-- which this worker is the one to become idle: of those that can run it and were heard of within a minute, the one with the
+-- lowest id. So all agree on it without a lock, and when it vanishes the next one takes over.
 create or replace function suspect_priority(
-    p_tenant_id uuid, p_task_types text [] default null
+    p_tenant_id uuid, p_worker_id text, p_task_types text [] default null
 ) returns integer language sql stable as $$
     select max(n.priority)
     from agent_tasks as n
@@ -75,4 +77,10 @@ create or replace function suspect_priority(
         and (p_task_types is null or n.agent_id || ' ' || n.task_type = any (p_task_types))
         and not is_paused(p_tenant_id, n.agent_id)
         and (n.deadline_at is null or n.deadline_at > zora_now())
+        and not exists (
+            select from workers as w
+            where w.tenant_id = p_tenant_id and w.id < p_worker_id and w.expires_at > zora_now()
+                and w.last_beat_at > zora_now() - interval '60 seconds'
+                and n.agent_id || ' ' || n.task_type = any (w.task_types)
+        )
 $$;

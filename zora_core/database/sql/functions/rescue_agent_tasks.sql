@@ -4,6 +4,9 @@
 --
 -- p_held are the lease tokens of what the asking worker runs itself. It is alive, whatever the clock says: its leases are
 -- late because its process was stopped or its machine slept, and its next heartbeat prolongs them.
+--
+-- A lost lease counts only when its worker has been silent since (see workers): a worker that said that it runs after the
+-- lease had expired was cut off or paused, and the task did not end it.
 create or replace function rescue_agent_tasks(
     p_limit integer default 100, p_max_lost integer default 3, p_held uuid [] default '{}'
 ) returns table (id uuid, status text) language plpgsql as $$
@@ -12,7 +15,10 @@ declare
 begin
     with taken as (
         update agent_tasks as t
-        set lease_token = gen_random_uuid(), lost_leases = t.lost_leases + 1
+        set lease_token = gen_random_uuid(), lost_leases = t.lost_leases + (not exists (
+            select from workers as w
+            where w.tenant_id = t.tenant_id and w.id = t.worker_id and w.last_beat_at > t.lease_expires_at
+        ))::integer
         where t.id = any (array(
             select e.id
             from agent_tasks as e

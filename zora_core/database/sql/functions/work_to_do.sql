@@ -3,6 +3,7 @@
 create or replace function work_to_do(
     p_tenant_id uuid, p_min_age_seconds double precision default 10, p_limit integer default 1000,
     p_task_types text [] default null, p_idle boolean default true,
+    p_worker_id text default null,
     out tasks boolean, out entries boolean
 ) language sql stable as $$
     -- now(), not clock_timestamp(), which is volatile, so that no index could be searched by it.
@@ -16,7 +17,7 @@ create or replace function work_to_do(
                 and (
                     p_idle
                     or n.lost_leases = 0
-                    and (n.priority <= (select suspect_priority(p_tenant_id, p_task_types))) is not true
+                    and (n.priority <= (select suspect_priority(p_tenant_id, p_worker_id, p_task_types))) is not true
                 )
         ),
         exists (

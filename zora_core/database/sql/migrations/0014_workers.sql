@@ -27,6 +27,8 @@ drop function if exists claim_agent_tasks(uuid, text, integer, double precision,
 drop function if exists set_agent_task_policy(uuid, text, boolean, text, integer, uuid);
 drop function if exists rescue_agent_tasks(integer, integer);
 drop function if exists work_to_do(uuid, double precision, integer);
+drop function if exists work_to_do(uuid, double precision, integer, text [], boolean);
+drop function if exists suspect_priority(uuid, text []);
 drop function if exists heartbeat_agent_tasks(uuid [], uuid [], double precision, real [], text []);
 drop function if exists settle_agent_tasks(
     uuid [], uuid [], text [], text [], jsonb [], text [], text [], double precision []
