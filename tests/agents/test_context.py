@@ -16,7 +16,7 @@ from zora_core.agents import Registry
 from zora_core.agents.context import TaskContext
 from zora_core.errors import InvalidInput
 from zora_core.roots import permit, set_tenant_roots
-from zora_core.storable import storable
+from zora_core.storable import check_storable
 
 pytestmark = pytest.mark.both_transports
 
@@ -164,7 +164,7 @@ async def test_a_fetched_page_is_text_that_can_be_stored(zora: Zora, charset: st
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         page = await context(zora).page(url=f"http://127.0.0.1:{server.server_port}/")
         server.shutdown()
-    storable(page.html, "the page")
+    check_storable(page.html, "the page")
     assert ("é" in page.html) is (charset == "latin1")
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,7 +38,7 @@ from zora_core.processes import in_process
 from zora_core.roots import permitted, tenant_roots, unfit
 from zora_core.settings import EXAMPLES, Settings, examples
 from zora_core.skills.secrets import hides_secrets, without_secrets
-from zora_core.storable import UNSTORABLE, escaped, storable
+from zora_core.storable import check_storable, escaped, storable
 from zora_core.threads import in_thread
 
 if TYPE_CHECKING:
@@ -312,7 +313,7 @@ class TaskContext:
         from zora_core.skills.page import Page
 
         # A parser makes the same of NUL; and a lone surrogate cannot be encoded.
-        page = Page(ref=ref, html=UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", html), url=url)
+        page = Page(ref=ref, html=storable(html), url=url)
         self.ledger.add_page(page, self.ledger.positions(source or ref)[-1])
         return page
 
@@ -322,17 +323,22 @@ class TaskContext:
 
     async def fetch(self, url: str, *, method: str = "GET") -> Fetched:
         """Fetch a URL under the runtime's network policy."""
-        storable(url, "the address")
+        check_storable(url, "the address")
         from zora_core.fetch import fetch
 
         answer = await fetch(url, method=method, allow_private=self._settings.allow_private_addresses)
         self.cite("url", url, answer.body, names=[answer.final_url])
         return answer
 
+    @cached_property
+    def _own_folder(self) -> Path | None:
+        """Where a person created the task; looked up once, because it waits while tasks are being created."""
+        return permitted(self._settings.home, self._task_id)
+
     def roots(self) -> list[Path]:
         """The folders that this task may read; a relative path counts from the first. See `zora_core.roots`."""
         settings = self._settings
-        own = permitted(settings.home, self._task_id)
+        own = self._own_folder
         configured = tenant_roots(settings.home, self._tenant_id)
         roots = [*(settings.file_roots if configured is None else configured)]
         if own is not None and unfit(own, settings.home) is None:
@@ -349,7 +355,7 @@ class TaskContext:
 
         Hidden files and folders, and files that usually hold credentials, are refused.
         """
-        storable(path, "the path")
+        check_storable(path, "the path")
         if path.startswith(f"{EXAMPLES}/"):
             path = str(examples() / path.removeprefix(f"{EXAMPLES}/"))
         roots = self.roots()
@@ -373,8 +379,7 @@ class TaskContext:
         if roots:
             names = escaped(", ".join(map(str, roots)))
             return f" ({names}): add its folder to ZORA_FILE_ROOTS, or run `zora tenants roots FOLDER`"
-        own = permitted(self._settings.home, self._task_id)
-        if own is not None:
+        if (own := self._own_folder) is not None:
             return (
                 f": no folders are configured. The task was created in {escaped(str(own))}, but "
                 f"{unfit(own, self._settings.home)}"

@@ -8,14 +8,14 @@ leaves it with its handshake; from then on the limits of the websockets library 
 from __future__ import annotations
 
 import asyncio
-import socket
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from zora_core.keep_alive import keep_alive
+
 _LINE = 32  # bytes that a header costs besides its text
-_KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # seconds, seconds, probes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection, and begin to wait for its first request."""
         super().connection_made(transport)
-        _watch_peer(transport)
+        keep_alive(transport)
         if len(self.connections) > self.limits.connections:
             oldest = next(iter(self.waiting), None)
             if oldest is None:
@@ -198,14 +198,3 @@ class GuardedProtocol(HttpToolsProtocol):
             self.cycle.message_event.set()
         if not self.transport.is_closing():
             self.transport.close()
-
-
-def _watch_peer(transport: asyncio.Transport) -> None:
-    """Have the system ask whether the other side is still there: a half-open connection is closed after a minute."""
-    found: Any = transport.get_extra_info("socket")
-    if found is None:
-        return
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEP_ALIVE.items():
-        if hasattr(socket, name):  # not everywhere, and by other names elsewhere
-            found.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

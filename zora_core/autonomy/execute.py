@@ -26,6 +26,7 @@ from zora_core.errors import FalseEvidence, InvalidInput, InvalidPayload, Unknow
 from zora_core.graph import ordered, references, resolve
 from zora_core.masking import mask
 from zora_core.models import Task, TaskResult
+from zora_core.storable import MAX_DEPTH, storable
 
 if TYPE_CHECKING:
     from zora_core.agents.agent import TaskType
@@ -36,7 +37,6 @@ logger = logging.getLogger("zora.runtime")
 
 MAX_MESSAGE = 500  # characters of a progress message that are kept
 MAX_ERROR = 4000
-MAX_DEPTH = 100  # of a result's nested lists and objects; readers of JSON give up at 200
 MAX_CHILDREN = 100  # as in delegate_agent_task(), so that a longer list is refused before it is looked at
 
 
@@ -265,11 +265,6 @@ def log_failure(error: BaseException, message: str, *arguments: object) -> None:
     record.exc_text = shown
     if logger.isEnabledFor(record.levelno):
         logger.handle(record)
-
-
-def storable(text: str) -> str:
-    """A text without what PostgreSQL cannot store, so that it cannot spoil a heartbeat or a settlement."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 def _delegated(run: Run, delegation: Delegate, registry: Registry) -> Settlement:

@@ -43,16 +43,17 @@ def ask(sentence: tuple[str, ...], yes: bool, as_json: bool) -> None:
             if not yes and (as_json or not click.confirm(approval_question(plan))):
                 return {"summary": task["result_summary"], "plan": plan, "run": None}
             (who,) = await zora.call("ensure_founder")
-            (plan,) = await zora.call(
-                "decide_agent_suggestion",
-                id=plan["id"],
-                decision="approve",
-                digest=plan["effect_digest"],
-                user_id=who["id"],
-            )
-            runs = await zora.call("list_workflow_runs", workflow=plan["target"]["key"], limit=1)
-            for one in runs:
-                zora.permit(step["id"] for step in await zora.call("list_workflow_run_tasks", id=one["id"]))
+            with zora.permitting() as permit:
+                (plan,) = await zora.call(
+                    "decide_agent_suggestion",
+                    id=plan["id"],
+                    decision="approve",
+                    digest=plan["effect_digest"],
+                    user_id=who["id"],
+                )
+                runs = await zora.call("list_workflow_runs", workflow=plan["target"]["key"], limit=1)
+                for one in runs:
+                    permit(step["id"] for step in await zora.call("list_workflow_run_tasks", id=one["id"]))
             return {"summary": task["result_summary"], "plan": plan, "run": runs[0] if runs else None}
 
     came = run(work())
@@ -83,8 +84,9 @@ async def _planned(zora: Session, goal: str) -> dict[str, Any]:
     from zora_core.autonomy.runtime import AgentRuntime
 
     task = {"agent_id": "LUMINA", "task_type": "plan_workflow", "title": goal[:500], "payload": {"goal": goal}}
-    (created,) = await zora.call("create_agent_tasks", tasks=[{**task, "priority": FIRST}])
-    zora.permit([created["id"]])
+    with zora.permitting() as permit:
+        (created,) = await zora.call("create_agent_tasks", tasks=[{**task, "priority": FIRST}])
+        permit([created["id"]])
     await AgentRuntime(settings=zora.settings, database=zora.database).run_once(limit=1)
     async with asyncio.timeout(SECONDS):
         while True:

@@ -99,9 +99,10 @@ def create_task(
 
     async def create() -> tuple[dict[str, Any], str]:
         async with session() as zora:
-            row = (await zora.call("create_agent_tasks", tasks=[task]))[0]
-            if row["created"]:
-                zora.permit([row["id"]])
+            with zora.permitting() as permit:
+                row = (await zora.call("create_agent_tasks", tasks=[task]))[0]
+                if row["created"]:
+                    permit([row["id"]])
             return row, await _what_next(zora, row)
 
     row, what_next = run(create())

@@ -117,16 +117,17 @@ def run_(key: str, inputs: dict[str, Any], as_json: bool) -> None:
             workflow = await _workflow(zora, key)
             workflow.check(registry())
             (who,) = await zora.call("ensure_founder")
-            (row,) = await zora.call(
-                "start_workflow_run",
-                workflow=workflow.key,
-                name=workflow.name,
-                definition=workflow.model_dump(mode="json"),
-                context={**workflow.inputs, **inputs},
-                tasks=workflow.tasks(inputs),
-                user_id=who["id"],
-            )
-            zora.permit(task["id"] for task in await zora.call("list_workflow_run_tasks", id=row["id"]))
+            with zora.permitting() as permit:
+                (row,) = await zora.call(
+                    "start_workflow_run",
+                    workflow=workflow.key,
+                    name=workflow.name,
+                    definition=workflow.model_dump(mode="json"),
+                    context={**workflow.inputs, **inputs},
+                    tasks=workflow.tasks(inputs),
+                    user_id=who["id"],
+                )
+                permit(task["id"] for task in await zora.call("list_workflow_run_tasks", id=row["id"]))
             return row
 
     row = run(write())
