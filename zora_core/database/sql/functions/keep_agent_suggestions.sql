@@ -50,6 +50,16 @@ create or replace function evidence_grounds(p_evidence jsonb) returns text [] la
     ) as g
 $$;
 
+-- Whether two objects have the same value under every key that both have; values that are not objects must be equal.
+create or replace function agree(p_one jsonb, p_other jsonb) returns boolean language sql immutable parallel safe as $$
+    select case
+        when jsonb_typeof(p_one) = 'object' and jsonb_typeof(p_other) = 'object' then not exists (
+            select from jsonb_each(p_one) as a inner join jsonb_each(p_other) as b on b.key = a.key where a.value <> b.value
+        )
+        else p_one is not distinct from p_other
+    end
+$$;
+
 -- Store a proposal whose effect was prepared, unless it is known already; returns it, or nothing. The proposal is an object
 -- with suggestion_type, title and evidence, and may have body, target, current_value, suggested_value, findings,
 -- risk_level and effect. What an effect finds is read from its rows, so that current_value is kept for advice alone.
@@ -63,6 +73,29 @@ declare
     v_open agent_suggestions;
     v_new agent_suggestions;
 begin
+    -- Give this key to what a run of an earlier version proposed and people decided, or have yet to decide: the same agent on
+    -- the same grounds, of a target and (if there is an effect) with a value that say nothing different.
+    if p_task_id is not null then
+        update agent_suggestions as s
+        set key = p_key, subject = p_subject, earlier = false
+        where s.tenant_id = p_tenant_id and s.id in (
+            select distinct on (o.status) o.id
+            from agent_suggestions as o
+            where o.tenant_id = p_tenant_id and o.earlier and o.agent_id = p_agent_id
+                and o.suggestion_type = p_suggestion ->> 'suggestion_type'
+                and agree(o.target, coalesce(p_suggestion -> 'target', '{}'))
+                and (
+                    o.suggestion_type = 'advice'
+                    or agree(o.suggested_value, nullif(p_suggestion -> 'suggested_value', 'null'))
+                )
+                and v_grounds <> '{}' and v_grounds <@ evidence_grounds(o.evidence)
+                and (o.status = 'approved' or o.status = 'rejected' or o.status = 'proposed' and not exists (
+                    select from agent_suggestions as n
+                    where n.tenant_id = p_tenant_id and n.key = p_key and n.status = 'proposed'
+                ))
+            order by o.status, o.id desc
+        );
+    end if;
     if exists (
         select from agent_suggestions as s
         where s.tenant_id = p_tenant_id and s.key = p_key and s.status in ('approved', 'rejected')
