@@ -470,8 +470,10 @@ async def test_a_tenants_policy_comes_before_everybodys(zora: Zora, climate: UUI
 
 async def test_what_cannot_be_applied_does_not_hold_up_the_rest(zora: Zora, climate: UUID) -> None:
     await policy(zora, max_risk_level="high")
-    broken = suggest("create_climate_missions", {}, None, {**MISSION, "profile_id": str(uuid4())})
+    profile = await zora.seed("climate_profiles", profile_type="individual", name="H")
+    broken = suggest("create_climate_missions", {}, None, {**MISSION, "profile_id": str(profile)})
     await propose(zora, broken, headline("New"))
+    await zora.sql("delete from climate_profiles")
     assert await attend(zora) == (1, 0, 0)
     assert (await page(zora))["hero"]["title"] == "New"
     rows = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id, status="superseded")

@@ -74,7 +74,8 @@ declare
     v_new agent_suggestions;
 begin
     -- Give this key to what a run of an earlier version proposed and people decided, or have yet to decide: the same agent on
-    -- the same grounds, of a target and (if there is an effect) with a value that say nothing different.
+    -- the same grounds, of a target and (if there is an effect) with a value that say nothing different. A verdict is a
+    -- judgement on the target, which may be stricter now.
     if p_task_id is not null then
         update agent_suggestions as s
         set key = p_key, subject = p_subject, earlier = false
@@ -83,7 +84,7 @@ begin
             from agent_suggestions as o
             where o.tenant_id = p_tenant_id and o.earlier and o.agent_id = p_agent_id
                 and o.suggestion_type = p_suggestion ->> 'suggestion_type'
-                and agree(o.target, coalesce(p_suggestion -> 'target', '{}'))
+                and agree(o.target - 'verdict', coalesce(p_suggestion -> 'target', '{}') - 'verdict')
                 and (
                     o.suggestion_type = 'advice'
                     or agree(o.suggested_value, nullif(p_suggestion -> 'suggested_value', 'null'))
@@ -163,8 +164,11 @@ $$;
 -- p_result may have "suggestions", and "examined": an object of subjects, each with the keys of all that was found there,
 -- also of what was not proposed for want of room.
 --
+-- A suggestion whose effect is about a row that does not exist, or no longer, is left out: an approval of it would rest on
+-- nothing.
+--
 -- Returns null for a lease that is lost, {"refusal": text} when an effect cannot be stored (then nothing is), or
--- {"note": text}, a sentence on what a policy lets happen without asking, or null.
+-- {"note": text}, sentences on what was left out and on what a policy lets happen without asking, or null.
 create or replace function keep_agent_suggestions(
     p_id uuid, p_lease_token uuid, p_result jsonb
 ) returns jsonb language plpgsql as $$
@@ -178,6 +182,7 @@ declare
     v_kept integer := 0;
     v_allowed integer := 0;
     v_keys text[] := '{}';
+    v_left_out text;
     v_closed agent_suggestions;
 begin
     select * into v_task
@@ -196,6 +201,10 @@ begin
         if v_prepared.problem is not null then
             return jsonb_build_object('refusal', format('the suggestion “%s” (%s) cannot be stored: %s',
                 v_given ->> 'title', v_given ->> 'suggestion_type', v_prepared.problem));
+        elsif v_prepared.missing is not null then
+            v_left_out := concat_ws(' ', v_left_out, format('The suggestion “%s” is not stored: %s.', v_given ->> 'title',
+                v_prepared.missing));
+            continue;
         end if;
         v_keys := v_keys || coalesce(
             run_key(v_task.agent_id, v_task.task_type, nullif(v_given ->> 'key', '')),
@@ -261,12 +270,12 @@ begin
         end loop;
     end if;
 
-    return jsonb_build_object('note', case
+    return jsonb_build_object('note', nullif(concat_ws(' ', v_left_out, case
         when v_allowed = 0 then null
         when v_kept = 1 then 'A policy allows the suggestion: applied without asking.'
         when v_allowed = v_kept then format('A policy allows all %s suggestions: applied without asking.', v_kept)
         else format('A policy allows %s of %s suggestions: applied without asking; the others wait for a person.',
             v_allowed, v_kept)
-    end);
+    end), ''));
 end
 $$;
