@@ -143,8 +143,13 @@ async def test_a_task_runs_only_as_it_was_seen(zora: Zora, change: str) -> None:
     task_id = await zora.create("SAM", "t", {"page": "climate"})
     (asked,) = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id)
     await zora.sql(f"update agent_tasks set {change}")
-    assert (await decide(zora, asked))["status"] == "superseded"
+    row = await decide(zora, asked)
+    assert row["status"] == "superseded"
     assert (await zora.task(task_id)).waiting_for == "approval"
+    (again,) = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id, status="proposed")
+    assert again["id"] == row["superseded_by"]
+    assert (await decide(zora, again))["status"] == "applied", "it asked anew, about the task as it is now"
+    assert (await zora.task(task_id)).waiting_for is None
 
 
 async def test_what_a_proposer_says_of_a_row_is_no_way_around_the_row(zora: Zora) -> None:
