@@ -158,6 +158,20 @@ def identity(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
 
 
+_MARKS = r"[.,;:!?()\[\]\"'\u2018-\u201f\u00ab\u00bb\u2026]"
+
+
+def folded(text: str) -> str:
+    """Reduce a sentence to its words: no case, spacing, hyphens or punctuation marks around words.
+
+    A hyphen beside a digit stays, and so does a mark before one: -5 is not 5, and .5 is not 5. The function `folded` in
+    the database does the same for quotes.
+    """
+    text = unicodedata.normalize("NFKC", text).casefold().replace("\u00ad", "")
+    text = re.sub(r"(?<![\d\s])[-\u2010-\u2014](?![\d\s])", " ", text)
+    return " ".join(re.sub(rf"(?<!\S){_MARKS}+(?!\d)|{_MARKS}+(?!\S)", " ", text).split())
+
+
 def _ground(evidence: Evidence) -> list[str]:
     """What a piece of evidence is about, without where it stands and without measured values."""
     match evidence:

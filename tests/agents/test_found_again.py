@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import Zora
 from tests.database.test_suggestions import decide
+from zora_core.models import folded
 
 Row = dict[str, Any]
 
@@ -80,6 +81,37 @@ async def test_claims_are_the_same_wherever_they_stand(zora: Zora, kind: tuple[s
     await through_an_edit(
         zora, *kind, first, second, rejected="carbon neutral", agreed="eco-friendly", fixed="greenest brand"
     )
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        "Our vase is eco-friendly!", "Our  vase is eco-friendly .", "our vase is Eco-Friendly",
+        "Our vase is eco\u2011friendly.", "Our vase is eco friendly.", "“Our vase is eco-friendly.”",
+        "Our\u00a0vase is eco-friendly.", "Our vase, is eco-friendly…",
+    ],
+)  # fmt: skip
+async def test_a_rejected_claim_does_not_come_back_in_other_punctuation(zora: Zora, again: str) -> None:
+    await run(zora, "AEGIS", "check_climate_claims", {"claims": ["Our vase is eco-friendly."]})
+    (made,) = (await open_ones(zora)).values()
+    await decide(zora, made, "reject")
+    await run(zora, "AEGIS", "check_climate_claims", {"claims": [again]})
+    await run(zora, "AEGIS", "check_climate_claims", {"claims": ["We sell vases.", again]})
+    assert await open_ones(zora) == {}
+
+
+SAME = ("a-b", "a\u2011b", "A  B", "a b.", "“a b”!", "a, b", "(a\u00ad b)")
+DIFFERENT = ("a -5", "a 5", "a 1.5", "a 15", "a .5", "a 5%", "a $5", "a b c", "ab", "水", "火", "a +5")
+
+
+async def test_sentences_are_folded_alike_here_and_in_the_database(zora: Zora) -> None:
+    texts = [*SAME, *DIFFERENT]
+    there = await zora.sql(
+        "select folded(t.text) as text from unnest($1::text[]) with ordinality as t (text, n)", texts
+    )
+    assert [row["text"] for row in there] == [folded(text) for text in texts]
+    assert {folded(text) for text in SAME} == {"a b"}
+    assert len({folded(text) for text in DIFFERENT}) == len(DIFFERENT)
 
 
 FAULTS = """<!doctype html><html{lang}><head><title>Shop</title></head><body><main><h1>Shop</h1>

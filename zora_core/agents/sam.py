@@ -14,7 +14,7 @@ from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
 from zora_core.agents.page_payload import ONE_PAGE, PagePayload, noted, page_subject, refuse_empty
 from zora_core.errors import InvalidInput
-from zora_core.models import AgentId, Element, Evidence, Finding, Quote, Suggestion, Task, TaskResult, identity
+from zora_core.models import AgentId, Element, Evidence, Finding, Quote, Suggestion, Task, TaskResult, folded, identity
 
 if typing.TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
@@ -321,12 +321,12 @@ def _claim_suggestions(
             findings=[*(f.id for f in claim.findings), *([unsourced[claim.start]] if claim.start in unsourced else [])],
             evidence=[Quote(source=page.ref, text=claim.text, start=claim.start)],
             risk_level="medium" if claim.verdict == "prohibited" else "low",
-            key=identity(subject or page.ref, claim.text),
+            key=identity(subject or page.ref, folded(claim.text)),
             subject=subject,
         )
         for claim, near in judged[:MAX_SUGGESTIONS]
     ]
-    return suggestions, _examined(subject, (identity(subject, claim.text) for claim, _ in judged))
+    return suggestions, _examined(subject, (identity(subject, folded(claim.text)) for claim, _ in judged))
 
 
 def _examined(subject: str, keys: Iterable[str]) -> dict[str, list[str]]:

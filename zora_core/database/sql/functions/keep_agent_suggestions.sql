@@ -29,6 +29,16 @@ create or replace function numbered_key(p_keys text []) returns text language sq
     from cardinality(array_positions(p_keys, p_keys[cardinality(p_keys)])) as n (times)
 $$;
 
+-- A sentence reduced to its words: no case, spacing, hyphens or punctuation marks around words; see folded() in models.py.
+create or replace function folded(p_text text) returns text language sql immutable strict parallel safe as $$
+    select trim(regexp_replace(regexp_replace(regexp_replace(regexp_replace(
+        lower(p_text), '\u00AD', '', 'g'),
+        '(?<![0-9\s\u00A0])[-\u2010-\u2014](?![0-9\s\u00A0])', ' ', 'g'),
+        '(?<![^\s\u00A0])[.,;:!?()\[\]"''\u2018-\u201F\u00AB\u00BB\u2026]+(?![0-9])'
+        '|[.,;:!?()\[\]"''\u2018-\u201F\u00AB\u00BB\u2026]+(?![^\s\u00A0])', ' ', 'g'),
+        '[\s\u00A0\u202F]+', ' ', 'g'))
+$$;
+
 -- What evidence rests on, piece by piece, without where it stands and without measured values: a quoted text, an element's
 -- start tag, a line, rows, the name of a figure.
 create or replace function evidence_grounds(p_evidence jsonb) returns text [] language sql immutable parallel safe as $$
@@ -37,8 +47,9 @@ create or replace function evidence_grounds(p_evidence jsonb) returns text [] la
     cross join lateral (
         select case
             when jsonb_typeof(e.piece) <> 'object' then e.piece::text
-            when e.piece ->> 'kind' = 'quote' then concat_ws(E'\n', 'quote', e.piece ->> 'source',
-                lower(trim(regexp_replace(e.piece ->> 'text', '\s+', ' ', 'g'))))
+            when e.piece ->> 'kind' = 'quote' then concat_ws(E'\n', 'quote',
+                regexp_replace(e.piece ->> 'source', '\[[0-9]+\]$', ''),
+                folded(e.piece ->> 'text'))
             when e.piece ->> 'kind' = 'element' then concat_ws(E'\n', 'element', e.piece ->> 'source',
                 coalesce(substring(e.piece ->> 'html', '^\s*<[^>]*>?'), e.piece ->> 'selector'))
             when e.piece ->> 'kind' = 'file' then concat_ws(E'\n', 'file', e.piece ->> 'path',
