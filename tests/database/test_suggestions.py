@@ -409,10 +409,18 @@ async def test_what_was_rejected_is_not_proposed_again_on_the_same_grounds(zora:
     assert again["status"] == "proposed"
 
 
+KEEP, MERGED = str(UUID(int=7)), str(UUID(int=8))
+
+
 def test_effects_that_do_not_fit_are_refused_by_name() -> None:
     for wrong, message in (
         (("no_such_type", {}, None, None), "unknown suggestion type 'no_such_type'.*change_frontend_config"),
         (("change_frontend_config", {"page": "p"}, None, {"value": 1}), "target of change_frontend_config.*path"),
+        (("change_frontend_config", {"page": "p", "path": ["a"]}, None, {}), "wrong at value: Field required"),
+        (
+            ("merge_memories", {"keep": KEEP, "ids": [MERGED]}, None, {"keep": KEEP, "archive": [MERGED]}),
+            "wrong at tags: Field required",
+        ),
         (("create_climate_missions", {}, None, {"title": "T", "category": "cars"}), "value of .* at category"),
         (("create_climate_missions", {}, None, {**MISSION, "status": "completed"}), "at status"),
         (("archive_memories", {"ids": []}, None, {"archive": []}), "at ids"),
