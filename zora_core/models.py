@@ -172,7 +172,7 @@ def folded(text: str) -> str:
     return " ".join(re.sub(rf"(?<!\S){_MARKS}+(?!\d)|{_MARKS}+(?!\S)", " ", text).split())
 
 
-def _ground(evidence: Evidence) -> list[str]:
+def ground(evidence: Evidence) -> list[str]:
     """What a piece of evidence is about, without where it stands and without measured values."""
     match evidence:
         case Quote():
@@ -212,7 +212,7 @@ class Finding(_Frozen):
         Without a key, of what its evidence is about and of its title without numbers. In base 32, because eight decimal
         digits could be taken for a telephone number.
         """
-        about = [self.key] if self.key else [re.sub(r"\d+", "#", self.title), *map(_ground, self.evidence)]
+        about = [self.key] if self.key else [re.sub(r"\d+", "#", self.title), *map(ground, self.evidence)]
         said = json.dumps([self.rule_id, *about])
         return base64.b32encode(hashlib.sha256(said.encode()).digest())[:8].decode().lower()
 
