@@ -478,7 +478,7 @@ async def test_a_tenants_policy_comes_before_everybodys(zora: Zora, climate: UUI
 
 async def test_what_cannot_be_applied_does_not_hold_up_the_rest(zora: Zora, climate: UUID) -> None:
     await policy(zora, max_risk_level="high")
-    profile = await zora.seed("climate_profiles", profile_type="individual", name="H")
+    profile = await zora.seed("climate_profiles", profile_type="person", name="H")
     broken = suggest("create_climate_missions", {}, None, {**MISSION, "profile_id": str(profile)})
     await propose(zora, broken, headline("New"))
     await zora.sql("delete from climate_profiles")
@@ -519,7 +519,9 @@ async def test_what_waits_for_a_person_or_a_pause_says_so(zora: Zora) -> None:
     )
     await zora.call("pause_agents", tenant_id=zora.tenant_id, agent_id="oracle", reason="looks odd")
     await zora.advance(minutes=2)
-    assert await explained(zora, ready) == "ORACLE is paused since 2 min (looks odd); `zora resume` lets it go on."
+    assert await explained(zora, ready) == (
+        "ORACLE is paused since 2 min (looks odd); `zora resume ORACLE` lifts the pause."
+    )
 
 
 async def test_an_approval_is_for_this_payload(zora: Zora) -> None:

@@ -364,15 +364,16 @@ class TaskContext:
     def _allowed(self, roots: Sequence[Path]) -> str:
         if roots:
             names = escaped(", ".join(map(str, roots)))
-            return f" ({names}): add its folder to ZORA_FILE_ROOTS, or to `zora tenants roots`"
+            return f" ({names}): add its folder to ZORA_FILE_ROOTS, or run `zora tenants roots FOLDER`"
         own = permitted(self._settings.home, self._task_id)
         if own is not None:
             return (
-                f", which are none: the task was created in {escaped(str(own))}, but {unfit(own, self._settings.home)}"
+                f": no folders are configured. The task was created in {escaped(str(own))}, but "
+                f"{unfit(own, self._settings.home)}"
             )
         return (
-            ", which are none: set ZORA_FILE_ROOTS where the worker runs, or `zora tenants roots` (a task created with "
-            "`zora create-task` may also read the folder it was created in, on the same machine)"
+            ": no folders are configured. Set ZORA_FILE_ROOTS for the worker, or run `zora tenants roots FOLDER` (a "
+            "task created with `zora create-task` may also read the folder it was created in, on the same machine)"
         )
 
     async def file(self, path: str, *, kind: str = "file", ref: str | None = None) -> bytes:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from zora_core.agents.agent import Agent
 from zora_core.agents.builtin import registry
 from zora_core.autonomy.backoff import retrying
-from zora_core.autonomy.worker import TaskRun, Worker
+from zora_core.autonomy.worker import TaskRun, Worker, log_failure
 from zora_core.database.connect import check_tenant, open_database
 from zora_core.errors import ConfigurationError
 from zora_core.models import Task
@@ -48,7 +48,7 @@ class AgentRuntime:
     `concurrency` tasks run at a time. A lease lasts `lease_seconds` and is prolonged while its task runs; when this
     process dies, another one takes its tasks back after that time. It claims tasks of the types that it has, or only
     those of `only_agents` and `only_types` (names; empty is all). `observe` is called with each task that starts (a
-    `Task`) and each run that ended (a `TaskRun`).
+    `Task`) and each run that ended (a `TaskRun`); unless given, failed runs are logged as warnings.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class AgentRuntime:
         grace_seconds: float = 10,
         only_agents: Iterable[str] = (),
         only_types: Iterable[str] = (),
-        observe: Callable[[Task | TaskRun], None] = lambda event: None,
+        observe: Callable[[Task | TaskRun], None] = log_failure,
     ) -> None:
         """Read the environment unless `settings` are given; a given `database` is used and left open.
 

@@ -63,7 +63,17 @@ class TaskRun:
     waiting_for: str | None = None
     summary: str | None = None
     error: str | None = None
+    failure_kind: str | None = None
     duration_seconds: float
+
+
+def log_failure(event: Task | TaskRun) -> None:
+    """Log a run that failed, also if it will be tried again: the observer where a program gives none."""
+    if isinstance(event, TaskRun) and event.failure_kind is not None:
+        task = event.task
+        logger.warning(
+            "task %s failed: %s %s (%s): %s", task.id, task.agent_id, task.task_type, event.failure_kind, event.error
+        )
 
 
 class _Stopped(Exception):
@@ -83,12 +93,12 @@ class Worker:
         lease_seconds: float,
         grace_seconds: float,
         claims: Iterable[TaskType] | None = None,
-        observe: Callable[[Task | TaskRun], None] = lambda event: None,
+        observe: Callable[[Task | TaskRun], None] = log_failure,
     ) -> None:
         """Nothing runs before `run()`.
 
         `claims` are the task types to run, all of the registry's unless given. `observe` is called with each task that
-        starts and each run that ended.
+        starts and each run that ended; unless given, failed runs are logged as warnings.
         """
         # Fresh per process, so that a restarted worker is never taken for its predecessor.
         self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
@@ -379,6 +389,7 @@ class Worker:
             waiting_for=row["waiting_for"] if row else None,
             summary=settlement.summary if settlement else None,
             error=settlement.error if settlement else "the lease was lost: the task has been taken back",
+            failure_kind=settlement.failure_kind if settlement and row else None,
             duration_seconds=time.monotonic() - run.started,
         )
         if row is None:

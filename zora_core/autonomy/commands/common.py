@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import sys
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -98,6 +99,12 @@ def read_json(text: str) -> Any:
     if said := problem(value, "the JSON"):
         raise click.BadParameter(said)
     return value
+
+
+def need_terminal(instead: str) -> None:
+    """Raise `click.UsageError` when nobody can be asked, before anything is done; `instead` is what to pass."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"cannot ask for confirmation without a terminal: {instead}")
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

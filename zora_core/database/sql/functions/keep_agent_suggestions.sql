@@ -178,8 +178,9 @@ $$;
 -- A suggestion whose effect is about a row that does not exist, or no longer, is left out: an approval of it would rest on
 -- nothing.
 --
--- Returns null for a lease that is lost, {"refusal": text} when an effect cannot be stored (then nothing is), or
--- {"note": text}, sentences on what was left out and on what a policy lets happen without asking, or null.
+-- Returns null for a lease that is lost, {"refusal": text, "passing": boolean} when an effect cannot be stored (then nothing
+-- is; passing says that another attempt may succeed), or {"note": text}, sentences on what was left out and on what a policy
+-- lets happen without asking, or null.
 create or replace function keep_agent_suggestions(
     p_id uuid, p_lease_token uuid, p_result jsonb
 ) returns jsonb language plpgsql as $$
@@ -211,7 +212,7 @@ begin
         select * into v_prepared from prepare_effect(v_task.tenant_id, v_given -> 'effect');
         if v_prepared.problem is not null then
             return jsonb_build_object('refusal', format('the suggestion “%s” (%s) cannot be stored: %s',
-                v_given ->> 'title', v_given ->> 'suggestion_type', v_prepared.problem));
+                v_given ->> 'title', v_given ->> 'suggestion_type', v_prepared.problem), 'passing', v_prepared.passing);
         elsif v_prepared.missing is not null then
             v_left_out := concat_ws(' ', v_left_out, format('The suggestion “%s” is not stored: %s.', v_given ->> 'title',
                 v_prepared.missing));
