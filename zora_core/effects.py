@@ -257,7 +257,7 @@ class ConfigTarget(_Strict):
 class ConfigValue(_Strict):
     """What should stand there; null takes the key away."""
 
-    value: Any = Field(default=None, description="Any JSON.")
+    value: Any = Field(description="Any JSON.")
 
 
 class ChangeFrontendConfig(SuggestionType[ConfigTarget, ConfigValue]):
@@ -301,7 +301,7 @@ class Merge(_Strict):
 
     keep: UUID = Field(description="The memory that stays.")
     archive: list[UUID] = Field(min_length=1, description="Those to be archived.")
-    tags: list[str] = Field(default_factory=list, description="The tags of the one that stays.")
+    tags: list[str] = Field(description="The tags of the one that stays.")
     similarity: float | None = Field(default=None, description="How alike they are, 0 to 1.")
 
 

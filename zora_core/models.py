@@ -158,7 +158,21 @@ def identity(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
 
 
-def _ground(evidence: Evidence) -> list[str]:
+_MARKS = r"[.,;:!?()\[\]\"'\u2018-\u201f\u00ab\u00bb\u2026]"
+
+
+def folded(text: str) -> str:
+    """Reduce a sentence to its words: no case, spacing, hyphens or punctuation marks around words.
+
+    A hyphen beside a digit stays, and so does a mark before one: -5 is not 5, and .5 is not 5. The function `folded` in
+    the database does the same for quotes.
+    """
+    text = unicodedata.normalize("NFKC", text).casefold().replace("\u00ad", "")
+    text = re.sub(r"(?<![\d\s])[-\u2010-\u2014](?![\d\s])", " ", text)
+    return " ".join(re.sub(rf"(?<!\S){_MARKS}+(?!\d)|{_MARKS}+(?!\S)", " ", text).split())
+
+
+def ground(evidence: Evidence) -> list[str]:
     """What a piece of evidence is about, without where it stands and without measured values."""
     match evidence:
         case Quote():
@@ -198,7 +212,7 @@ class Finding(_Frozen):
         Without a key, of what its evidence is about and of its title without numbers. In base 32, because eight decimal
         digits could be taken for a telephone number.
         """
-        about = [self.key] if self.key else [re.sub(r"\d+", "#", self.title), *map(_ground, self.evidence)]
+        about = [self.key] if self.key else [re.sub(r"\d+", "#", self.title), *map(ground, self.evidence)]
         said = json.dumps([self.rule_id, *about])
         return base64.b32encode(hashlib.sha256(said.encode()).digest())[:8].decode().lower()
 

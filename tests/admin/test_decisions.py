@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -181,11 +182,29 @@ async def test_what_a_policy_applied_is_told(zora: Zora, founder: Visitor) -> No
     assert "applied by policy" in founder.text
 
 
-async def test_what_is_no_longer_found_says_by_which_task(zora: Zora, founder: Visitor) -> None:
-    page = "<title>Mugs</title><p>{}</p>"
+async def test_what_is_no_longer_found_says_by_which_task(zora: Zora, founder: Visitor, tmp_path: Path) -> None:
+    await zora.seed("frontend_configs", page="mugs", config={"path": "mugs.html"})
     for text in ("Our mugs are 100% carbon neutral.", "We sell mugs."):
-        task = await zora.run("SAM", "review_climate_page", {"html": page.format(text)})
+        (tmp_path / "mugs.html").write_text(f"<p>{text}</p>")
+        task = await zora.run("SAM", "review_climate_page", {"page": "mugs"})
     (closed,) = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id, status="superseded")
     shown = await founder.open(page_of(closed["id"]))
     assert "No longer found by a later task" in founder.text
     assert shown.css_first(f'.notice a[href="{INBOX}/{task.id}"]') is not None
+
+
+async def test_a_notice_promises_a_new_proposal_only_when_there_is_one(zora: Zora, founder: Visitor) -> None:
+    page_id = await zora.seed("frontend_configs", page="climate", config={"title": "Old"})
+    target = {"page": "climate", "path": ["title"]}
+    made = suggest("change_frontend_config", target, None, {"value": "New"})
+    for change, told in (
+        ('update frontend_configs set config = \'{"title": "Other"}\' where id = $1', "A new proposal shows what is"),
+        ("delete from frontend_configs where id = $1", "Nothing is proposed anew."),
+    ):
+        await zora.call("propose_agent_suggestion", tenant_id=zora.tenant_id, agent_id="SAM", suggestion=made)
+        (row,) = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id, status="proposed")
+        await zora.sql(change, page_id)
+        await founder.open(page_of(row["id"]))
+        await founder.post(f"{page_of(row['id'])}/decision", decision="approve", digest=row["effect_digest"])
+        assert founder.notice.startswith("Not applied")
+        assert told in founder.notice

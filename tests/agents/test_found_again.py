@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import Zora
 from tests.database.test_suggestions import decide
+from zora_core.models import folded
 
 Row = dict[str, Any]
 
@@ -41,10 +42,13 @@ def about(row: Row, text: str) -> bool:
 
 
 async def through_an_edit(
-    zora: Zora, agent: str, kind: str, first: Row, second: Row, *, rejected: str, agreed: str, fixed: str
+    zora: Zora, file: Path, agent: str, kind: str, first: str, second: str, *, rejected: str, agreed: str, fixed: str
 ) -> None:
     """Reject one and agree with another, shift the text, fix a third: the rest stays as it was, under its own ids."""
-    await run(zora, agent, kind, first)
+    payload = {"target" if kind == "review_accessibility" else "page": "shop"}
+    file.write_text(first)
+    await zora.seed("frontend_configs", page="shop", config={"path": file.name})
+    await run(zora, agent, kind, payload)
     before = await open_ones(zora)
     no = next(row for row in before.values() if about(row, rejected))
     yes = next(row for row in before.values() if about(row, agreed))
@@ -52,7 +56,8 @@ async def through_an_edit(
     assert len({no["id"], yes["id"], done["id"]}) == 3
     await decide(zora, no, "reject")
     await decide(zora, yes)
-    again = await run(zora, agent, kind, second)
+    file.write_text(second)
+    again = await run(zora, agent, kind, payload)
     after = await open_ones(zora)
     assert set(after) == set(before) - {no["id"], yes["id"], done["id"]}, "nothing is doubled, nothing comes back"
     rows = {row["id"]: row for row in await suggestions(zora)}
@@ -69,17 +74,71 @@ async def through_an_edit(
     )
     assert str(again) in entry["body"]
     # Found once more, what was fixed is proposed once more; what was decided is not.
-    await run(zora, agent, kind, first)
+    file.write_text(first)
+    await run(zora, agent, kind, payload)
     assert len(await open_ones(zora)) == len(after) + 1
 
 
-@pytest.mark.parametrize("kind", [("SAM", "review_climate_page"), ("AEGIS", "check_climate_claims")])
-async def test_claims_are_the_same_wherever_they_stand(zora: Zora, kind: tuple[str, str]) -> None:
-    first = {"html": CLIMATE.format(shift="", middle=MIDDLE, last=LAST)}
-    second = {"html": CLIMATE.format(shift="Hello! ", middle="We deliver on Mondays.", last=LAST)}
+async def test_claims_are_the_same_wherever_they_stand(zora: Zora, tmp_path: Path) -> None:
+    first = CLIMATE.format(shift="", middle=MIDDLE, last=LAST)
+    second = CLIMATE.format(shift="Hello! ", middle="We deliver on Mondays.", last=LAST)
     await through_an_edit(
-        zora, *kind, first, second, rejected="carbon neutral", agreed="eco-friendly", fixed="greenest brand"
+        zora, tmp_path / "shop.html", "SAM", "review_climate_page", first, second,
+        rejected="carbon neutral", agreed="eco-friendly", fixed="greenest brand",
+    )  # fmt: skip
+
+
+REVIEWS = [
+    ("SAM", "review_climate_page"), ("AEGIS", "check_climate_claims"), ("SAM", "review_accessibility"),
+    ("LUMINA", "plan_frontend_improvements"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REVIEWS)
+async def test_markup_without_an_address_closes_nothing(zora: Zora, kind: tuple[str, str]) -> None:
+    """Two pages given inline may have the same title; what is wrong with the one is neither closed nor hidden."""
+    page = '<html lang="en"><head><title>t</title></head><body><h1>Hello</h1><p>{}</p>{}</body></html>'
+    first = {"html": page.format("Our lamp is eco-friendly.", '<img src="lamp.png">')}
+    await run(zora, *kind, first)
+    before = await open_ones(zora)
+    await run(zora, *kind, {"html": page.format("Our sofa ships to Kent.", "")})
+    assert await open_ones(zora) == before
+    await run(zora, *kind, {"html": page.format("Our mug is climate positive.", '<img src="mug.png">')})
+    after = await open_ones(zora)
+    assert set(before) < set(after)
+    await run(zora, *kind, first)
+    assert await open_ones(zora) == after
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        "Our vase is eco-friendly!", "Our  vase is eco-friendly .", "our vase is Eco-Friendly",
+        "Our vase is eco\u2011friendly.", "Our vase is eco friendly.", "“Our vase is eco-friendly.”",
+        "Our\u00a0vase is eco-friendly.", "Our vase, is eco-friendly…",
+    ],
+)  # fmt: skip
+async def test_a_rejected_claim_does_not_come_back_in_other_punctuation(zora: Zora, again: str) -> None:
+    await run(zora, "AEGIS", "check_climate_claims", {"claims": ["Our vase is eco-friendly."]})
+    (made,) = (await open_ones(zora)).values()
+    await decide(zora, made, "reject")
+    await run(zora, "AEGIS", "check_climate_claims", {"claims": [again]})
+    await run(zora, "AEGIS", "check_climate_claims", {"claims": ["We sell vases.", again]})
+    assert await open_ones(zora) == {}
+
+
+SAME = ("a-b", "a\u2011b", "A  B", "a b.", "“a b”!", "a, b", "(a\u00ad b)")
+DIFFERENT = ("a -5", "a 5", "a 1.5", "a 15", "a .5", "a 5%", "a $5", "a b c", "ab", "水", "火", "a +5")
+
+
+async def test_sentences_are_folded_alike_here_and_in_the_database(zora: Zora) -> None:
+    texts = [*SAME, *DIFFERENT]
+    there = await zora.sql(
+        "select folded(t.text) as text from unnest($1::text[]) with ordinality as t (text, n)", texts
     )
+    assert [row["text"] for row in there] == [folded(text) for text in texts]
+    assert {folded(text) for text in SAME} == {"a b"}
+    assert len({folded(text) for text in DIFFERENT}) == len(DIFFERENT)
 
 
 FAULTS = """<!doctype html><html{lang}><head><title>Shop</title></head><body><main><h1>Shop</h1>
@@ -88,15 +147,19 @@ FAULTS = """<!doctype html><html{lang}><head><title>Shop</title></head><body><ma
 
 
 @pytest.mark.parametrize("kind", [("SAM", "review_accessibility"), ("LUMINA", "plan_frontend_improvements")])
-async def test_faults_of_a_page_are_the_same_wherever_they_stand(zora: Zora, kind: tuple[str, str]) -> None:
-    first = {"html": FAULTS.format(lang="", shift="", more="")}
-    second = {"html": FAULTS.format(lang=' lang="en"', shift="Hello! ", more="")}
-    await run(zora, *kind, first)
+async def test_faults_of_a_page_are_the_same_wherever_they_stand(
+    zora: Zora, tmp_path: Path, kind: tuple[str, str]
+) -> None:
+    first = FAULTS.format(lang="", shift="", more="")
+    second = FAULTS.format(lang=' lang="en"', shift="Hello! ", more="")
+    await run(zora, *kind, {"html": first})
     names = [row["target"]["rule_id"] for row in (await open_ones(zora)).values()]
     await zora.sql("delete from agent_suggestions")
     (lang,) = [name for name in names if "lang" in name]
     others = [name for name in names if name != lang]
-    await through_an_edit(zora, *kind, first, second, rejected=others[0], agreed=others[1], fixed=lang)
+    await through_an_edit(
+        zora, tmp_path / "shop.html", *kind, first, second, rejected=others[0], agreed=others[1], fixed=lang
+    )
 
 
 async def test_another_page_closes_nothing(zora: Zora, tmp_path: Path) -> None:
@@ -111,13 +174,18 @@ async def test_another_page_closes_nothing(zora: Zora, tmp_path: Path) -> None:
     assert await open_ones(zora) == before
 
 
-async def test_what_a_page_no_longer_says_is_closed_when_more_was_found_than_is_suggested(zora: Zora) -> None:
+async def test_what_a_page_no_longer_says_is_closed_when_more_was_found_than_is_suggested(
+    zora: Zora, tmp_path: Path
+) -> None:
     claims = [f"Mug number {number} is 100% carbon neutral." for number in range(30)]
-    page = "<title>Mugs</title><main>{}</main>"
-    await run(zora, "SAM", "review_climate_page", {"html": page.format("".join(f"<p>{c}</p>" for c in claims))})
+    await zora.seed("frontend_configs", page="mugs", config={"path": "mugs.html"})
+    page = tmp_path / "mugs.html"
+    page.write_text("".join(f"<p>{c}</p>" for c in claims))
+    await run(zora, "SAM", "review_climate_page", {"page": "mugs"})
     before = await open_ones(zora)
     assert len(before) < len(claims)
-    await run(zora, "SAM", "review_climate_page", {"html": page.format("".join(f"<p>{c}</p>" for c in claims[::-1]))})
+    page.write_text("".join(f"<p>{c}</p>" for c in claims[::-1]))
+    await run(zora, "SAM", "review_climate_page", {"page": "mugs"})
     assert set(before) <= set(await open_ones(zora)), "they were found again, whether suggested again or not"
 
 

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from tests.conftest import Zora
+from tests.database.test_queue import claim, settle
 from tests.database.test_suggestions import attend, decide, events, founder, page, policy, propose, stored, suggest
 from zora_core.database import schema
 from zora_core.effects import edited
@@ -144,20 +145,25 @@ async def test_a_task_runs_only_as_it_was_seen(zora: Zora, change: str) -> None:
     task_id = await zora.create("SAM", "t", {"page": "climate"})
     (asked,) = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id)
     await zora.sql(f"update agent_tasks set {change}")
-    assert (await decide(zora, asked))["status"] == "superseded"
+    row = await decide(zora, asked)
+    assert row["status"] == "superseded"
     assert (await zora.task(task_id)).waiting_for == "approval"
+    (again,) = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id, status="proposed")
+    assert again["id"] == row["superseded_by"]
+    assert (await decide(zora, again))["status"] == "applied", "it asked anew, about the task as it is now"
+    assert (await zora.task(task_id)).waiting_for is None
 
 
 async def test_what_a_proposer_says_of_a_row_is_no_way_around_the_row(zora: Zora) -> None:
     """Neither what is claimed nor what is left out makes the precondition weaker, and no claim is kept."""
     keep, other = await two_memories(zora)
-    for claim in ({str(other): {"content": "harmless", "tags": ["b"]}}, {str(other): {}}, "nonsense", None):
-        (suggestion,) = await propose(zora, merge(keep, other, claim))
+    for told in ({str(other): {"content": "harmless", "tags": ["b"]}}, {str(other): {}}, "nonsense", None):
+        (suggestion,) = await propose(zora, merge(keep, other, told))
         assert suggestion["current_value"] is None
         change = next(c for c in suggestion["effect"]["changes"] if c["key"] == str(other))
-        told = isinstance(claim, dict) and "content" in claim.get(str(other), {})
-        assert change["before"]["content"] == ("harmless" if told else "We ship on Mondays")
-        if told:
+        content = isinstance(told, dict) and "content" in told.get(str(other), {})
+        assert change["before"]["content"] == ("harmless" if content else "We ship on Mondays")
+        if content:
             assert (await decide(zora, suggestion))["status"] == "superseded"
         await zora.sql("delete from agent_suggestions")
 
@@ -200,11 +206,44 @@ async def test_a_row_of_another_tenant_cannot_be_referred_to(zora: Zora) -> None
     made = suggest("create_climate_missions", {}, None, value)
     with pytest.raises(InvalidInput, match="does not exist"):
         await zora.call("propose_agent_suggestion", tenant_id=zora.tenant_id, agent_id="ORACLE", suggestion=made)
-    (suggestion,) = await propose(zora, made)
-    assert (await decide(zora, suggestion))["status"] == "superseded"
+    assert await propose(zora, made) == []
     with pytest.raises(asyncpg.ForeignKeyViolationError):
         await zora.seed("climate_missions", title="T", category="energy", profile_id=str(theirs), status="planned",
             verified=False)  # fmt: skip
+
+
+UNKNOWN = str(UUID(int=7))
+OF_NOTHING = {
+    "a memory": suggest("archive_memories", {"ids": [UNKNOWN]}, None, {"archive": [UNKNOWN]}),
+    "a page": suggest(
+        "change_frontend_config", {"page": "later", "path": ["url"]}, None, {"value": "https://a.example"}
+    ),
+    "a schedule": suggest("change_schedule", {"id": UNKNOWN}, None, {"enabled": False}),
+    "a row to remove": {
+        **suggest("archive_memories", {"ids": [UNKNOWN]}, None, {"archive": [UNKNOWN]}),
+        "effect": {"changes": [{"op": "delete", "table": "climate_missions", "row": {"id": UNKNOWN, "title": "T"}}]},
+    },
+}
+
+
+@pytest.mark.parametrize("made", OF_NOTHING.values(), ids=OF_NOTHING)
+async def test_an_effect_on_a_row_that_does_not_exist_is_not_stored(zora: Zora, made: Row) -> None:
+    """It would rest on nothing, and apply to whatever row appears later under that key."""
+    with pytest.raises(InvalidInput, match="which does not exist"):
+        await zora.call("propose_agent_suggestion", tenant_id=zora.tenant_id, agent_id="SAM", suggestion=made)
+    task_id = await zora.create("SAM", "t")
+    (claimed,) = await claim(zora)
+    kept = suggest("create_climate_missions", {}, None, {"title": "T", "category": "energy"})
+    await settle(zora, claimed, summary="Done.", result={"suggestions": [made, kept]})
+    (stored,) = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id)
+    assert stored["suggestion_type"] == "create_climate_missions"
+    task = await zora.task(task_id)
+    assert task.status == "completed"
+    table, key = (made["effect"]["changes"][0].get(name) for name in ("table", "key"))
+    assert task.result_summary == (
+        f"Done. The suggestion “{made['title']}” is not stored: its effect rests on {key or UNKNOWN} of {table}, "
+        "which does not exist."
+    )
 
 
 async def test_every_reference_between_rows_of_tenants_carries_the_tenant(zora: Zora) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -107,6 +109,73 @@ async def test_migrating_a_released_version_ends_where_a_fresh_schema_begins(
         assert await catalogue(fresh) == await catalogue(other)
         await other.close()
     assert await fresh.fetchval("select slug from tenants") == "kept"
+
+
+IMAGE = {"kind": "element", "source": "home", "selector": "img", "html": '<img src="a.png">'}
+FIELD = {"kind": "element", "source": "home", "selector": "input", "html": '<input name="mail">'}
+QUOTE = {"kind": "quote", "source": "home", "start": 97, "text": "Our mugs are carbon neutral."}
+MEMORIES = {"kind": "rows", "table": "memory_events", "ids": [str(UUID(int=7)), str(UUID(int=8))]}
+ARCHIVED = {"archive": [str(UUID(int=8))]}
+HERO = {"table": "frontend_configs", "page": "home", "path": ["title"]}
+
+# What a run of an earlier version proposed, what became of it, and what a run proposes now: one that is the same (True)
+# has another key, and differs in positions, counts and measured values.
+UPGRADED: list[tuple[str, str, tuple[Any, Any, Any], tuple[Any, Any, Any], bool]] = [
+    ("rejected", "archive_memories", ({"table": "memory_events", "ids": [str(UUID(int=8))]}, ARCHIVED, MEMORIES),
+     ({"table": "memory_events", "ids": [str(UUID(int=8))]}, ARCHIVED, MEMORIES), True),
+    ("rejected", "merge_memories", ({"keep": str(UUID(int=7))}, {**ARCHIVED, "similarity": 0.98}, MEMORIES),
+     ({"keep": str(UUID(int=7))}, ARCHIVED, MEMORIES), True),
+    ("rejected", "advice", ({"page": "home", "start": 97, "verdict": "misleading"}, None, QUOTE),
+     ({"page": "home", "claim": QUOTE["text"], "verdict": "prohibited"}, {"pattern": "…"}, {**QUOTE, "start": 4}),
+     True),
+    ("approved", "advice", ({"page": "home", "rule_id": "alt", "elements": 1}, None, IMAGE),
+     ({"page": "home", "rule_id": "alt"}, {"img": "alt"}, IMAGE), True),
+    ("proposed", "advice", ({"page": "home", "rule_id": "name", "elements": 1}, {"input": "a"}, FIELD),
+     ({"page": "home", "rule_id": "name"}, {"input": "b"}, FIELD), True),
+    ("rejected", "advice", ({"page": "home", "rule_id": "alt", "elements": 1}, None, IMAGE),
+     ({"page": "home", "rule_id": "lazy"}, None, IMAGE), False),
+    ("rejected", "advice", ({"page": "home", "rule_id": "alt", "elements": 1}, None, IMAGE),
+     ({"page": "home", "rule_id": "alt"}, None, FIELD), False),
+    ("rejected", "change_frontend_config", (HERO, {"value": "A"}, QUOTE), (HERO, {"value": "B"}, QUOTE), False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "kind", "before", "now", "same"), UPGRADED)
+async def test_what_an_earlier_version_proposed_and_people_decided_is_not_proposed_anew(
+    fresh: asyncpg.Connection, status: str, kind: str, before: Any, now: Any, same: bool
+) -> None:
+    tenant, task, token = DEFAULT_TENANT_ID, uuid4(), uuid4()
+    await fresh.execute((Path(__file__).parent / "released" / "0.1.0.sql").read_text())
+    await fresh.execute("insert into tenants (id, name, slug) values ($1, 'kept', 'kept')", tenant)
+    target, value, piece = (json.dumps(part) for part in before)
+    await fresh.execute(
+        "insert into agent_suggestions (tenant_id, agent_id, task_id, suggestion_type, title, target, suggested_value, "
+        "evidence, risk_level, status) values ($1, 'SAM', $2, $3, 'then', $4, $5, $6, 'low', $7)",
+        tenant, uuid4(), kind, target, None if before[1] is None else value, f"[{piece}]", status,
+    )  # fmt: skip
+    await schema.migrate(fresh)
+    await fresh.execute(
+        "insert into agent_tasks (id, tenant_id, agent_id, task_type, title, status, lease_token, worker_id, attempt, "
+        "started_at, lease_expires_at) "
+        "values ($1, $2, 'SAM', 't', 't', 'in_progress', $3, 'w', 1, now(), now() + interval '1 hour')",
+        task, tenant, token,
+    )  # fmt: skip
+    given = {
+        "suggestion_type": kind, "title": "now", "target": now[0], "suggested_value": now[1], "evidence": [now[2]],
+        "risk_level": "low", "key": "its own", "subject": "home",
+    }  # fmt: skip
+    for _ in range(2):
+        answer = await fresh.fetchval(
+            "select keep_agent_suggestions($1, $2, $3)", task, token, json.dumps({"suggestions": [given]})
+        )
+        assert answer is not None
+    stored = [tuple(row) for row in await fresh.fetch("select title, status from agent_suggestions order by id")]
+    if not same:
+        assert stored == [("then", status), ("now", "proposed")]
+    elif status == "proposed":
+        assert stored == [("then", "superseded"), ("now", "proposed")], "an open one is replaced, not doubled"
+    else:
+        assert stored == [("then", status)]
 
 
 def test_there_is_a_released_version_to_migrate_from() -> None:

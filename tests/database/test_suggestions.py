@@ -409,10 +409,18 @@ async def test_what_was_rejected_is_not_proposed_again_on_the_same_grounds(zora:
     assert again["status"] == "proposed"
 
 
+KEEP, MERGED = str(UUID(int=7)), str(UUID(int=8))
+
+
 def test_effects_that_do_not_fit_are_refused_by_name() -> None:
     for wrong, message in (
         (("no_such_type", {}, None, None), "unknown suggestion type 'no_such_type'.*change_frontend_config"),
         (("change_frontend_config", {"page": "p"}, None, {"value": 1}), "target of change_frontend_config.*path"),
+        (("change_frontend_config", {"page": "p", "path": ["a"]}, None, {}), "wrong at value: Field required"),
+        (
+            ("merge_memories", {"keep": KEEP, "ids": [MERGED]}, None, {"keep": KEEP, "archive": [MERGED]}),
+            "wrong at tags: Field required",
+        ),
         (("create_climate_missions", {}, None, {"title": "T", "category": "cars"}), "value of .* at category"),
         (("create_climate_missions", {}, None, {**MISSION, "status": "completed"}), "at status"),
         (("archive_memories", {"ids": []}, None, {"archive": []}), "at ids"),
@@ -470,8 +478,10 @@ async def test_a_tenants_policy_comes_before_everybodys(zora: Zora, climate: UUI
 
 async def test_what_cannot_be_applied_does_not_hold_up_the_rest(zora: Zora, climate: UUID) -> None:
     await policy(zora, max_risk_level="high")
-    broken = suggest("create_climate_missions", {}, None, {**MISSION, "profile_id": str(uuid4())})
+    profile = await zora.seed("climate_profiles", profile_type="person", name="H")
+    broken = suggest("create_climate_missions", {}, None, {**MISSION, "profile_id": str(profile)})
     await propose(zora, broken, headline("New"))
+    await zora.sql("delete from climate_profiles")
     assert await attend(zora) == (1, 0, 0)
     assert (await page(zora))["hero"]["title"] == "New"
     rows = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id, status="superseded")
@@ -519,8 +529,38 @@ async def test_an_approval_is_for_this_payload(zora: Zora) -> None:
     task_id = await zora.create("SAM", "t", {"page": "climate"})
     (asked,) = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id)
     await zora.sql("""update agent_tasks set payload = '{"page": "everything"}'""")
-    assert (await decide(zora, asked))["status"] == "superseded"
+    row = await decide(zora, asked)
+    assert row["status"] == "superseded"
     assert (await zora.task(task_id)).waiting_for == "approval"
+    (again,) = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id, status="proposed")
+    assert (again["id"], again["supersedes"]) == (row["superseded_by"], asked["id"])
+    assert again["suggested_value"] == {"page": "everything"}
+    assert again["body"] == "SAM would run t, which has changed since a person was asked."
+    assert await explained(zora, task_id) == (
+        f"Waits for a person to let it run: suggestion {str(again['id'])[-8:]}, asked 0.0 s ago."
+    )
+    assert await events(zora) == ["created", "approved", "created", "superseded"]
+    await decide(zora, again)
+    (claimed,) = await claim(zora)
+    assert claimed["payload"] == {"page": "everything"}
+
+
+async def test_a_task_that_was_approved_during_a_pause_says_so_and_asks_anew_when_it_has_changed(zora: Zora) -> None:
+    await policy(zora, auto_execute=False)
+    task_id = await zora.create("SAM", "t", {"page": "climate"})
+    (asked,) = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id)
+    await zora.call("pause_agents", tenant_id=zora.tenant_id)
+    assert (await decide(zora, asked))["status"] == "approved"
+    assert await explained(zora, task_id) == "Approved. Waits until its agent is no longer paused: `zora resume`."
+    await zora.sql("update agent_tasks set title = 'Another'")
+    await zora.call("resume_agents", tenant_id=zora.tenant_id)
+    await attend(zora)
+    (again,) = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id, status="proposed")
+    assert again["title"] == "Run: Another"
+    await zora.sql("delete from agent_suggestions")
+    assert await explained(zora, task_id) == (
+        "Waits for approval, and no suggestion asks for it: cancel and retry the task, so that it asks again."
+    )
 
 
 async def test_a_rejected_task_never_runs(zora: Zora) -> None:

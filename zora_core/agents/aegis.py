@@ -13,7 +13,7 @@ from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
 from zora_core.agents.page_payload import noted, page_subject, visible_text
 from zora_core.errors import InvalidInput
-from zora_core.models import AgentId, Evidence, Integer, Quote, Suggestion, Task, TaskResult, identity
+from zora_core.models import AgentId, Evidence, Integer, Quote, Suggestion, Task, TaskResult, folded, identity
 
 if TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
@@ -212,7 +212,7 @@ def _claims_result(
         summary = f"{summary} {wording.not_judged(not_judged)}"
     suggestions = _rewordings(claims, subject)
     return TaskResult(
-        examined={subject: [identity(claim.text) for _, claim in claims if claim.remedies]}
+        examined={subject: [identity(folded(claim.text)) for _, claim in claims if claim.remedies]}
         if subject and not limits
         else {},
         summary=noted(summary, limits),
@@ -276,7 +276,7 @@ def _rewording(ref: str, claim: Claim, subject: str) -> Suggestion:
         findings=[finding.id for finding in claim.findings],
         evidence=[Quote(source=ref, text=claim.text, start=claim.start)],
         risk_level="high" if claim.verdict == "prohibited" else "medium",
-        key=identity(claim.text),
+        key=identity(folded(claim.text)),
         subject=subject,
     )
 

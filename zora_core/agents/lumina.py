@@ -11,14 +11,15 @@ from pydantic import ConfigDict, Field, field_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
-from zora_core.agents.page_payload import ONE_PAGE, PagePayload, noted, page_subject
+from zora_core.agents.page_payload import ONE_PAGE, PagePayload, noted, page_key, page_subject
 from zora_core.errors import InvalidInput, InvalidPayload, UnknownTaskType
-from zora_core.models import AgentId, Finding, Metric, Quote, Severity, Suggestion, Task, TaskResult, identity
+from zora_core.models import AgentId, Finding, Metric, Quote, Severity, Suggestion, Task, TaskResult
 
 if typing.TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
     from zora_core.agents.page_assets import Assets
     from zora_core.skills.frontend_plan import WorkItem
+    from zora_core.skills.page import Page
     from zora_core.skills.workflow_goal import Match
     from zora_core.skills.workflow_plan import Plan, Schedule
 
@@ -127,9 +128,9 @@ def _frontend_result(assets: Assets, year: int) -> TaskResult:
     proposed = items[: settings()["max_suggestions"]]
     found.sort(key=lambda finding: -finding.severity.rank)
     subject = page_subject(page)
-    suggestions = [_item_suggestion(page.ref, subject, number, item) for number, item in enumerate(proposed, 1)]
+    suggestions = [_item_suggestion(page, subject, number, item) for number, item in enumerate(proposed, 1)]
     return TaskResult(
-        examined={subject: [identity(subject, item.key) for item in items]} if subject and not page.limits else {},
+        examined={subject: [page_key(page, item.key) for item in items]} if subject and not page.limits else {},
         summary=noted(_frontend_summary(page.ref, found, items, len(proposed), access.elements), page.limits),
         findings=select(found, suggestions, STORED_FINDINGS),
         suggestions=suggestions,
@@ -178,13 +179,13 @@ def _frontend_summary(ref: str, found: list[Finding], items: list[WorkItem], pro
     )
 
 
-def _item_suggestion(ref: str, subject: str, number: int, item: WorkItem) -> Suggestion:
+def _item_suggestion(page: Page, subject: str, number: int, item: WorkItem) -> Suggestion:
     numbers = f"impact {item.impact:g} x reach {item.reach:g} / {item.effort_minutes} min = {item.score:g}"
     return Suggestion(
         suggestion_type="advice",
         title=f"{number}. {item.title} ({item.component}, {item.elements}x)"[:200],
         body=f"{item.advice} Score: {numbers}. Done when: {item.acceptance['text']}",
-        target={"page": ref, "rule_id": item.rule_id, "component": item.component},
+        target={"page": page.ref, "rule_id": item.rule_id, "component": item.component},
         suggested_value={
             "fixes": item.fixes,
             "after": sorted(item.after),
@@ -193,7 +194,7 @@ def _item_suggestion(ref: str, subject: str, number: int, item: WorkItem) -> Sug
         },
         findings=item.findings,
         evidence=item.evidence,
-        key=identity(subject or ref, item.key),
+        key=page_key(page, item.key, evidence=item.evidence),
         subject=subject,
     )
 

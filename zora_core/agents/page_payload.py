@@ -9,12 +9,14 @@ from pydantic import ConfigDict, Field, model_validator
 
 from zora_core.agents.agent import Payload
 from zora_core.errors import InvalidInput
+from zora_core.models import Evidence, ground, identity
 
 if typing.TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
     from zora_core.skills.page import Page
 
 
+INLINE = "html"  # the name of a page that is given as markup
 _NULL = {"type": "null"}
 # What `_one_page` checks, for readers of the schema; a subclass whose schema has more of its own takes it along.
 ONE_PAGE: dict[str, typing.Any] = {
@@ -76,6 +78,15 @@ def refuse_empty(page: Page) -> None:
 
 
 def page_subject(page: Page, *more: str) -> str:
-    """What a review of a page is about, the same in every run; empty for markup that nothing names."""
-    named = page.ref if page.ref != "html" else f"html “{page.title}”" if page.title else ""
-    return " ".join([named, *more]) if named else ""
+    """What a review of a page is about, the same in every run; empty for markup given inline.
+
+    Inline markup has no address: another page may have the same title, so that reviewing it must close nothing.
+    """
+    return "" if page.ref == INLINE else " ".join([page.ref, *more])
+
+
+def page_key(page: Page, *parts: str, evidence: Sequence[Evidence] = ()) -> str:
+    """The key of what a review found: `parts` name it on the page; inline, its evidence and the title do, too."""
+    if page.ref != INLINE:
+        return identity(page.ref, *parts)
+    return identity(page.ref, page.title, *parts, *(" ".join(ground(piece)) for piece in evidence))

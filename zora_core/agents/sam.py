@@ -12,9 +12,9 @@ from pydantic import ConfigDict, Field, model_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
-from zora_core.agents.page_payload import ONE_PAGE, PagePayload, noted, page_subject, refuse_empty
+from zora_core.agents.page_payload import ONE_PAGE, PagePayload, noted, page_key, page_subject, refuse_empty
 from zora_core.errors import InvalidInput
-from zora_core.models import AgentId, Element, Evidence, Finding, Quote, Suggestion, Task, TaskResult, identity
+from zora_core.models import AgentId, Element, Evidence, Finding, Quote, Suggestion, Task, TaskResult, folded
 
 if typing.TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
@@ -137,11 +137,11 @@ def _accessibility_result(assets: Assets, level: str) -> TaskResult:
         for rule_id, count in report.by_rule.items()
     ]
     subject = page_subject(page, level)
-    suggestions = _accessibility_suggestions(page, report, subject)
+    suggestions = _accessibility_suggestions(page, report, level)
     return TaskResult(
         examined=_examined(
             "" if report.truncated or page.limits else subject,
-            (identity(subject, f.rule_id) for f in report.findings),
+            (page_key(page, level, f.rule_id) for f in report.findings),
         ),
         summary=noted(_accessibility_summary(page, report, level), page.limits),
         findings=select(report.findings, suggestions, STORED_FINDINGS),
@@ -179,7 +179,7 @@ def _accessibility_summary(page: Page, report: AccessibilityReport, level: str) 
     return f"{total} ({severities}; {examined}). Worst: {worst.title} ({times}x)."
 
 
-def _accessibility_suggestions(page: Page, report: AccessibilityReport, subject: str) -> list[Suggestion]:
+def _accessibility_suggestions(page: Page, report: AccessibilityReport, level: str) -> list[Suggestion]:
     """One suggestion per broken rule, most severe first, with up to five of its elements."""
     from zora_core.skills.wording import count
 
@@ -201,8 +201,8 @@ def _accessibility_suggestions(page: Page, report: AccessibilityReport, subject:
                 suggested_value=fixes or None,
                 findings=[finding.id for finding, _ in group[:NAMED_FINDINGS]],
                 evidence=evidence,
-                key=identity(subject or page.ref, rule_id),
-                subject=subject,
+                key=page_key(page, level, rule_id, evidence=evidence),
+                subject=page_subject(page, level),
             )
         )
     return suggestions
@@ -321,12 +321,12 @@ def _claim_suggestions(
             findings=[*(f.id for f in claim.findings), *([unsourced[claim.start]] if claim.start in unsourced else [])],
             evidence=[Quote(source=page.ref, text=claim.text, start=claim.start)],
             risk_level="medium" if claim.verdict == "prohibited" else "low",
-            key=identity(subject or page.ref, claim.text),
+            key=page_key(page, folded(claim.text)),
             subject=subject,
         )
         for claim, near in judged[:MAX_SUGGESTIONS]
     ]
-    return suggestions, _examined(subject, (identity(subject, claim.text) for claim, _ in judged))
+    return suggestions, _examined(subject, (page_key(page, folded(claim.text)) for claim, _ in judged))
 
 
 def _examined(subject: str, keys: Iterable[str]) -> dict[str, list[str]]:

@@ -131,10 +131,8 @@ def _notice(row: dict[str, Any]) -> Notice:
         case "rejected":
             return Notice(f"Rejected: {title}")
         case "superseded":
-            return Notice(
-                f"Not applied: what {title} would change has changed since. A new proposal shows what is there now.",
-                "problem",
-            )
+            anew = "A new proposal shows what is there now." if row["superseded_by"] else "Nothing is proposed anew."
+            return Notice(f"Not applied: what {title} would change has changed since. {anew}", "problem")
         case "approved" if row["effect"] is not None:
             return Notice(f"Approved: {title}. It is applied when its agent is no longer paused.")
         case _:

@@ -248,6 +248,7 @@ declare
     v_row jsonb;
     v_written jsonb;
     v_relation regclass;
+    v_key text;
 begin
     if p_effect is null or p_effect = 'null' then
         return;
@@ -259,7 +260,8 @@ begin
         begin
             problem := 'a change of its effect ' || change_problem(p_tenant_id, v_change);
             if problem is null and v_change ->> 'op' in ('insert', 'update', 'delete', 'expect') then
-                v_relation := (effect_table(p_tenant_id, v_change ->> 'table')).relation;
+                select t.relation, t.key_column into v_relation, v_key
+                from effect_table(p_tenant_id, v_change ->> 'table') as t;
                 v_written := coalesce(v_change -> 'row', case when not v_change ? 'path' then v_change -> 'after' end);
                 execute format('select jsonb_populate_record(null::%s, $1)', v_relation) using v_written;
                 v_row := row_of_change(p_tenant_id, v_change, false);
@@ -273,9 +275,9 @@ begin
                     ) || (v_change -> 'before'));
                 end if;
                 perform expected_by_change(p_tenant_id, v_change);
-                if v_change ->> 'op' = 'expect' and v_row is null then
-                    missing := format('its effect rests on %s of %s, which does not exist', v_change ->> 'key',
-                        v_change ->> 'table');
+                if v_change ->> 'op' <> 'insert' and v_row is null then
+                    missing := format('its effect rests on %s of %s, which does not exist',
+                        coalesce(v_change ->> 'key', v_change -> 'row' ->> v_key), v_change ->> 'table');
                 end if;
             end if;
         exception

@@ -63,8 +63,8 @@ $$;
 
 -- Carry out an approved suggestion, once, and return it as it is then; unchanged while its agent is paused. When its
 -- target is no longer what the approver saw, it is superseded instead, and proposed anew on what is there now where that
--- makes sense: when all that differs is the present value of what it would change. Internal: call
--- decide_agent_suggestion() or attend_agent_suggestions().
+-- makes sense: when all that differs is the present value of what it would change, or the task that it would let run.
+-- Internal: call decide_agent_suggestion() or attend_agent_suggestions().
 create or replace function apply_agent_suggestion(
     p_tenant_id uuid, p_id uuid, p_user_id uuid default null
 ) returns setof agent_suggestions language plpgsql as $$
@@ -75,6 +75,7 @@ declare
     v_changes jsonb;
     v_done boolean;
     v_next agent_suggestions;
+    v_asked uuid;
 begin
     select * into v_suggestion from agent_suggestions as s
     where s.tenant_id = p_tenant_id and s.id = p_id and s.status = 'approved'
@@ -150,18 +151,30 @@ begin
         returning * into v_next;
     end if;
 
+    if v_suggestion.suggestion_type = 'run_task' then
+        -- A task that goes on waiting for approval asks again, as it is now; else nothing would ever let it run.
+        select ask_to_run(
+            p_tenant_id, t.id, t.agent_id, t.task_type, t.title, t.payload, 'which has changed since a person was asked'
+        ) into v_asked
+        from agent_tasks as t
+        where t.tenant_id = p_tenant_id and t.id = v_suggestion.task_id and t.status = 'pending'
+            and t.waiting_for = 'approval';
+        update agent_suggestions as s set supersedes = p_id where s.tenant_id = p_tenant_id and s.id = v_asked;
+    end if;
+
     update agent_suggestions as s
-    set status = 'superseded', superseded_by = v_next.id
+    set status = 'superseded', superseded_by = coalesce(v_next.id, v_asked)
     where s.tenant_id = p_tenant_id and s.id = p_id
     returning * into v_suggestion;
     perform journal_suggestion(
         p_tenant_id, p_id, 'agent_suggestion_superseded', v_suggestion.decided_as,
         case
-            when v_next.id is not null then 'its target had changed; it is proposed anew on what is there now'
+            when coalesce(v_next.id, v_asked) is not null
+                then 'its target had changed; it is proposed anew on what is there now'
             when v_done then 'everything is as it proposed already'
             else 'its target is gone, or is no longer in a state in which this can be done'
         end,
-        jsonb_build_object('conflicts', v_conflicts, 'superseded_by', v_next.id)
+        jsonb_build_object('conflicts', v_conflicts, 'superseded_by', v_suggestion.superseded_by)
     );
     if v_next.id is not null then
         perform journal_suggestion(

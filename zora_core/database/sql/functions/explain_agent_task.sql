@@ -42,11 +42,15 @@ begin
             t.error_message, zora_duration(t.run_at - zora_now()));
     elsif t.waiting_for = 'approval' then
         return (
-            select format('Waits for a person to let it run: suggestion %s%s.', right(max(s.id::text), 8),
-                ', asked ' || zora_duration(zora_now() - max(s.created_at)) || ' ago')
+            select case
+                when max(s.status) = 'proposed' then format('Waits for a person to let it run: suggestion %s, asked %s ago.',
+                    right(max(s.id::text), 8), zora_duration(zora_now() - max(s.created_at)))
+                when max(s.status) = 'approved' then 'Approved. Waits until its agent is no longer paused: `zora resume`.'
+                else 'Waits for approval, and no suggestion asks for it: cancel and retry the task, so that it asks again.'
+            end
             from agent_suggestions as s
             where s.tenant_id = t.tenant_id and s.task_id = t.id and s.suggestion_type = 'run_task'
-                and s.status = 'proposed'
+                and s.status in ('proposed', 'approved')
         );
     elsif t.waiting_for = 'dependencies' then
         return (

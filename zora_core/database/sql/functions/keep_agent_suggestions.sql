@@ -29,6 +29,16 @@ create or replace function numbered_key(p_keys text []) returns text language sq
     from cardinality(array_positions(p_keys, p_keys[cardinality(p_keys)])) as n (times)
 $$;
 
+-- A sentence reduced to its words: no case, spacing, hyphens or punctuation marks around words; see folded() in models.py.
+create or replace function folded(p_text text) returns text language sql immutable strict parallel safe as $$
+    select trim(regexp_replace(regexp_replace(regexp_replace(regexp_replace(
+        lower(p_text), '\u00AD', '', 'g'),
+        '(?<![0-9\s\u00A0])[-\u2010-\u2014](?![0-9\s\u00A0])', ' ', 'g'),
+        '(?<![^\s\u00A0])[.,;:!?()\[\]"''\u2018-\u201F\u00AB\u00BB\u2026]+(?![0-9])'
+        '|[.,;:!?()\[\]"''\u2018-\u201F\u00AB\u00BB\u2026]+(?![^\s\u00A0])', ' ', 'g'),
+        '[\s\u00A0\u202F]+', ' ', 'g'))
+$$;
+
 -- What evidence rests on, piece by piece, without where it stands and without measured values: a quoted text, an element's
 -- start tag, a line, rows, the name of a figure.
 create or replace function evidence_grounds(p_evidence jsonb) returns text [] language sql immutable parallel safe as $$
@@ -37,8 +47,9 @@ create or replace function evidence_grounds(p_evidence jsonb) returns text [] la
     cross join lateral (
         select case
             when jsonb_typeof(e.piece) <> 'object' then e.piece::text
-            when e.piece ->> 'kind' = 'quote' then concat_ws(E'\n', 'quote', e.piece ->> 'source',
-                lower(trim(regexp_replace(e.piece ->> 'text', '\s+', ' ', 'g'))))
+            when e.piece ->> 'kind' = 'quote' then concat_ws(E'\n', 'quote',
+                regexp_replace(e.piece ->> 'source', '\[[0-9]+\]$', ''),
+                folded(e.piece ->> 'text'))
             when e.piece ->> 'kind' = 'element' then concat_ws(E'\n', 'element', e.piece ->> 'source',
                 coalesce(substring(e.piece ->> 'html', '^\s*<[^>]*>?'), e.piece ->> 'selector'))
             when e.piece ->> 'kind' = 'file' then concat_ws(E'\n', 'file', e.piece ->> 'path',
@@ -48,6 +59,16 @@ create or replace function evidence_grounds(p_evidence jsonb) returns text [] la
             else (e.piece - 'read')::text
         end as ground
     ) as g
+$$;
+
+-- Whether two objects have the same value under every key that both have; values that are not objects must be equal.
+create or replace function agree(p_one jsonb, p_other jsonb) returns boolean language sql immutable parallel safe as $$
+    select case
+        when jsonb_typeof(p_one) = 'object' and jsonb_typeof(p_other) = 'object' then not exists (
+            select from jsonb_each(p_one) as a inner join jsonb_each(p_other) as b on b.key = a.key where a.value <> b.value
+        )
+        else p_one is not distinct from p_other
+    end
 $$;
 
 -- Store a proposal whose effect was prepared, unless it is known already; returns it, or nothing. The proposal is an object
@@ -63,6 +84,30 @@ declare
     v_open agent_suggestions;
     v_new agent_suggestions;
 begin
+    -- Give this key to what a run of an earlier version proposed and people decided, or have yet to decide: the same agent on
+    -- the same grounds, of a target and (if there is an effect) with a value that say nothing different. A verdict is a
+    -- judgement on the target, which may be stricter now.
+    if p_task_id is not null then
+        update agent_suggestions as s
+        set key = p_key, subject = p_subject, earlier = false
+        where s.tenant_id = p_tenant_id and s.id in (
+            select distinct on (o.status) o.id
+            from agent_suggestions as o
+            where o.tenant_id = p_tenant_id and o.earlier and o.agent_id = p_agent_id
+                and o.suggestion_type = p_suggestion ->> 'suggestion_type'
+                and agree(o.target - 'verdict', coalesce(p_suggestion -> 'target', '{}') - 'verdict')
+                and (
+                    o.suggestion_type = 'advice'
+                    or agree(o.suggested_value, nullif(p_suggestion -> 'suggested_value', 'null'))
+                )
+                and v_grounds <> '{}' and v_grounds <@ evidence_grounds(o.evidence)
+                and (o.status = 'approved' or o.status = 'rejected' or o.status = 'proposed' and not exists (
+                    select from agent_suggestions as n
+                    where n.tenant_id = p_tenant_id and n.key = p_key and n.status = 'proposed'
+                ))
+            order by o.status, o.id desc
+        );
+    end if;
     if exists (
         select from agent_suggestions as s
         where s.tenant_id = p_tenant_id and s.key = p_key and s.status in ('approved', 'rejected')
@@ -130,8 +175,12 @@ $$;
 -- p_result may have "suggestions", and "examined": an object of subjects, each with the keys of all that was found there,
 -- also of what was not proposed for want of room.
 --
+-- A suggestion whose effect is about a row that does not exist, or no longer, is left out: an approval of it would rest on
+-- nothing.
+--
 -- Returns null for a lease that is lost, {"refusal": text, "passing": boolean} when an effect cannot be stored (then nothing
--- is; passing says that another attempt may succeed), or {"note": text}, a sentence on what a policy lets happen without asking, or null.
+-- is; passing says that another attempt may succeed), or {"note": text}, sentences on what was left out and on what a policy
+-- lets happen without asking, or null.
 create or replace function keep_agent_suggestions(
     p_id uuid, p_lease_token uuid, p_result jsonb
 ) returns jsonb language plpgsql as $$
@@ -145,6 +194,7 @@ declare
     v_kept integer := 0;
     v_allowed integer := 0;
     v_keys text[] := '{}';
+    v_left_out text;
     v_closed agent_suggestions;
 begin
     select * into v_task
@@ -163,6 +213,10 @@ begin
         if v_prepared.problem is not null then
             return jsonb_build_object('refusal', format('the suggestion “%s” (%s) cannot be stored: %s',
                 v_given ->> 'title', v_given ->> 'suggestion_type', v_prepared.problem), 'passing', v_prepared.passing);
+        elsif v_prepared.missing is not null then
+            v_left_out := concat_ws(' ', v_left_out, format('The suggestion “%s” is not stored: %s.', v_given ->> 'title',
+                v_prepared.missing));
+            continue;
         end if;
         v_keys := v_keys || coalesce(
             run_key(v_task.agent_id, v_task.task_type, nullif(v_given ->> 'key', '')),
@@ -228,12 +282,12 @@ begin
         end loop;
     end if;
 
-    return jsonb_build_object('note', case
+    return jsonb_build_object('note', nullif(concat_ws(' ', v_left_out, case
         when v_allowed = 0 then null
         when v_kept = 1 then 'A policy allows the suggestion: applied without asking.'
         when v_allowed = v_kept then format('A policy allows all %s suggestions: applied without asking.', v_kept)
         else format('A policy allows %s of %s suggestions: applied without asking; the others wait for a person.',
             v_allowed, v_kept)
-    end);
+    end), ''));
 end
 $$;

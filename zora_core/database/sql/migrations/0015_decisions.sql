@@ -18,12 +18,15 @@ alter table effect_tables enable row level security;
 -- key says which proposals are the same one, in every run: it holds no positions and no counts. subject is what the run
 -- examined. Both are digests; null for what is never compared. closed_by_task_id is the run that examined the subject and
 -- no longer found it. proposed_as is who proposed it outside of a run. tried_at is when it could last not be applied yet.
+-- earlier marks what a run of an earlier version proposed: its key is not the one that the agents give now, until
+-- store_agent_suggestion() recognises it.
 alter table agent_suggestions
 add column key text,
 add column subject text,
 add column closed_by_task_id uuid,
 add column proposed_as text,
-add column tried_at timestamptz;
+add column tried_at timestamptz,
+add column earlier boolean not null default false;
 
 update agent_suggestions as s
 set key = s.proposal_digest
@@ -33,6 +36,9 @@ where s.status in ('proposed', 'approved', 'rejected') and s.suggestion_type <> 
         where o.tenant_id = s.tenant_id and o.proposal_digest = s.proposal_digest and o.status = 'proposed'
             and s.status = 'proposed' and o.id > s.id
     );
+
+update agent_suggestions as s set earlier = true
+where s.status in ('proposed', 'approved', 'rejected') and s.suggestion_type <> 'run_task' and s.task_id is not null;
 
 alter table agent_suggestions
 drop column proposal_digest,
@@ -50,6 +56,9 @@ where status in ('approved', 'rejected');
 
 create index agent_suggestions_subject on agent_suggestions (tenant_id, subject)
 where status in ('proposed', 'approved');
+
+create index agent_suggestions_earlier on agent_suggestions (tenant_id, agent_id, suggestion_type)
+where earlier;
 
 -- What an effect is about is read from the rows; what a proposer said of them is not kept.
 update agent_suggestions set current_value = null where effect is not null and current_value is not null;
