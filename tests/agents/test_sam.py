@@ -188,10 +188,11 @@ async def test_text_on_the_page_is_never_obeyed(zora: Zora) -> None:
     assert any(rule.startswith("claims.") for rule in rules_of(task.result))
 
 
-def test_a_page_with_many_faults_is_reviewed_in_seconds() -> None:
+@pytest.mark.parametrize("fault", ["<img src=x>", '<a href="/x">here</a>'], ids=["image", "link"])
+def test_a_page_with_many_faults_is_reviewed_in_seconds(fault: str) -> None:
     """What is counted once per finding takes minutes on such a page, and the worker repeats it after each timeout."""
-    page = Page(ref="html", html="<html><body>" + "<img src=x>" * 20_000)
+    page = Page(ref="html", html="<html><body>" + fault * 20_000)
     started = time.process_time()
     result = _accessibility_result(Assets(page=page, read=0, unread={}), "AA")
-    assert result.result["findings"] == 20_002
+    assert result.result["findings"] > 20_000
     assert time.process_time() - started < 10
