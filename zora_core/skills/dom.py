@@ -65,7 +65,8 @@ class Element:
 
     def following(self) -> tuple[Element | None, str]:
         """The sibling element after this one, and the text between them."""
-        around, between = self.parent.children if self.parent else [], []
+        around = self.parent.children if self.parent else []
+        between: list[str] = []
         for i in range(self.place + 1, len(around)):
             child = around[i]
             if isinstance(child, Element):
