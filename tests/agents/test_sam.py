@@ -196,3 +196,18 @@ def test_a_page_with_many_faults_is_reviewed_in_seconds(fault: str) -> None:
     result = _accessibility_result(Assets(page=page, read=0, unread={}), "AA")
     assert result.result["findings"] > 20_000
     assert time.process_time() - started < 10
+
+
+async def test_a_credential_that_comes_together_in_html_is_masked(zora: Zora, tmp_path: Path) -> None:
+    key = "AKIAQ3EGSDFGHJKL7XYZ"
+    words = f"The key &#65;{key[1:]} makes the mug climate neutral, and so does AKI<!-- -->{key[3:]} by 2030."
+    page = tmp_path / "page.html"
+    page.write_text(f"<html><title>&#65;{key[1:]}</title><h1>Mugs</h1><p>{words}</p></html>")
+    for agent, task_type, payload in (
+        ("SAM", "review_accessibility", {"target": str(page)}),
+        ("ORACLE", "research_topic", {"topic": "mug key climate", "sources": [str(page)]}),
+    ):
+        task = await zora.run(agent, task_type, payload)
+        assert task.status == "completed", task.error_message
+        assert key not in str(task.result)
+    assert "AKIA[aws-access-key-id, 20 characters]" in str(task.result)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from zora_core.agents.agent import Delegate, Registry, Snooze, run_handler
+from zora_core.agents.evidence import masked
 from zora_core.effects import effect_of
 from zora_core.errors import FalseEvidence, InvalidInput, InvalidPayload, UnknownTaskType, described
 from zora_core.graph import ordered, references, resolve
@@ -224,7 +225,7 @@ async def _completed(run: Run, task_type: TaskType, result: TaskResult, context:
     stored = await context.checked(result)
     for suggestion, row in zip(result.suggestions, stored["suggestions"], strict=True):
         row["effect"] = effect_of(suggestion)
-    return run.settlement("completed", summary=result.summary, result=stored)
+    return run.settlement("completed", summary=masked(result.summary), result=stored)
 
 
 def _check_depth(what: str, value: Any) -> None:
