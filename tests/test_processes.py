@@ -8,8 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,6 +132,56 @@ async def test_what_cannot_be_sent_is_refused_with_what_to_do() -> None:
     assert "0x" not in str(refused.value)
     with pytest.raises(TypeError, match=r"ctx\.in_thread"):
         await in_process(len, [(line for line in "abc")])
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "kind", "said"),
+    [
+        (len, [work.Unpicklable()], TypeError, "ValueError: a handle cannot be pickled"),
+        (len, [work.Abrupt()], TypeError, "SystemExit: leaving"),
+        (len, [work.Unreadable(work.raise_value_error)], ValueError, "a handle cannot be restored"),
+        (work.unpicklable, [], ValueError, "a handle cannot be pickled"),
+        (work.unreadable, [work.raise_value_error], AnalysisFailed, "ValueError: a handle cannot be restored"),
+        (work.unreadable, [work.leave], AnalysisFailed, "SystemExit: 3"),
+        (work.unreadable, [work.end_of_file], AnalysisFailed, "EOFError: nothing more"),
+        (work.leave, [], SystemExit, "3"),
+        (work.stop_iteration, [], AnalysisFailed, "StopIteration: no more"),
+        (work.no_error, [], AnalysisFailed, "NoError: lost"),
+    ],
+)
+async def test_whatever_pickling_or_a_function_raises_is_the_outcome_of_its_call_alone(
+    monkeypatch: pytest.MonkeyPatch,
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kind: type[BaseException],
+    said: str,
+) -> None:
+    pool = processes._Pool()
+    monkeypatch.setattr(processes, "_POOL", pool)
+    monkeypatch.setattr(processes, "MOST_CHILDREN", 1)
+    async with asyncio.timeout(20):
+        with pytest.raises(kind) as raised:
+            await in_process(function, args)
+        assert said in str(raised.value)
+        assert await in_process(len, ["the next call works"]) == 19
+    assert len(pool._children) == 1
+    pool.close()
+
+
+async def test_a_child_that_the_system_refuses_to_start_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(child: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pool = processes._Pool()
+    monkeypatch.setattr(processes, "_POOL", pool)
+    monkeypatch.setattr(processes, "MOST_CHILDREN", 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(processes._Child, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start"):
+            await in_process(len, ["four"])
+    async with asyncio.timeout(20):
+        assert await in_process(len, ["four"]) == 4
+    pool.close()
 
 
 async def test_printing_does_not_disturb_logs_are_passed_on_and_progress_is_reported(

@@ -9,7 +9,7 @@ import pytest
 
 from zora_core.autonomy.runtime import is_runtime_configured
 from zora_core.errors import ConfigurationError
-from zora_core.settings import DEFAULT_TENANT_ID, load_settings
+from zora_core.settings import DEFAULT_TENANT_ID, Settings, load_settings
 
 TENANT = "3f6f7ee0-9a2c-4a39-9c3a-6c7a3e2f0d11"
 SUPABASE = {"SUPABASE_URL": "https://x.supabase.co", "SUPABASE_SERVICE_KEY": "key", "ZORA_TENANT_ID": TENANT}
@@ -28,6 +28,23 @@ def test_each_variable_is_read() -> None:
     assert not settings.embedded
     assert len(settings.file_roots) == 2
     assert settings.allow_private_addresses
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "right"),
+    [
+        ("ZORA_ANALYSIS_MEMORY_MB", ["127", "128.5", "1000001", "inf", "nan", "much"], "256"),
+        ("ZORA_UNKNOWN_TYPE_SECONDS", ["0", "-1", "inf", "nan", "soon", "31622401"], "0.5"),
+        ("ZORA_JWT_MAX_HOURS", ["0", "inf", "nan", "long"], "0.5"),
+    ],
+)
+def test_a_number_is_read_or_refused_with_its_value_and_its_range(name: str, wrong: list[str], right: str) -> None:
+    field = name.removeprefix("ZORA_").lower()
+    assert getattr(load_settings({name: right}), field) == float(right)
+    assert getattr(load_settings({}), field) == getattr(Settings, field)
+    for text in wrong:
+        with pytest.raises(ConfigurationError, match=f"{name} is '{text}': set it to a (whole )?number of "):
+            load_settings({name: text})
 
 
 @pytest.mark.parametrize("hours", ["0", "-1", "inf", "nan", "a day"])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zora_core.errors import InvalidInput
-from zora_core.storable import escaped, problem, storable
+from zora_core.storable import check_storable, escaped, problem, storable
 from zora_core.workflows import load
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -32,12 +32,12 @@ def nested(levels: int) -> Any:
         ("caf\udce9", r"title is not UTF-8 \(byte 0xe9 at position 4\)"),
         ({"a": [1, {"b": "\0"}]}, r"title\.a\[1\]\.b has a NUL character at position 1"),
         ({"a\0": 1}, r"title has the key 'a\\x00'"),
-        (nested(100_000), "title is nested deeper than 200 levels"),
+        (nested(100_000), "title is nested deeper than 100 levels"),
     ],
 )
 def test_what_cannot_be_stored_is_named_in_one_line(value: Any, said: str) -> None:
     with pytest.raises(InvalidInput, match=said) as refused:
-        storable(value, "title")
+        check_storable(value, "title")
     assert "\n" not in str(refused.value)
     str(refused.value).encode()
 
@@ -56,6 +56,17 @@ def strings(value: Any) -> str:
     if isinstance(value, dict):
         return "".join(map(strings, value)) + "".join(map(strings, value.values()))
     return "".join(map(strings, value)) if isinstance(value, list) else value if isinstance(value, str) else ""
+
+
+@given(st.text(st.characters() | st.sampled_from("\0\ud800\udc80\udfff")))
+def test_a_text_is_made_storable_without_moving_its_characters(text: str) -> None:
+    kept = storable(text)
+    assert problem(kept, "it") is None
+    assert [one for one, other in zip(text, kept, strict=True) if one != other] == list(unstorable(text))
+
+
+def unstorable(text: str) -> str:
+    return "".join(one for one in text if one == "\0" or "\ud800" <= one <= "\udfff")
 
 
 def test_bytes_of_a_name_are_shown_escaped() -> None:

@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 from zora_core.child import progress
 
@@ -31,6 +33,61 @@ class Unsendable(Exception):
 
 def fail_strangely() -> None:
     raise Unsendable("one", "two")
+
+
+class Unpicklable:
+    def __getstate__(self) -> NoReturn:
+        raise ValueError("a handle cannot be pickled")
+
+
+class Abrupt:
+    def __getstate__(self) -> NoReturn:
+        raise SystemExit("leaving")
+
+
+def raise_value_error() -> NoReturn:
+    raise ValueError("a handle cannot be restored")
+
+
+def end_of_file() -> NoReturn:
+    raise EOFError("nothing more")
+
+
+class Unreadable:
+    """Pickled without a fault; unpickling it raises."""
+
+    def __init__(self, restore: Callable[[], Any]) -> None:
+        self.restore = restore
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.restore, ()
+
+
+class NoError(Exception):
+    """Unpickled, it is not an exception."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, ("text",)
+
+
+def unreadable(restore: Callable[[], Any]) -> Unreadable:
+    return Unreadable(restore)
+
+
+def unpicklable() -> Unpicklable:
+    return Unpicklable()
+
+
+def leave() -> NoReturn:
+    raise SystemExit(3)
+
+
+def stop_iteration() -> NoReturn:
+    raise StopIteration("no more")
+
+
+def no_error() -> NoReturn:
+    raise NoError("lost")
 
 
 def spin(marker: str | None = None) -> None:

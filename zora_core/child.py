@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from zora_core.errors import AnalysisFailed
+from zora_core.errors import AnalysisFailed, described
 from zora_core.processes import receive, send
 
 TRACE_LINES = 20
@@ -67,20 +67,22 @@ def _answer(request: bytes) -> bytes:
         return pickle.dumps(("error", error, ""), pickle.HIGHEST_PROTOCOL)
     except BaseException as error:  # noqa: BLE001 - sent to the caller
         trace = "".join(traceback.format_exception(error, limit=-TRACE_LINES))
-        try:
-            answer = pickle.dumps(("error", error, trace), pickle.HIGHEST_PROTOCOL)
-            pickle.loads(answer)
-        except Exception:  # noqa: BLE001 - an error that cannot be sent is told in words
-            told = AnalysisFailed(f"{type(error).__name__}: {_words(error)}")
-            answer = pickle.dumps(("error", told, trace), pickle.HIGHEST_PROTOCOL)
-        return answer
+        return _sendable(error, trace)
 
 
-def _words(error: BaseException) -> str:
+def _sendable(error: BaseException, trace: str) -> bytes:
+    """The answer that raises an error in the parent; in words, when it cannot be pickled, restored and raised.
+
+    It goes through a future, which carries no `StopIteration`.
+    """
     try:
-        return str(error)
-    except Exception as failure:  # noqa: BLE001 - said instead
-        return f"its text cannot be had ({type(failure).__name__})"
+        answer = pickle.dumps(("error", error, trace), pickle.HIGHEST_PROTOCOL)
+        restored = pickle.loads(answer)[1]
+    except BaseException:  # noqa: BLE001 - pickling an error may raise anything
+        restored = None
+    if isinstance(restored, BaseException) and not isinstance(restored, StopIteration):
+        return answer
+    return pickle.dumps(("error", AnalysisFailed(described(error)), trace), pickle.HIGHEST_PROTOCOL)
 
 
 class _Unpickler(pickle.Unpickler):

@@ -26,6 +26,7 @@ from zora_core.cron import CronText, ZoneName
 from zora_core.errors import InvalidInput
 from zora_core.graph import ordered
 from zora_core.models import NOT_BLANK, AgentId, Suggestion
+from zora_core.skills.wording import count
 from zora_core.storable import problem as problem_of
 
 logger = logging.getLogger("zora.effects")
@@ -346,7 +347,7 @@ class ArchiveMemories(SuggestionType[ArchiveTarget, Archive]):
 
     def describe(self, target: ArchiveTarget, value: Archive) -> str:
         """What approving it does."""
-        return f"Archives {len(value.archive)} memories; they stay readable."
+        return f"Archives {count(len(value.archive), 'memory', 'memories')}, still readable."
 
     def changes(self, target: ArchiveTarget, current: Any, value: Archive) -> list[Change]:
         """One column of each; `current` may have what each of them said, by id."""

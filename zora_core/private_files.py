@@ -7,13 +7,20 @@ therefore leaves nothing behind that the user can no longer read.
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
+
+Account = tuple[int, int]
+"""User and group."""
 
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has no such flag, and no root
 
 
-def make_private_folder(path: Path) -> None:
-    """Create a folder with mode 0700, and its missing parents likewise. An existing folder keeps its mode."""
+def make_private_folder(path: Path, owner: Account | None = None) -> None:
+    """Create a folder with mode 0700, and its missing parents likewise. An existing folder keeps its mode and owner.
+
+    Root gives what it creates to `owner`, by default the owner of the folder that contains it.
+    """
     missing = []
     while not path.exists():
         missing.append(path)
@@ -26,7 +33,7 @@ def make_private_folder(path: Path) -> None:
         if _is_root():
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | _NO_FOLLOW)
             try:
-                _give_to_the_owner_of(folder.parent, descriptor)
+                _give(descriptor, owner or _owner_of(folder.parent))
             finally:
                 os.close(descriptor)
 
@@ -44,28 +51,49 @@ def touch_private(path: Path) -> None:
             os.close(descriptor)
         return
     try:
-        _give_to_the_owner_of(path.parent, descriptor)
+        _give(descriptor, _owner_of(path.parent))
     finally:
         os.close(descriptor)
 
 
-def write_private(path: Path, text: str) -> None:
-    """Create a file of ASCII text with mode 0600, on disk before this returns. Raises `FileExistsError`."""
+def write_private(path: Path, content: str | bytes, owner: Account | None = None) -> None:
+    """Create a file with mode 0600, on disk before this returns; text is ASCII. Raises `FileExistsError`.
+
+    Root gives the file to `owner`, by default the owner of the folder that contains it.
+    """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        _give_to_the_owner_of(path.parent, descriptor)
-        file.write(text)
+    with os.fdopen(descriptor, "wb") as file:
+        _give(descriptor, owner or _owner_of(path.parent))
+        file.write(content.encode("ascii") if isinstance(content, str) else content)
         file.flush()
         os.fsync(descriptor)
+
+
+def replace_private(path: Path, content: bytes) -> None:
+    """Write a file with mode 0600 whether it exists or not; readers see the old content or the new, never a part.
+
+    The name of the temporary file is random, and a link at `path` is replaced instead of followed: the owner of the
+    folder cannot make root write to another file.
+    """
+    new = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    try:
+        write_private(new, content)
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def _is_root() -> bool:
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
-def _give_to_the_owner_of(folder: Path, descriptor: int) -> None:
+def _owner_of(folder: Path) -> Account:
+    found = folder.stat()
+    return found.st_uid, found.st_gid
+
+
+def _give(descriptor: int, owner: Account) -> None:
     """By descriptor, not by path: a user who swaps the path meanwhile must not receive another file."""
-    if _is_root():
-        owner = folder.stat()
-        if owner.st_uid != 0:
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    if _is_root() and owner[0] != 0:
+        os.fchown(descriptor, *owner)

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, TypeVar
 
-from zora_core.errors import AnalysisFailed
+from zora_core.errors import AnalysisFailed, described
 
 T = TypeVar("T")
 
@@ -53,6 +53,7 @@ class _Job:
     kwargs: dict[str, Any]
     memory_mb: int
     report: Callable[[float, str], None]
+    begun: Callable[[], None]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -70,6 +71,8 @@ class _Job:
         """Take a process, unless the job was cancelled."""
         with self.lock:
             self.process = None if self.cancelled else process
+            if not self.cancelled:
+                self.tell(self.begun)
             return not self.cancelled
 
     def end(self) -> bool:
@@ -108,7 +111,11 @@ class _Child(threading.Thread):
     def run(self) -> None:
         job: _Job | None = self.inbox.get()
         while job is not None:
-            answer = self._do(job)
+            try:
+                answer = self._do(job)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it must not end this thread
+                answer = None, error
+                self.discard()
             following = self._pool.release(self)  # first, so that a call that follows finds this child
             if answer is not None:
                 job.deliver(*answer)
@@ -130,9 +137,9 @@ class _Child(threading.Thread):
         """Do a job; returns its value and its error, or None when it was cancelled."""
         try:
             request = pickle.dumps((job.memory_mb, job.function, job.args, job.kwargs), pickle.HIGHEST_PROTOCOL)
-        except (pickle.PicklingError, AttributeError, TypeError, RecursionError) as error:
+        except BaseException as error:  # noqa: BLE001 - pickling calls methods of the arguments, which may raise anything
             name = getattr(job.function, "__qualname__", type(job.function).__qualname__)
-            return None, TypeError(_NOT_SENT.format(function=name, error=error))
+            return None, TypeError(_NOT_SENT.format(function=name, error=described(error)))
         try:
             process = self._running()
         except OSError as error:
@@ -141,12 +148,14 @@ class _Child(threading.Thread):
             return None
         try:
             kind, value, trace = self._ask(process, request, job)
-        except (OSError, EOFError, pickle.UnpicklingError) as error:
+        except (OSError, EOFError):
             cancelled = job.end()
             _kill(process)
-            failure = _died(process, error, job.memory_mb)
+            failure = _died(process, job.memory_mb)
             self.discard()
             return None if cancelled else (None, failure)
+        except AnalysisFailed as error:
+            kind, value, trace = "error", error, ""
         if job.end():
             self.discard()
             return None
@@ -180,12 +189,23 @@ class _Child(threading.Thread):
         return self._process
 
     def _ask(self, process: subprocess.Popen[bytes], request: bytes, job: _Job) -> tuple[str, Any, str]:
-        """Send a request and wait for its answer, passing on what the child reports meanwhile."""
+        """Send a request and wait for its answer, passing on what the child reports meanwhile.
+
+        Raises `OSError` or `EOFError` when the child has ended, and `AnalysisFailed` for an answer that cannot be read.
+        """
         assert process.stdin is not None
         assert process.stdout is not None
         send(process.stdin, request)
         while True:
-            match pickle.loads(receive(process.stdout)):
+            answer = receive(process.stdout)
+            try:
+                message = pickle.loads(answer)
+            except BaseException as error:
+                raise AnalysisFailed(
+                    f"cannot unpickle what the analysis returned ({described(error)}): return plain values, such as "
+                    "lists, dicts and strings"
+                ) from error
+            match message:
                 case ("progress", fraction, message):
                     job.tell(job.report, fraction, message)
                 case ("log", name, level, text):
@@ -209,9 +229,9 @@ class _Pool:
                 self._idle.pop().inbox.put(job)
             elif len(self._children) < MOST_CHILDREN:
                 child = _Child(self)
-                self._children.add(child)
                 child.inbox.put(job)
-                child.start()
+                child.start()  # before it counts, because the system may refuse another thread
+                self._children.add(child)
             else:
                 self._waiting.append(job)
 
@@ -256,18 +276,20 @@ async def in_process(
     *,
     memory_mb: int = MEMORY_MB,
     report: Callable[[float, str], None] = lambda fraction, message: None,
+    begun: Callable[[], None] = lambda: None,
 ) -> T:
     """Call `function` in a child process and wait for its result; cancelling the wait kills the process.
 
     The function is found by its name in its module, so that it cannot be a lambda, a closure, or part of the program
     that was started. Arguments and result are pickled. The child may use `memory_mb` of memory, where the system can
-    limit it, and what it says through `child.progress` goes to `report`.
+    limit it, and what it says through `child.progress` goes to `report`. `begun` is called when a child begins with it:
+    until then it may wait for its turn.
 
     Raises what the function raises, `TypeError` for what cannot be sent, and `AnalysisFailed` when the child runs out
     of memory or ends in another way.
     """
     loop = asyncio.get_running_loop()
-    job = _Job(function, tuple(args), dict(kwargs or {}), memory_mb, report, loop, loop.create_future())
+    job = _Job(function, tuple(args), dict(kwargs or {}), memory_mb, report, begun, loop, loop.create_future())
     _POOL.submit(job)
     try:
         return await job.future  # type: ignore[no-any-return]
@@ -305,10 +327,8 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _died(process: subprocess.Popen[bytes], error: BaseException, memory_mb: int) -> AnalysisFailed:
+def _died(process: subprocess.Popen[bytes], memory_mb: int) -> AnalysisFailed:
     code = process.wait()
-    if isinstance(error, pickle.UnpicklingError):
-        return AnalysisFailed(f"the analysis answered with something that cannot be read: {error}")
     how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
     return AnalysisFailed(
         f"the process of the analysis {how}: it may have needed more memory than there is (limit {memory_mb:,} MB, "

@@ -3,21 +3,28 @@
 A task that came through the API, a page, a schedule, a delegation or another program reads files only under the folders
 that the owner of this machine configured: `ZORA_FILE_ROOTS`, or those that `zora tenants roots` sets for one tenant. A
 task that a person creates at the terminal may also read the folder in which they did so. That permission is a file in
-`ZORA_HOME`, which no one can write over the network; a worker on another machine, or of another user, has it not.
+`ZORA_HOME`, which no one can write over the network; a worker on another machine, or of another user, does not have it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from zora_core.errors import ConfigurationError
+from zora_core.private_files import make_private_folder, replace_private, touch_private
 
 PERMISSION_DAYS = 30
+CREATING_SECONDS = 60.0
+"""Age after which a command that announced tasks is taken for killed: a call of the database ends sooner."""
+WAIT_SECONDS = 10.0
+"""How long a task waits for a command that may have created it; the command only lacks the database's answer."""
 _SYSTEM = tuple(Path(name) for name in ("/proc", "/sys", "/dev"))
 
 
@@ -65,36 +72,93 @@ def set_tenant_roots(home: Path, tenant_id: UUID, roots: Sequence[Path] | None) 
         tenants.pop(str(tenant_id), None)
     else:
         tenants[str(tenant_id)] = [str(root) for root in roots]
-    home.mkdir(parents=True, exist_ok=True)
-    path = _tenants_file(home)
-    written = path.with_suffix(f".{os.getpid()}")
-    written.touch(mode=0o600)
-    written.write_text(json.dumps(tenants, indent=2) + "\n", encoding="utf-8")
-    written.replace(path)
+    make_private_folder(home)
+    replace_private(_tenants_file(home), (json.dumps(tenants, indent=2) + "\n").encode())
+
+
+@contextlib.contextmanager
+def announced(home: Path) -> Iterator[None]:
+    """Announce tasks that a command is about to create and to `permit`.
+
+    The database chooses their ids, and a worker may claim a task before the command has learned its id. While an
+    announcement is there, a task without a permission waits for its end: see `permitted`.
+    """
+    announcement = _private_folder(home, "permissions", "announced") / str(uuid4())
+    touch_private(announcement)
+    try:
+        yield
+    finally:
+        announcement.unlink(missing_ok=True)
 
 
 def permit(home: Path, tasks: Iterable[UUID | str], folder: Path) -> None:
-    """Let tasks that a person has just created at the terminal read the folder in which they did."""
-    permissions = home / "permissions"
-    permissions.mkdir(mode=0o700, parents=True, exist_ok=True)
-    oldest = time.time() - PERMISSION_DAYS * 86_400
-    for path in permissions.iterdir():
-        if path.stat().st_mtime < oldest:
-            path.unlink(missing_ok=True)
+    """Let tasks that a person creates at the terminal read the folder in which they do; within `announced`."""
+    permissions = _private_folder(home, "permissions")
     for task in tasks:
-        path = permissions / str(task)
-        path.touch(mode=0o600)
-        path.write_bytes(os.fsencode(folder.resolve()))
+        replace_private(permissions / str(UUID(str(task))), os.fsencode(folder.resolve()))
+
+
+def prune_permissions(home: Path) -> None:
+    """Delete the permissions that have ended, and the announcements of commands that were killed."""
+    for names, seconds in ((("permissions",), PERMISSION_DAYS * 86_400), (("permissions", "announced"), 86_400)):
+        for path in _private_folder(home, *names).iterdir():
+            with contextlib.suppress(ValueError):  # not one of our names
+                UUID(path.name[:36])
+                if _age(path) > seconds:
+                    path.unlink(missing_ok=True)
 
 
 def permitted(home: Path, task: UUID | str | None) -> Path | None:
-    """The folder that a task may read because it was created there at the terminal, or None."""
+    """The folder that a task may read because it was created there at the terminal, or None.
+
+    Waits for commands that are creating tasks at this moment, because this task may be one of theirs.
+    """
     if task is None:
         return None
+    found = _permission(home, task)
+    if found is None:
+        _wait_for_announced(home)
+        found = _permission(home, task)
+    return found
+
+
+def _permission(home: Path, task: UUID | str) -> Path | None:
     try:
-        return Path(os.fsdecode((home / "permissions" / str(task)).read_bytes()))
-    except OSError:
+        folder = (home / "permissions" / str(task)).read_bytes()
+    except OSError:  # no permission, or that of another user
         return None
+    return Path(os.fsdecode(folder)) if folder else None
+
+
+def _wait_for_announced(home: Path) -> None:
+    """Wait for the commands that create tasks now, not for those that begin meanwhile."""
+    try:
+        announcements = [*(home / "permissions" / "announced").iterdir()]
+    except OSError:  # none so far, or those of another user
+        return
+    until = time.monotonic() + WAIT_SECONDS
+    for announcement in announcements:
+        while _age(announcement) < CREATING_SECONDS and time.monotonic() < until:
+            time.sleep(0.01)
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was written; infinite when it is gone."""
+    try:
+        return time.time() - path.lstat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+
+
+def _private_folder(home: Path, *names: str) -> Path:
+    """A folder in the home. Never a link: root would write, and delete what is old, wherever it leads."""
+    folder = home
+    for name in names:
+        folder /= name
+        make_private_folder(folder)
+        if folder.is_symlink():
+            raise OSError(errno.ELOOP, "is a symbolic link: remove it", str(folder))
+    return folder
 
 
 def _tenants_file(home: Path) -> Path:
@@ -107,6 +171,10 @@ def _read_tenants(home: Path) -> dict[str, list[str]]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read {path} ({error.strerror}): delete it, and set it anew with `zora tenants roots`"
+        ) from error
     except ValueError as error:
         raise ConfigurationError(f"{path} is not JSON ({error}): delete it and set it anew") from error
     if not isinstance(found, dict) or not all(

@@ -19,9 +19,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,6 +30,7 @@ from uuid import UUID
 
 from zora_core.database.address import read_address
 from zora_core.errors import ConfigurationError
+from zora_core.processes import MEMORY_MB
 from zora_core.roots import checked
 from zora_core.storable import UNSTORABLE
 
@@ -47,7 +49,7 @@ class Settings:
     home: Path
     file_roots: tuple[Path, ...] = ()
     allow_private_addresses: bool = False
-    analysis_memory_mb: int = 2048
+    analysis_memory_mb: int = MEMORY_MB
     unknown_type_seconds: float = 600.0
     jwt_secret: str | None = None
     jwt_issuer: str | None = None
@@ -83,6 +85,18 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             raise ConfigurationError(f"{name} is not UTF-8 text: set it anew")
         return text
 
+    def number(name: str, default: float, wanted: str, fits: Callable[[float], bool]) -> float:
+        text = value(name)
+        if text is None:
+            return default
+        try:
+            found = float(text)
+        except ValueError:
+            found = math.nan
+        if not fits(found):
+            raise ConfigurationError(f"{name} is {text!r}: set it to {wanted}")
+        return found
+
     url, key = value("SUPABASE_URL"), value("SUPABASE_SERVICE_KEY")
     if bool(url) != bool(key):
         missing, present = ("SUPABASE_SERVICE_KEY", "SUPABASE_URL") if url else ("SUPABASE_URL", "SUPABASE_SERVICE_KEY")
@@ -108,12 +122,29 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         home=home,
         file_roots=checked(filter(None, (roots or "").split(os.pathsep)), home, "ZORA_FILE_ROOTS"),
         allow_private_addresses=value("ZORA_ALLOW_PRIVATE_ADDRESSES") in ("1", "true", "yes"),
-        analysis_memory_mb=_megabytes(value("ZORA_ANALYSIS_MEMORY_MB")),
-        unknown_type_seconds=_seconds("ZORA_UNKNOWN_TYPE_SECONDS", value("ZORA_UNKNOWN_TYPE_SECONDS"), 600.0),
+        analysis_memory_mb=int(
+            number(
+                "ZORA_ANALYSIS_MEMORY_MB",
+                Settings.analysis_memory_mb,
+                "a whole number of megabytes, 128 to 1000000",
+                lambda megabytes: megabytes.is_integer() and 128 <= megabytes <= 1_000_000,
+            )
+        ),
+        unknown_type_seconds=number(
+            "ZORA_UNKNOWN_TYPE_SECONDS",
+            Settings.unknown_type_seconds,
+            "a number of seconds above 0, at most a year",
+            lambda seconds: 0 < seconds <= 366 * 86_400,
+        ),
         jwt_secret=value("ZORA_JWT_SECRET"),
         jwt_issuer=value("ZORA_JWT_ISSUER"),
         jwt_audience=value("ZORA_JWT_AUDIENCE"),
-        jwt_max_hours=_hours("ZORA_JWT_MAX_HOURS", value("ZORA_JWT_MAX_HOURS") or "24"),
+        jwt_max_hours=number(
+            "ZORA_JWT_MAX_HOURS",
+            Settings.jwt_max_hours,
+            "a number of hours above 0",
+            lambda hours: 0 < hours < math.inf,
+        ),
         journal_key=_journal_key(value("ZORA_JOURNAL_KEY")),
     )
 
@@ -130,16 +161,6 @@ def load_schema(environment: Mapping[str, str] | None = None) -> str:
     return schema
 
 
-def _seconds(name: str, configured: str | None, default: float) -> float:
-    try:
-        seconds = default if configured is None else float(configured)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds <= 366 * 86400:
-        raise ConfigurationError(f"{name} is {configured!r}: set it to a number of seconds above 0, at most a year")
-    return seconds
-
-
 EXAMPLES = "{examples}"  # at the beginning of a path: the folder below
 
 
@@ -148,26 +169,6 @@ def examples() -> Path:
     package = Path(__file__).parent
     packaged = package / "examples"
     return packaged if packaged.is_dir() else package.parent / "examples"
-
-
-def _hours(name: str, text: str) -> float:
-    try:
-        hours = float(text)
-    except ValueError:
-        hours = 0.0
-    if not 0 < hours < float("inf"):
-        raise ConfigurationError(f"{name} is {text!r}: set it to a number of hours above 0")
-    return hours
-
-
-def _megabytes(configured: str | None) -> int:
-    if configured is None:
-        return 2048
-    if not configured.isascii() or not configured.isdigit() or not 128 <= int(configured) <= 1_000_000:
-        raise ConfigurationError(
-            f"ZORA_ANALYSIS_MEMORY_MB is {configured!r}: must be a whole number of megabytes, 128 to 1000000"
-        )
-    return int(configured)
 
 
 def _journal_key(configured: str | None) -> bytes | None:

@@ -9,7 +9,7 @@ from typing import Any
 from zora_core.errors import InvalidInput
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-MAX_DEPTH = 200
+MAX_DEPTH = 100  # of nested lists and objects; readers of JSON give up at 200
 # What refers to itself many times over, as YAML may, is larger than its text.
 MAX_VALUES = 2_000_000
 
@@ -41,10 +41,15 @@ def problem(value: Any, name: str) -> str | None:
     return None
 
 
-def storable(value: Any, name: str) -> None:
+def check_storable(value: Any, name: str) -> None:
     """Raise `InvalidInput` with the `problem` of a value that cannot be stored."""
     if said := problem(value, name):
         raise InvalidInput(said)
+
+
+def storable(text: str) -> str:
+    """`text`, of the same length, with a replacement character in place of each that cannot be stored."""
+    return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def escaped(text: str) -> str:

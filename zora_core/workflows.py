@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from zora_core.errors import InvalidInput, InvalidPayload, NotFound, UnknownTaskType
 from zora_core.graph import ordered, references
 from zora_core.models import NOT_BLANK, AgentId, integral
-from zora_core.storable import storable
+from zora_core.storable import check_storable
 
 if TYPE_CHECKING:
     from zora_core.agents.agent import Registry
@@ -148,7 +148,7 @@ def load(text: str) -> Workflow:
         raise InvalidInput(f"the definition is not YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise InvalidInput("the definition is nested too deep to be read") from error
-    storable(definition, "the definition")
+    check_storable(definition, "the definition")
     return parse(definition)
 
 

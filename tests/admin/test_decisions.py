@@ -130,6 +130,45 @@ async def test_one_bad_suggestion_does_not_block_the_inbox(zora: Zora, founder: 
     assert [card.attributes["id"] for card in founder.page.css(".card")] == [f"s-{good}"]
 
 
+@pytest.mark.parametrize(
+    ("statements", "reason"),
+    [
+        (
+            ["alter table shop_products rename tenant_id to org_id"],
+            "has lost columns since it was registered: tenant_id",
+        ),
+        (["revoke all on shop_products from zora_api"], "permission denied for table shop_products"),
+        (
+            ["create policy bad on shop_products as restrictive using ((1 / (price::integer - price::integer)) > 0)"],
+            "division by zero",
+        ),
+        (
+            [
+                "create or replace function shop_check() returns trigger language plpgsql as "
+                "$$ begin raise exception 'frozen in the audit'; end $$",
+                "create trigger shop_check before update on shop_products for each row execute function shop_check()",
+            ],
+            "frozen in the audit",
+        ),
+    ],
+)
+async def test_what_the_owner_did_to_a_table_is_the_reason_on_its_card_and_the_inbox_goes_on(
+    zora: Zora, founder: Visitor, own_table: None, statements: list[str], reason: str
+) -> None:
+    (bad,) = await zora.call("propose_agent_suggestion", tenant_id=zora.tenant_id, agent_id="SAM", suggestion=price(12))
+    good = await propose(zora)
+    for statement in statements:
+        await zora.sql(statement)
+    page = await founder.open(INBOX)
+    assert page.css_first(f"#s-{good} button[value=approve]") is not None
+    if (card := page.css_first(f"#s-{bad['id']}")).css_first("button[value=approve]") is None:
+        assert reason in card.text()
+    await founder.post(f"{page_of(bad['id'])}/decision", decision="approve", digest=bad["effect_digest"])
+    assert reason in founder.notice
+    await founder.post(f"{page_of(bad['id'])}/decision", decision="reject", reason="broken")
+    assert founder.notice.startswith("Rejected")
+
+
 async def test_what_a_policy_applied_is_told(zora: Zora, founder: Visitor) -> None:
     await policy(zora, max_risk_level="low")
     await zora.seed("frontend_configs", page="climate", config={"title": "Old"})

@@ -79,7 +79,7 @@ async def test_the_filters_narrow_the_list_and_live_in_the_address(zora: Zora, f
     assert len(titles(founder)) == 1
     assert "summarize_recent_events" in titles(founder)[0]
     await founder.open("/admin/journal?category=release")
-    assert "No entry fits." in founder.text
+    assert "No entries match these filters." in founder.text
     await founder.open("/admin/journal?category=nonsense&task=x&since=tomorrow&before=y")
     assert len(titles(founder)) >= 3, "what a query cannot be is left out"
     await founder.open("/admin/journal?until=9999-12-31")

@@ -50,7 +50,7 @@ async def test_an_empty_system_says_so_and_is_well(visitors: Visitors) -> None:
     await viewer.open(SYSTEM)
     assert "Nothing is paused" in viewer.text
     assert "Nothing runs, is ready or waits." in viewer.text
-    assert "No worker holds a task now." in viewer.text
+    assert "No task is running. Workers are listed while they run tasks." in viewer.text
     assert "No task has been completed yet." in viewer.text
     # The tests' clock stands still, and that of this machine does not.
     assert state_of(viewer, "Clocks") == "note"
@@ -102,7 +102,7 @@ async def test_ready_tasks_that_nobody_takes_are_not_well(zora: Zora, visitors: 
     await viewer.open(SYSTEM)
     assert state_of(viewer, "Oldest ready task") == "wrong"
     assert state_of(viewer, "Ready tasks are taken") == "wrong"
-    assert "start a worker with zora run-loop" in viewer.text
+    assert "if no worker is running, start one with zora run-loop" in viewer.text
     await zora.call("pause_agents", tenant_id=zora.tenant_id)
     await viewer.open(SYSTEM)
     assert state_of(viewer, "Ready tasks are taken") == "note"

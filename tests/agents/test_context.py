@@ -16,7 +16,7 @@ from zora_core.agents import Registry
 from zora_core.agents.context import TaskContext
 from zora_core.errors import InvalidInput
 from zora_core.roots import permit, set_tenant_roots
-from zora_core.storable import storable
+from zora_core.storable import check_storable
 
 pytestmark = pytest.mark.both_transports
 
@@ -104,16 +104,16 @@ async def test_without_configured_folders_only_a_task_created_at_the_terminal_re
         return TaskContext(zora.database, zora.settings, zora.tenant_id, zora.now, Registry([]), task_id=task_id)
 
     for path in ("page.html", str(tmp_path / "shop" / "page.html"), "/etc/passwd"):
-        with pytest.raises(InvalidInput, match="which are none: set ZORA_FILE_ROOTS"):
+        with pytest.raises(InvalidInput, match=r"no folders are configured\. Set ZORA_FILE_ROOTS"):
             of(task).path(path)
     permit(zora.settings.home, [task], Path.cwd())
     assert of(task).path("page.html") == tmp_path / "shop" / "page.html"
     with pytest.raises(InvalidInput, match="outside the folders"):
         of(task).path("../secret.txt")
-    with pytest.raises(InvalidInput, match="which are none"):
+    with pytest.raises(InvalidInput, match="no folders are configured"):
         of(uuid4()).path("page.html")
     permit(zora.settings.home, [task], Path.home())
-    with pytest.raises(InvalidInput, match=r"which are none: the task was created in .*home folder"):
+    with pytest.raises(InvalidInput, match=r"no folders are configured\. The task was created in .*home folder"):
         of(task).path("page.html")
 
 
@@ -127,7 +127,7 @@ async def test_a_tenants_own_folders_take_the_place_of_the_others(zora: Zora, tm
     with pytest.raises(InvalidInput, match="zora tenants roots"):
         ctx.path(str(tmp_path / "b" / "page.html"))
     set_tenant_roots(zora.settings.home, zora.tenant_id, [])
-    with pytest.raises(InvalidInput, match="which are none"):
+    with pytest.raises(InvalidInput, match="no folders are configured"):
         ctx.path("page.html")
 
 
@@ -164,7 +164,7 @@ async def test_a_fetched_page_is_text_that_can_be_stored(zora: Zora, charset: st
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         page = await context(zora).page(url=f"http://127.0.0.1:{server.server_port}/")
         server.shutdown()
-    storable(page.html, "the page")
+    check_storable(page.html, "the page")
     assert ("é" in page.html) is (charset == "latin1")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Zora
+from zora_core.effects import describe
 
 pytestmark = pytest.mark.both_transports
 
@@ -93,9 +94,9 @@ async def test_memories_that_differ_in_order_or_in_a_negation_are_reported_and_n
 
 
 async def test_only_equal_memories_are_merged_at_low_risk(zora: Zora) -> None:
-    for content in ("We sell the refills in the shop.", "We sell the refills in the  shop"):
+    for content in ("We sell the refills in the shop.", "We sell the refills in the  shop."):
         await remember(zora, content)
-    for content in ("The label names the method of it.", "A label names the method of it."):
+    for content in ("The label names the method of the test.", "the label names the method of the test!"):
         await remember(zora, content, kind="decision")
     result = answer(await zora.run("EIVOR", "memory_cleanup"))
     risks = {s["title"]: s["risk_level"] for s in result["suggestions"]}
@@ -162,3 +163,14 @@ async def test_a_cleanup_that_a_policy_applies_does_not_claim_that_a_person_deci
     await zora.call("attend_agent_suggestions")
     (row,) = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id, task_id=task.id)
     assert (row["status"], row["decided_as"]) == ("applied", "policy")
+
+
+async def test_numbers_and_nouns_agree(zora: Zora) -> None:
+    await remember(zora, "The stand plan of 2019", age=2000, kind="plan")
+    task_id = await zora.create("EIVOR", "memory_cleanup")
+    (run,) = await zora.run_once()
+    assert run.summary == "1 memory examined: 0 duplicates in 0 clusters, 0 contradictions, 1 stale."
+    (archive,) = answer(await zora.task(task_id))["suggestions"]
+    assert archive["title"].startswith("Archive 1 plan memory older than")
+    (row,) = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id, limit=1)
+    assert describe(row) == "Archives 1 memory, still readable."

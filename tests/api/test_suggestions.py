@@ -217,3 +217,36 @@ async def test_a_policy_and_a_pause_over_http(zora: Zora, founder: httpx.AsyncCl
     assert (await founder.delete("/api/agents/pauses/eivor")).json()["data"] == []
     envelope(await founder.delete("/api/agents/pauses/all"), 409, "INVALID_STATE")
     assert len(await zora.call("claim_agent_tasks", tenant_id=zora.tenant_id, worker_id="w")) == 1
+
+
+async def test_what_became_of_an_owners_table_is_a_problem_of_the_suggestion_and_409_for_its_approval(
+    zora: Zora, callers: Callers
+) -> None:
+    admin = await callers.client(Role.BRAND_ADMIN)
+    await zora.sql("create table shop_notes (id integer primary key, tenant_id uuid, text text)")
+    try:
+        await zora.sql("insert into shop_notes values (1, $1, 'old')", zora.tenant_id)
+        await zora.call(
+            "register_effect_table", tenant_id=zora.tenant_id, name="shop_notes", key_column="id", writable=["text"]
+        )
+        change = {"op": "update", "table": "shop_notes", "key": "1", "before": {}, "after": {"text": "new"}}
+        suggestion = {
+            "suggestion_type": "change_note", "title": "t", "evidence": EVIDENCE, "effect": {"changes": [change]},
+        }  # fmt: skip
+        (bad,) = await zora.call(
+            "propose_agent_suggestion", tenant_id=zora.tenant_id, agent_id="SAM", suggestion=suggestion
+        )
+        await zora.sql("alter table shop_notes rename tenant_id to org_id")
+        shown = (await admin.get(f"{SUGGESTIONS}/{bad['id']}")).json()["data"]
+        assert "has lost columns since it was registered: tenant_id" in shown["problem"]
+        answer = await decide(admin, bad, {"decision": "approve", "digest": bad["effect_digest"]})
+        assert answer.status_code == 409
+        assert "has lost columns" in answer.text
+        await zora.sql("alter table shop_notes rename org_id to tenant_id")
+        await zora.sql("alter table shop_notes add check (length(text) > 3) not valid")
+        answer = await decide(admin, bad, {"decision": "approve", "digest": bad["effect_digest"]})
+        assert answer.status_code == 409
+        assert "violates check constraint" in answer.text
+        assert (await decide(admin, bad, {"decision": "reject", "reason": "no"})).status_code == 200
+    finally:
+        await zora.sql("drop table shop_notes")

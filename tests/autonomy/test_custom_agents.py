@@ -24,16 +24,15 @@ README = Path(__file__).parents[2] / "README.md"
 EXAMPLE, FINDING_EXAMPLE = (
     block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if "@handler" in block
 )
+DEFINITIONS, _, _ = EXAMPLE.partition("\n\n\nasync def main")
 
 
 async def test_the_readmes_task_type_works_in_one_file(zora: Zora, tmp_path: Path) -> None:
     (tmp_path / "home.html").write_text("<html><body><p>Five words on this page</p></body></html>")
     await zora.seed("frontend_configs", page="home", config={"path": str(tmp_path / "home.html")})
-    definitions, _, run = EXAMPLE.rpartition("\n\n")
-    assert run.strip() == "asyncio.run(AgentRuntime(agents=[WordCounter()]).run_loop())"
     namespace: dict[str, type[Agent]] = {}
-    exec(definitions, namespace)
-    assert len([line for line in definitions.splitlines() if line and not line.startswith(("import", "from"))]) <= 10
+    exec(DEFINITIONS, namespace)
+    assert len([line for line in DEFINITIONS.splitlines() if line and not line.startswith(("import", "from"))]) <= 10
 
     await zora.create("ORACLE", "count_words")
     runtime = AgentRuntime(agents=[namespace["WordCounter"]()], settings=zora.settings, database=zora.database)
@@ -46,9 +45,9 @@ async def test_the_readmes_finding_rests_on_the_page_and_a_false_one_is_told_wha
 ) -> None:
     (tmp_path / "home.html").write_text("<html><body><p>Our <b>synergy</b>\n grows</p></body></html>")
     await zora.seed("frontend_configs", page="home", config={"path": str(tmp_path / "home.html")})
-    definitions = EXAMPLE.rpartition("\n\n")[0] + FINDING_EXAMPLE
+    definitions = f"{DEFINITIONS}\n{FINDING_EXAMPLE}"
     true_id, false_id = [await zora.create("ORACLE", "find_jargon") for _ in range(2)]
-    for source in (definitions, definitions.replace("start=page", "start=1 + page")):
+    for source in (definitions, definitions.replace("start=start", "start=1 + start")):
         namespace: dict[str, type[Agent]] = {}
         exec(source, namespace)
         await zora.run_once(namespace["JargonFinder"](), limit=1)
@@ -57,6 +56,10 @@ async def test_the_readmes_finding_rests_on_the_page_and_a_false_one_is_told_wha
     assert result["suggestions"][0]["findings"] == [result["findings"][0]["id"]]
     assert result["sources"][result["findings"][0]["evidence"][0]["read"][0]]["ref"] == "home"
     error = (await zora.task(false_id)).error_message or ""
+    (tmp_path / "home.html").write_text("<html><body><p>Our work grows</p></body></html>")
+    await zora.create("ORACLE", "find_jargon")
+    (none,) = await zora.run_once(namespace["JargonFinder"](), limit=1)
+    assert (none.status, none.summary) == ("completed", "No jargon")
     assert "words.jargon (Jargon): “synergy” does not stand in home at character 5 (it does at 4)" in error
     assert "quote without trimming or rewording" in error
 
@@ -165,3 +168,13 @@ async def test_an_agents_handle_task_dispatches_to_its_handler(zora: Zora) -> No
     result = await Probe().handle_task(task, context)
     assert isinstance(result, TaskResult)
     assert result.summary == "2 words"
+
+
+async def test_a_program_without_an_observer_logs_what_fails_on_its_input(
+    zora: Zora, caplog: pytest.LogCaptureFixture
+) -> None:
+    task_id = await zora.create("SAM", "review_climate_page", payload={"page": "clmate"})
+    with caplog.at_level("WARNING", logger="zora.runtime"):
+        (run,) = await AgentRuntime(settings=zora.settings, database=zora.database).run_once()
+    assert run.failure_kind == "error"
+    assert f"task {task_id} failed: SAM review_climate_page (error): unknown page 'clmate'" in caplog.text

@@ -11,14 +11,17 @@ from typing import Any, NoReturn
 
 import pytest
 
+from tests import work
 from tests.autonomy.agents import Probe, Signal
 from tests.autonomy.test_runtime import until, working
 from tests.conftest import Zora
+from zora_core import processes
 from zora_core.agents import (
     Agent,
     AgentId,
     ChildTask,
     Delegate,
+    Finding,
     Payload,
     Quote,
     Snooze,
@@ -78,6 +81,10 @@ class Odd(Agent):
         ctx.cite("payload", "page", "text")
         result = self.work()
         return await result if asyncio.iscoroutine(result) else result
+
+    @handler("unchecked", evidence="none")
+    async def run_unchecked(self, task: Task, payload: Payload, ctx: TaskContext) -> Any:
+        return await self.run_async(task, payload, ctx)
 
     @handler("plain")
     def run_plain(self, task: Task, payload: Payload, ctx: TaskContext) -> Any:
@@ -139,6 +146,28 @@ async def test_a_task_that_a_handler_started_cannot_end_the_process(zora: Zora) 
     assert (odd.status, odd.error, count.status) == ("failed", "SystemExit: 3", "completed")
 
 
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_handler_that_stops_the_event_loop_stops_neither_the_others_nor_the_worker(
+    zora: Zora, waits: bool
+) -> None:
+    stopped = 0
+
+    async def work() -> TaskResult:
+        nonlocal stopped
+        stopped += 1
+        if stopped == 1:
+            asyncio.get_running_loop().stop()
+            if waits:
+                await asyncio.sleep(0.01)
+        return TaskResult(summary="done")
+
+    for _ in range(3):
+        await zora.create("ORACLE", "unchecked")
+    async with asyncio.timeout(20):
+        runs = await zora.worker(Odd(work), concurrency=1).run(limit=3)
+    assert [run.status for run in runs] == ["completed"] * 3
+
+
 async def test_a_deep_suggestion_is_refused(zora: Zora) -> None:
     def work() -> TaskResult:
         change = Suggestion(
@@ -196,6 +225,61 @@ def test_an_unknown_rule_of_evidence_is_refused() -> None:
         handler("x", evidence="some")  # type: ignore[arg-type]
     with pytest.raises(InvalidInput):
         Snooze(True)
+
+
+class Computing(Agent):
+    agent_id = AgentId.ORACLE
+
+    @handler("spin", timeout_seconds=2)
+    async def spin(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        ctx.cite("payload", "page", "text")
+        await ctx.compute(work.spin)
+        return TaskResult(summary="never")
+
+    @handler("spin_and_wait", timeout_seconds=2)
+    async def spin_and_wait(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        await asyncio.gather(ctx.compute(work.spin), ctx.compute(len, "text"))
+        return TaskResult(summary="never")
+
+    @handler("quick", timeout_seconds=3)
+    async def quick(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        ctx.cite("payload", "page", "text")
+        length = await ctx.compute(len, "text")
+        finding = Finding(
+            rule_id="r",
+            title=f"{length} letters",
+            severity="info",
+            confidence=1,
+            evidence=[Quote(source="page", text="text")],
+        )
+        return TaskResult(summary="quick", findings=[finding])
+
+    @handler("slow_after", timeout_seconds=1)
+    async def slow_after(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        await ctx.compute(len, "text")
+        await asyncio.Event().wait()
+        return TaskResult(summary="never")
+
+
+@pytest.mark.parametrize("kind", ["spin", "spin_and_wait"])
+async def test_waiting_for_a_child_process_does_not_count_against_the_time_limit(
+    zora: Zora, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    pool = processes._Pool()
+    monkeypatch.setattr(processes, "_POOL", pool)
+    monkeypatch.setattr(processes, "MOST_CHILDREN", 2)
+    for _ in range(4):
+        await zora.create("ORACLE", kind, max_attempts=1, priority=1)
+    for task_type in ("quick", "quick", "slow_after"):
+        await zora.create("ORACLE", task_type, max_attempts=1)
+    async with asyncio.timeout(60):
+        runs = await zora.worker(Computing(), concurrency=7).run(limit=7)
+    assert Counter((run.task.task_type, run.status, run.error) for run in runs) == {
+        (kind, "failed", "timed out after 2 seconds"): 4,
+        ("quick", "completed", None): 2,
+        ("slow_after", "failed", "timed out after 1 seconds"): 1,
+    }
+    pool.close()
 
 
 # What does not end when it should
@@ -286,7 +370,7 @@ async def test_a_handler_that_does_not_end_at_its_limit_is_abandoned_and_the_oth
             task = await zora.task(task_id)
             assert (task.failure_kind, task.error_message) == ("timeout", "timed out after 1 seconds")
             assert (await zora.task(neighbour)).status != "failed"
-            assert task_id not in [run.task.id for run in worker.running.values()]
+            await until(lambda: task_id not in [run.task.id for run in worker.running.values()])
             stubborn.release.set()
 
             async def done() -> bool:

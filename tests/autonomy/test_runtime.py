@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -17,12 +18,29 @@ import asyncpg
 import pytest
 
 from tests.autonomy.agents import Probe
-from tests.conftest import Zora
-from zora_core.agents import Agent, AgentId, Payload, Quote, Suggestion, Task, TaskContext, TaskResult, handler
+from tests.conftest import SECRET, Zora
+from tests.postgrest import Config
+from zora_core.agents import (
+    Agent,
+    AgentId,
+    ChildTask,
+    Delegate,
+    Payload,
+    Quote,
+    Snooze,
+    Suggestion,
+    Task,
+    TaskContext,
+    TaskResult,
+    handler,
+)
+from zora_core.agents.agent import Registry
+from zora_core.autonomy import settler
 from zora_core.autonomy import worker as worker_module
 from zora_core.autonomy.runtime import AgentRuntime, on_signals
 from zora_core.autonomy.worker import TaskRun, Worker
 from zora_core.errors import ConfigurationError, TooMuchAtOnce
+from zora_core.settings import Settings
 
 pytestmark = pytest.mark.both_transports
 
@@ -144,6 +162,76 @@ async def test_outcomes_that_are_too_many_at_once_are_recorded_in_smaller_parts(
     assert max(sizes) > 3, "nothing was tried"
 
 
+class Length(Payload):
+    length: int
+
+
+class Large(Agent):
+    """Returns an outcome with a text of the length that the payload says."""
+
+    agent_id = AgentId.ORACLE
+
+    @handler("result", evidence="none")
+    async def result(self, task: Task, payload: Length, ctx: TaskContext) -> TaskResult:
+        return TaskResult(summary="large", result={"text": "x" * payload.length})
+
+    @handler("summary", evidence="none")
+    async def summary(self, task: Task, payload: Length, ctx: TaskContext) -> TaskResult:
+        return TaskResult(summary="x" * payload.length)
+
+    @handler("snooze", evidence="none")
+    async def snooze(self, task: Task, payload: Length, ctx: TaskContext) -> Snooze:
+        return Snooze(60, reason="x" * payload.length)
+
+    @handler("payload", evidence="none")
+    async def payload(self, task: Task, payload: Length, ctx: TaskContext) -> Delegate:
+        child = ChildTask(key="a", agent_id="SAM", task_type="count", title="c", payload={"text": "x" * payload.length})
+        return Delegate([child])
+
+    @handler("then", evidence="none")
+    async def then(self, task: Task, payload: Length, ctx: TaskContext) -> Delegate:
+        return Delegate(
+            [ChildTask(key="a", agent_id="SAM", task_type="count", title="c")], then={"text": "x" * payload.length}
+        )
+
+
+@pytest.mark.parametrize("kind", ["result", "summary", "snooze", "payload", "then"])
+async def test_an_outcome_over_the_limit_fails_its_task_alone(zora: Zora, kind: str) -> None:
+    await zora.create("ORACLE", kind, {"length": 6_000_000})
+    await zora.create("SAM", "count")
+    runs = {run.task.task_type: run for run in await zora.run_once(Large(), Probe())}
+    assert (runs[kind].status, runs["count"].status) == ("failed", "completed")
+    assert "bytes of JSON, more than" in (runs[kind].error or "")
+
+
+@pytest.mark.parametrize("kind", ["result", "payload"])
+async def test_an_outcome_that_the_database_never_takes_fails_its_run_and_delays_no_other(
+    zora: Zora, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(settler, "MAX_SECONDS", 0.05)
+    ended: list[TaskRun] = []
+    call, refused = zora.database.call, 0
+
+    async def refuse(function: str, /, **arguments: Any) -> list[dict[str, Any]]:
+        nonlocal refused
+        if function == "settle_agent_tasks" and len(str(arguments["results"])) > 1_000_000:
+            refused += 1
+            if refused == 3:
+                await zora.create("SAM", "count")
+            raise TooMuchAtOnce("canceling statement due to statement timeout")
+        return await call(function, **arguments)
+
+    monkeypatch.setattr(zora.database, "call", refuse)
+    await zora.create("ORACLE", kind, {"length": 2_000_000}, max_attempts=1)
+    worker = zora.worker(Large(), Probe(), observe=lambda e: ended.append(e) if isinstance(e, TaskRun) else None)
+    async with working(worker, poll_seconds=0.1):
+        await until(lambda: len(ended) == 2)
+    runs = {run.task.task_type: run for run in ended}
+    assert (runs["count"].status, runs[kind].status) == ("completed", "failed")
+    assert "outcome could not be stored: canceling statement due to statement timeout" in (runs[kind].error or "")
+    assert refused >= settler.MAX_TRIES  # one more when another outcome was in its first call
+
+
 async def test_run_once_stops_at_its_limit(zora: Zora) -> None:
     for _ in range(5):
         await zora.create("SAM", "count")
@@ -180,6 +268,57 @@ async def test_a_new_task_wakes_an_idle_loop_without_polling(zora: Zora) -> None
         await until(lambda: len(ended) == 1)
         await zora.create("SAM", "count")
         await until(lambda: len(ended) == 2)
+
+
+@pytest.mark.direct_connection  # over HTTP upkeep is a single transaction
+async def test_a_task_is_claimed_and_other_upkeep_goes_on_while_suggestions_wait_for_a_lock(
+    zora: Zora, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "UPKEEP_SECONDS", 0.05)
+    probe = Probe()
+    owner = await asyncpg.connect(zora.url)
+    try:
+        async with working(zora.worker(probe)):
+            transaction = owner.transaction()
+            await transaction.start()
+            await owner.execute("lock table agent_suggestions in access exclusive mode")
+            waiting = "select from pg_locks where not granted and relation = 'agent_suggestions'::regclass"
+            await until(lambda: zora.sql(waiting))
+            (beat,) = await zora.sql("select last_beat_at from workers")
+            assert beat["last_beat_at"] == zora.now
+            await zora.create("SAM", "wait")
+            await until(probe.started.is_set, 5)
+            await transaction.rollback()
+            probe.release.set()
+    finally:
+        await owner.close()
+
+
+async def test_a_type_that_a_narrowed_worker_knows_is_not_unknown(zora: Zora, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "UPKEEP_SECONDS", 0.05)
+    known = Registry([Probe()])
+    worker = Worker(
+        zora.database,
+        known,
+        zora.settings,
+        concurrency=1,
+        lease_seconds=30,
+        grace_seconds=1,
+        claims=known.select([], ["count"]),
+    )
+    async with working(worker, poll_seconds=0.1):
+        await until(lambda: zora.sql("select from workers"))
+        left = await zora.create("SAM", "sync")
+        unknown = await zora.create("SAM", "unknown_type")
+        (said,) = await zora.call("explain_agent_task", tenant_id=zora.tenant_id, id=left)
+        assert "is limited to others (--agents, --types)" in said["explain_agent_task"]
+        await zora.advance(minutes=20)
+
+        async def failed() -> bool:
+            return (await zora.task(unknown)).status == "failed"
+
+        await until(failed)
+    assert (await zora.task(left)).status == "pending"
 
 
 async def test_cancelling_a_running_task_stops_its_handler(zora: Zora) -> None:
@@ -337,6 +476,45 @@ async def test_a_stop_is_heard_while_the_database_is_gone(zora: Zora, monkeypatc
     await asyncio.wait_for(loop, 10)
     (row,) = await zora.sql("select status::text, lease_expires_at from agent_tasks")
     assert row["status"] == "in_progress", "its lease brings it back"
+
+
+@pytest.mark.parametrize("server", ["absent", "hangs up", "silent"])
+@pytest.mark.parametrize("address", ["database_url", "supabase_url"])
+async def test_a_stop_is_heard_before_the_database_has_ever_answered(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, server: str, address: str
+) -> None:
+    asked = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        if server == "silent":
+            while await reader.read(1000):
+                pass
+        writer.close()
+
+    serving = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = serving.sockets[0].getsockname()[1]
+    if server == "absent":
+        serving.close()
+    given: dict[str, Any] = {
+        "database_url": {"database_url": f"postgresql://postgres@127.0.0.1:{port}/zora"},
+        "supabase_url": {
+            "supabase_url": f"http://127.0.0.1:{port}",
+            "supabase_service_key": Config(database_url="", jwt_secret=SECRET).secret_key,
+        },
+    }[address]
+    runtime = AgentRuntime(settings=Settings(home=tmp_path, **given))
+    loop = asyncio.create_task(runtime.run_loop())
+    if server == "silent":
+        await asyncio.wait_for(asked.wait(), 10)
+    else:
+        await until(lambda: "retrying until it answers" in caplog.text)
+    with pytest.raises(ConfigurationError, match="already running"):
+        await runtime.run_once()
+    runtime.stop()
+    await asyncio.wait_for(loop, 10)
+    assert not runtime.running
+    serving.close()
 
 
 async def test_bad_settings_of_a_runtime_are_refused_at_once(zora: Zora) -> None:

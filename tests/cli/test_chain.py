@@ -22,7 +22,7 @@ def quote(text: str) -> dict[str, Any]:
 def finding(number: int, *evidence: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": f"id{number}", "rule_id": f"rule.{number}", "title": f"Title {number}", "severity": "low",
-        "evidence": list(evidence) or [quote(f"text {number}")],
+        "confidence": 1.0, "evidence": list(evidence) or [quote(f"text {number}")],
     }  # fmt: skip
 
 
@@ -62,10 +62,10 @@ def test_each_step_of_the_chain_is_shown(wide: None) -> None:
   memory_events/7ba92e21#content: “said”  (rows, bbbbbbbb, {when})
     low      Title 2  rule.2  id2
 
-Suggestions (a person decides)
-  • Do it
+Suggestions
+  • Do it  known already
       low      Title 2  rule.2  id2
-  • On its own
+  • On its own  known already
       claims[0]: “own evidence”  (payload claims, aaaaaaaa, {when})
 """
         in text
@@ -93,5 +93,5 @@ def test_a_result_stored_before_there_were_chains_is_shown(wide: None) -> None:
     old["evidence"] = [{name: value for name, value in quote("old").items() if name != "read"}]
     before = {name: value for name, value in suggestion("Do it").items() if name != "findings"}
     text = shown([old], [before])
-    assert "claims[0]: “old”\n    low      Title 1  rule.1\n" in text
+    assert "claims[0]: “old”\n    low      Title 1  rule.1" in text
     assert "• Do it" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -96,7 +97,7 @@ def test_the_specifications_create_task_runs_and_is_shown(zora: Zora) -> None:
     (run,) = zora.json("run-once", "--limit=5")
     assert (run["task"]["id"], run["status"]) == (task_id, "completed")
     shown = zora("tasks", "show", task_id[-8:])
-    for part in ("Review dashboard page", "completed", "Findings", "dashboard: ", "Journal"):
+    for part in ("Review dashboard page", "completed", '{"page": "dashboard"}', "Findings", "dashboard: ", "Journal"):
         assert part in shown
     assert "LUMINA" in zora("status")
     assert zora.json("tasks", "explain", task_id)["explanation"].startswith("Completed")
@@ -171,6 +172,41 @@ def test_a_wrong_call_says_what_is_wrong_and_what_would_be_right(
     assert "Traceback" not in said
 
 
+def test_the_readmes_task_type_of_your_own_runs_as_it_is_written(zora: Zora, tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (script,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "count_words" in block]
+    (tmp_path / "words.py").write_text(script, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "words.py"], cwd=tmp_path, env=zora.environment, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"Words of the home page completed \d+ words on home\n", done.stdout)
+
+
+def test_a_ready_task_of_a_type_that_is_not_installed_is_named(zora: Zora) -> None:
+    program = (
+        "import asyncio\nfrom zora_core.settings import load_settings\n"
+        "from zora_core.database.connect import open_database\n"
+        "async def main():\n"
+        "    database = await open_database(load_settings())\n"
+        "    task = {'agent_id': 'ORACLE', 'task_type': 'find_jargon', 'title': 'Not installed'}\n"
+        "    created = await database.call('create_agent_tasks', tenant_id=load_settings().tenant_id, tasks=[task])\n"
+        "    print(created[0]['id'])\n"
+        "    await database.close()\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=zora.environment, timeout=60, check=True, capture_output=True, text=True
+    )
+    task_id = done.stdout.strip()
+    said = "No task is claimable: 1 ready task has a type that is not installed here: ORACLE find_jargon.\n"
+    assert zora("run-once") == said
+    explained = zora("tasks", "explain", task_id)
+    assert "with an agent that has this type, ORACLE find_jargon" in explained or "no running worker knows" in explained
+    zora("tasks", "cancel", task_id)
+
+
 def test_a_worker_can_be_narrowed_to_agents_and_types(zora: Zora) -> None:
     made = zora.json("create-task", "EIVOR", "summarize_recent_events", "This week")
     assert zora.json("run-once", "--agents", "SAM,lumina") == []
@@ -240,6 +276,17 @@ def test_the_schema_command_prints_a_script_that_psql_accepts_twice(zora: Zora, 
         )
 
 
+def test_the_embedded_database_is_dumped_by_the_command_in_the_docs(zora: Zora, tmp_path: Path) -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "backup.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^\$ (.*zora db bin.*)$", docs, re.MULTILINE)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command], cwd=tmp_path, env=zora.environment, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "zora.dump").read_bytes().startswith(b"PGDMP")
+
+
 def test_doctor_finds_a_fresh_installation_in_order(zora: Zora) -> None:
     zora("journal", "seal")  # no worker runs that would, and what stays unsealed for a minute is told
     checks = {check["name"]: check for check in zora.json("doctor")}
@@ -263,6 +310,20 @@ def test_the_demo_completes_one_task_of_each_type_and_says_where_to_look(zora: Z
     ]:
         zora("--tenant", DEMO, *command)
     assert "heat pump" in zora("--tenant", DEMO, "memory", "search", "heat", "pump")
+    proposed = len(zora.json("--tenant", DEMO, "suggestions", "list", "--status=proposed", "--limit=200"))
+    assert f"{proposed} suggestions wait" in said
+    listed = zora("--tenant", DEMO, "suggestions", "list", "--status=proposed")
+    assert listed.endswith(f"\n20 of {proposed} (`--limit 100` shows all)\n")
+    assert "of 12 (" in zora("--tenant", DEMO, "tasks", "list", "--limit=5")
+    assert "of 12 (" not in zora("--tenant", DEMO, "tasks", "list")
+    narrow = zora("--tenant", DEMO, "tasks", "list", COLUMNS="60")
+    unset = Zora({name: value for name, value in zora.environment.items() if name != "COLUMNS"})
+    lines = unset("--tenant", DEMO, "tasks", "list").splitlines()
+    for row in rows:
+        assert re.search(rf"^{row['id'][-8:]}  {row['agent_id']} +completed ", narrow, re.MULTILINE)
+        (line,) = [line for line in lines if line.startswith(row["id"][-8:])]
+        for value in (row["agent_id"], row["task_type"], row["status"], row["title"]):
+            assert value in line
     suggestion = zora.json("--tenant", DEMO, "suggestions", "list")[0]
     assert "Evidence" in zora("--tenant", DEMO, "suggestions", "show", suggestion["id"][-8:])
     assert zora.json("--tenant", DEMO, "tasks", "prune", "--older-than-days", "1") == {"deleted": 0}
@@ -296,7 +357,7 @@ def test_a_task_reads_the_folder_in_which_a_person_created_it_and_no_other_task_
     assert here["status"] == "completed", here["error"]
     assert "1 file" in here["summary"]
     assert "outside the folders that this task may read" in parent["error"]
-    assert "which are none: set ZORA_FILE_ROOTS" in other["error"]
+    assert "no folders are configured. Set ZORA_FILE_ROOTS" in other["error"]
 
 
 def test_a_tenants_folders_are_set_shown_and_reset(zora: Zora, tmp_path: Path) -> None:

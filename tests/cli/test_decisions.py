@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import shlex
+import shutil
 import subprocess
 import sys
+import termios
 from typing import Any
 
 import pytest
@@ -89,8 +93,46 @@ def test_an_approval_shows_the_difference_and_asks(demo: Demo) -> None:
             said = asked.stdout.read()
         os.close(terminal)
         assert "= content:" in said
-        assert "Approve this?" in said
+        assert f"Approve “{merge['title']}” (digest {merge['effect_digest'][:12]}…)?" in said
         assert demo.json("suggestions", "show", merge["id"])["status"] == status
+
+
+def test_on_a_low_terminal_the_change_is_paged_with_colours_and_named_in_the_question(demo: Demo) -> None:
+    if shutil.which("less") is None:
+        pytest.skip("less is not installed")
+    mission, *_ = demo.proposed("create_climate_missions")
+    terminal, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (8, 80))
+    # `less` reads keys from the controlling terminal.
+    attach = (
+        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    command = [sys.executable, "-c", attach, "-m", "zora_core.autonomy.cli", "--tenant", DEMO, "suggestions", "approve"]
+    kept = {name: value for name, value in demo.environment.items() if name not in ("COLUMNS", "LESS", "PAGER")}
+    with subprocess.Popen(
+        [*command, mission["id"]], env={**kept, "TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs,
+        start_new_session=True,
+    ) as asked:  # fmt: skip
+        os.close(theirs)
+        said = ""
+
+        def until(expected: str) -> None:
+            nonlocal said
+            while expected not in said:
+                said += os.read(terminal, 4096).decode(errors="replace")
+
+        until("\x1b[K")  # the prompt of less, after the first page
+        os.write(terminal, b"q")
+        until("[y/N]:")
+        os.write(terminal, b"n\n")
+        assert asked.wait(timeout=30) == 1
+    os.close(terminal)
+    assert "ESC[" not in said
+    assert f"\x1b[1m{mission['title']}" in said
+    assert "\x1b[?1049" not in said, "the change stays on the screen"
+    assert f"“{mission['title']}”" in " ".join(said.split("\n")[-3:])
+    assert mission["effect_digest"][:12] in said
 
 
 def test_a_rejection_is_not_proposed_again_and_a_second_decision_is_refused(demo: Demo) -> None:
@@ -185,10 +227,36 @@ def test_a_policy_asks_before_a_task_runs(demo: Demo) -> None:
     assert "Waits for a person to let it run" in demo("tasks", "explain", made["id"])
     (asked,) = demo.proposed("run_task")
     assert "Applied" in demo("suggestions", "approve", asked["id"], "--yes")
+    said = demo("create-task", "EIVOR", "summarize_recent_events", "Next week")
+    approve, other = demo.proposed("run_task")[0]["id"][-8:], said.split()[2].rstrip(":")
+    assert f"It waits for approval: `zora --tenant demo suggestions approve {approve}`." in said
+    demo("tasks", "cancel", other)
+    said = demo("create-task", "EIVOR", "memory_cleanup", "Later", "--run-at=2099-01-01T09:00:00+00:00")
+    assert "`zora --tenant demo run-loop` runs it at 2099-01-01" in said
+    demo("tasks", "cancel", said.split()[2].rstrip(":"))
     (run,) = demo.json("run-once")
     assert (run["task"]["id"], run["status"]) == (made["id"], "completed")
     demo("policies", "remove", "summarize_recent_events")
     assert "no policy for" in demo("policies", "remove", "summarize_recent_events", status=1)
+
+
+def test_a_suggested_command_names_the_tenant_and_every_argument(demo: Demo) -> None:
+    archive = demo.proposed("archive_memories")[-1]
+    shown = demo("suggestions", "show", archive["id"])
+    applied = demo("suggestions", "approve", archive["id"], "--yes")
+    demo("schedules", "create", "Tidy up", "eivor", "memory_cleanup", "--cron=@daily")
+    paused = demo("pause", "sam") + demo("status") + demo("schedules", "pause", "Tidy up")
+    suggested = [
+        command
+        for said in (shown, applied, paused, demo("run-once"))
+        for command in re.findall(r"`(zora [^`]*)`", " ".join(said.split()))
+    ]
+    assert all(command.startswith(f"zora --tenant {DEMO} ") for command in suggested), suggested
+    undo = f"zora --tenant {DEMO} suggestions undo {archive['id'][-8:]}"
+    assert {undo, "zora --tenant demo resume SAM", "zora --tenant demo schedules resume 'Tidy up'"} <= set(suggested)
+    for command in {undo, *(one for one in suggested if " resume " in one)}:
+        demo(*shlex.split(command)[3:])
+    demo("schedules", "delete", "Tidy up")
 
 
 def test_a_pause_stops_everything_until_it_is_lifted(demo: Demo) -> None:

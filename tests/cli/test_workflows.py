@@ -52,6 +52,9 @@ def test_a_workflow_of_ones_own_is_saved_drawn_run_and_decided(zora: Zora, tmp_p
 
 def test_a_sentence_becomes_a_plan_and_once_approved_a_run(zora: Zora) -> None:
     sentence = ("ask", "Improve our climate page and check its claims")
+    before = zora.json("tasks", "list")
+    assert "cannot ask for confirmation without a terminal: pass --yes" in zora(*sentence, status=2)
+    assert zora.json("tasks", "list") == before
     waits = zora.json(*sentence)
     assert waits["run"] is None
     assert waits["plan"]["status"] == "proposed"
@@ -63,4 +66,4 @@ def test_a_sentence_becomes_a_plan_and_once_approved_a_run(zora: Zora) -> None:
     came = zora.json("workflows", "status", run["id"])
     assert came["status"] == "completed"
     assert {step["agent_id"] for step in came["steps"]} >= {"SAM"}
-    assert "there is no plan" in zora("ask", "Make me a sandwich")
+    assert "there is no plan" in zora("ask", "Make me a sandwich", "--yes")

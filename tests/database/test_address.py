@@ -127,7 +127,7 @@ def test_parameters_that_would_mean_something_else_are_refused_by_name(query: st
 
 
 def test_prismas_parameter_for_another_schema_points_to_zora_schema() -> None:
-    with pytest.raises(ConfigurationError, match="remove it, and set ZORA_SCHEMA instead"):
+    with pytest.raises(ConfigurationError, match="remove it, and set ZORA_SCHEMA"):
         read_address("postgresql://h/db?schema=app")
 
 

@@ -138,9 +138,11 @@ class World:
         model = self.model
         rows = await propose(self.zora, headline(title, model.headline))
         same = [s for s in model.suggestions.values() if s["key"] == title]
-        # One that waits on the same headline, one that waits to be applied, or one rejected on the same evidence.
+        # One that waits with the same value on the same headline, one that waits to be applied, or one rejected on the
+        # same evidence. What a person edited, and what was proposed anew because its target changed, has another value.
         assert bool(rows) != any(
-            s["status"] in ("approved", "rejected") or (s["status"] == "proposed" and s["expected"] == model.headline)
+            s["status"] in ("approved", "rejected")
+            or (s["status"] == "proposed" and (s["expected"], s["value"]) == (model.headline, title))
             for s in same
         )
         for one in same:

@@ -455,7 +455,7 @@ async def test_a_settlement_that_a_deadlock_ended_can_be_repeated(zora: Zora) ->
             while not await other.fetchval(waiting):  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.01)
         reading = asyncio.create_task(other.execute("select from agent_tasks where id = $1 for update", ids["a"]))
-        with pytest.raises(DatabaseUnavailable, match="waited for one that waited for it"):
+        with pytest.raises(DatabaseUnavailable, match="a deadlock ended this call"):
             await settling
         await reading
     await other.close()

@@ -104,7 +104,7 @@ def test_two_users_in_one_process_hold_it_twice(home: Path) -> None:
 
 async def test_a_server_that_was_killed_is_started_again(home: Path) -> None:
     server = EmbeddedServer.at(home)
-    database = await connect(server.start(), server=server)
+    database = await connect(server.start(), server=server, schema_name="pg_catalog")
     assert await database.value("pg_backend_pid") > 0
     os.kill(postmaster(home), signal.SIGKILL)
     # Its backends hold the socket open for a moment, so that it seems to run; whoever tries again gets there.
@@ -166,7 +166,7 @@ STRANGE_NAMES = [
 async def test_no_character_in_the_home_means_anything_to_a_shell_or_a_url(short_tmp: Path, name: str) -> None:
     home = short_tmp / "strange" / name
     server = EmbeddedServer.at(home)
-    database = await connect(await asyncio.to_thread(server.start), server=server)
+    database = await connect(await asyncio.to_thread(server.start), server=server, schema_name="pg_catalog")
     assert await database.value("pg_backend_pid") > 0
     await database.close()
     assert not server.running()

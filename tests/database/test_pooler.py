@@ -16,8 +16,10 @@ import pytest
 
 from tests.autonomy.agents import Probe
 from tests.conftest import Server, Zora
+from tests.database.test_outages import connected, set_for
 from zora_core.autonomy.worker import TaskRun
 from zora_core.database.postgres import connect
+from zora_core.errors import DatabaseUnavailable
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/opt/homebrew/bin")
 
@@ -106,4 +108,43 @@ async def test_a_loop_behind_a_pooler_finds_new_tasks_by_polling(zora: Zora, poo
         worker.stop()
         await loop
         zora.database = direct
+        await database.close()
+
+
+@pytest.mark.parametrize("what", ["database", "role"])
+async def test_a_read_only_default_of_a_role_or_a_database_is_overridden(
+    zora: Zora, pooled_url: str, what: str
+) -> None:
+    async with set_for(zora, what, "default_transaction_read_only", "on"):
+        database = await connect(pooled_url)
+        restricted = await database.restricted()
+        try:
+            for one in (database, restricted, database):
+                task = {"agent_id": "SAM", "task_type": "count", "title": "t"}
+                (row,) = await one.call("create_agent_tasks", tenant_id=zora.tenant_id, tasks=[task])
+                assert row["created"]
+            async with database._connection() as connection:  # other programs share the pooler's sessions
+                assert await connection.fetchval("show default_transaction_read_only") == "on"
+        finally:
+            await restricted.close()
+            await database.close()
+
+
+async def test_a_server_that_reads_only_is_not_written_to(zora: Zora, pooled_url: str) -> None:
+    database = await connect(pooled_url)
+    await zora.sql("alter system set default_transaction_read_only = on")
+    await zora.sql("select pg_reload_conf()")
+    try:
+        async with asyncio.timeout(10), connected(pooled_url.partition("?")[0]) as connection:
+            while True:
+                if await connection.fetchval("show default_transaction_read_only") == "on":
+                    break
+                await asyncio.sleep(0.01)
+        with pytest.raises(DatabaseUnavailable, match="the database is read-only"):
+            await database.call("promote_agent_tasks")
+    finally:
+        async with connected(zora.url) as connection:
+            await connection.execute("set default_transaction_read_only = off")
+            await connection.execute("alter system reset default_transaction_read_only")
+            await connection.execute("select pg_reload_conf()")
         await database.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -339,7 +341,7 @@ async def test_one_bad_suggestion_holds_up_nothing(zora: Zora, products: UUID) -
     assert (await stored(zora, approved))["status"] == "superseded"
     with pytest.raises(InvalidInput, match="missing"):
         await zora.call("preview_agent_suggestion", tenant_id=zora.tenant_id, id=waiting["id"])
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidState, match="missing"):
         await decide(zora, waiting)
     assert (await decide(zora, waiting, "reject"))["status"] == "rejected"
     assert good["status"] == "approved"
@@ -355,6 +357,165 @@ async def test_a_value_that_a_constraint_refuses_is_told_and_leaves_the_suggesti
     with pytest.raises(InvalidState, match="cannot be applied"):
         await decide(zora, suggestion)
     assert (await stored(zora, suggestion))["status"] == "proposed"
+
+
+def trigger(body: str, kind: str = "before update", more: str = "") -> list[str]:
+    """A trigger of the owner's that runs for every change of a product."""
+    return [
+        f"create or replace function shop_check() returns trigger language plpgsql as $$ begin {body}; end $$",
+        f"create {'constraint ' if more else ''}trigger shop_check {kind} on shop_products {more} "
+        "for each row execute function shop_check()",
+    ]
+
+
+# What the owner of a table can do to it while suggestions wait, and a part of the reason that is given then.
+HOSTILE: dict[str, tuple[list[str], str]] = {
+    "trigger raises": (trigger("raise exception 'frozen in the audit'"), "frozen in the audit"),
+    "trigger raises a class of its own": (
+        trigger("raise exception 'frozen' using errcode = 'ZX001'"), "frozen"),
+    "trigger says not found": (trigger("raise exception 'no such' using errcode = 'PT404'"), "no such"),
+    "trigger asserts": (trigger("assert false, 'not now'"), "not now"),
+    "trigger reads a table that is gone": (trigger("perform from shop_gone; return new"), "shop_gone"),
+    "trigger divides by zero": (trigger("new.stock := 1 / 0; return new"), "division by zero"),
+    "trigger skips the row": (trigger("return null"), "skips it"),
+    "trigger at the commit": (
+        trigger("raise exception 'late'", "after update", "deferrable initially deferred"), "late"),
+    "constraint at the commit": (
+        ["alter table shop_products add unique (price) deferrable initially deferred",
+         "insert into shop_products (tenant_id, name, price) values (gen_random_uuid(), 'a', 12), "
+         "(gen_random_uuid(), 'b', 13)"], "unique constraint"),
+    "tenant_id renamed": (["alter table shop_products rename tenant_id to org_id"], "tenant_id"),
+    "tenant_id of another type": (
+        ["drop policy if exists zora_api_effects on shop_products",
+         "drop policy if exists zora_api_bounds on shop_products",
+         "alter table shop_products alter tenant_id type text"], "tenant_id"),
+    "key renamed": (["alter table shop_products rename id to number"], "id"),
+    "written column dropped": (["alter table shop_products drop price"], "price"),
+    "compared column dropped": (["alter table shop_products drop name"], "name"),
+    "table renamed": (["alter table shop_products rename to shop_orders"], "missing"),
+    "view in its place": (
+        ["alter table shop_products rename to shop_orders", "create view shop_products as select * from shop_orders"],
+        "missing"),
+    "column of another type": (["alter table shop_products alter price type date using '2026-01-01'"], "shop_products"),
+    "check that raises": (
+        ["create function shop_price(numeric) returns boolean language plpgsql immutable as "
+         "$$ begin if $1 > 10 then raise exception 'too dear'; end if; return true; end $$",
+         "alter table shop_products add check (shop_price(price))"], "too dear"),
+}  # fmt: skip
+
+
+@pytest.fixture
+async def hostile(zora: Zora, products: UUID) -> AsyncIterator[None]:
+    await register(zora)
+    yield
+    if await zora.sql("select from pg_views where viewname = 'shop_products'"):
+        await zora.sql("drop view shop_products")
+    await zora.sql("drop table if exists shop_products, shop_orders cascade")
+    await zora.sql("drop function if exists shop_check, shop_price")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_whatever_becomes_of_an_owners_table_concerns_only_the_suggestions_on_it(
+    zora: Zora, hostile: None, name: str
+) -> None:
+    """Workers go on, tasks are settled, and a decision is answered with the reason."""
+    statements, reason = HOSTILE[name]
+    from tests.database.test_queue import claim, settle
+
+    await policy(zora, max_risk_level="medium")
+    waiting, approved = await propose(zora, price(12) | {"risk_level": "high"}, price(13))
+    assert (waiting["status"], approved["status"]) == ("proposed", "approved")
+    await zora.seed("frontend_configs", page="climate", config={"title": "Old"})
+    await propose(zora, suggest("change_frontend_config", {"page": "climate", "path": ["title"]}, None, {"value": "N"}))
+    for statement in statements:
+        await zora.sql(statement)
+
+    assert await attend(zora) == (1, 0, 0), "the good one"
+    assert (await stored(zora, approved))["status"] == "superseded"
+    if name != "column of another type":  # that one is no longer what it was
+        (entry,) = await zora.sql("select body from journal_entries where body like 'it could not be applied: %'")
+        assert reason in entry["body"]
+        with pytest.raises(InvalidState, match=reason):
+            await decide(zora, waiting)
+    with contextlib.suppress(InvalidInput):  # with the reason; not every cause can be seen before
+        await zora.call("preview_agent_suggestion", tenant_id=zora.tenant_id, id=waiting["id"])
+    assert (await decide(zora, waiting, "reject"))["status"] == "rejected"
+
+    for _ in range(2):
+        await zora.create("SAM", "t")
+    bad, good = await claim(zora, 2)
+    await settle(zora, bad, summary="s", result={"suggestions": [price(14) | {"risk_level": "high"}]})
+    await settle(zora, good, summary="s", result={"suggestions": []})
+    assert (await zora.task(good["id"])).status == "completed"
+    task = await zora.task(bad["id"])
+    assert task.status == "completed" or (task.status == "failed" and "shop_products" in str(task.error_message))
+
+
+async def test_an_undo_that_a_trigger_refuses_says_so(zora: Zora, hostile: None) -> None:
+    (suggestion,) = await propose(zora, price(12))
+    assert (await decide(zora, suggestion))["status"] == "applied"
+    for statement in trigger("raise exception 'frozen'"):
+        await zora.sql(statement)
+    with pytest.raises(InvalidState, match="frozen"):
+        await zora.call("undo_agent_suggestion", tenant_id=zora.tenant_id, id=suggestion["id"])
+    assert (await stored(zora, suggestion))["undone_at"] is None
+
+
+@pytest.mark.parametrize("lock", ["select from shop_products for update", "lock table shop_products"])
+async def test_what_another_session_has_locked_is_not_waited_for(zora: Zora, hostile: None, lock: str) -> None:
+    """Upkeep, settlements and pages go on; the suggestion is applied once the lock is gone."""
+    from tests.database.test_queue import claim, settle
+
+    await policy(zora, max_risk_level="medium")
+    waiting, approved = await propose(zora, price(12) | {"risk_level": "high"}, price(13))
+    await zora.seed("frontend_configs", page="climate", config={"title": "Old"})
+    await propose(zora, suggest("change_frontend_config", {"page": "climate", "path": ["title"]}, None, {"value": "N"}))
+    owner = await asyncpg.connect(zora.url)
+    try:
+        async with asyncio.timeout(60), owner.transaction():
+            await owner.execute(lock)
+            assert await attend(zora) == (1, 0, 0)
+            assert (await stored(zora, approved))["status"] == "approved"
+            with contextlib.suppress(InvalidInput):
+                await zora.call("preview_agent_suggestion", tenant_id=zora.tenant_id, id=waiting["id"])
+            with pytest.raises(InvalidState, match="lock timeout"):
+                await decide(zora, waiting)
+            await zora.create("SAM", "t")
+            (claimed,) = await claim(zora)
+            await settle(zora, claimed, summary="s", result={"suggestions": [price(14) | {"risk_level": "high"}]})
+            task = await zora.task(claimed["id"])
+            assert task.status == "completed" or (task.status, task.waiting_for) == ("pending", "retry")
+    finally:
+        await owner.close()
+    applied, _, _ = await attend(zora)
+    assert applied == 1
+    assert (await stored(zora, approved))["status"] == "applied"
+
+
+async def test_suggestions_that_can_never_be_applied_do_not_keep_new_ones_waiting(zora: Zora, hostile: None) -> None:
+    """A trigger may claim for ever that its error passes."""
+    await policy(zora, max_risk_level="medium")
+    for statement in trigger("raise exception 'later' using errcode = '40001'"):
+        await zora.sql(statement)
+    stuck = [row for value in range(12, 19) for row in await propose(zora, price(value))]
+    assert [await attend(zora) for _ in range(3)] == [(0, 0, 0)] * 3
+    await zora.seed("frontend_configs", page="climate", config={"title": "Old"})
+    await propose(zora, suggest("change_frontend_config", {"page": "climate", "path": ["title"]}, None, {"value": "N"}))
+    assert await attend(zora) == (1, 0, 0)
+    assert {(await stored(zora, row))["status"] for row in stuck} == {"approved"}
+
+
+async def test_a_slow_trigger_costs_one_statement_and_not_the_upkeep(zora: Zora, hostile: None) -> None:
+    await policy(zora, max_risk_level="medium")
+    for statement in trigger("perform pg_sleep(60); return new"):
+        await zora.sql(statement)
+    (slow,) = await propose(zora, price(12))
+    owner = await asyncpg.connect(zora.url, server_settings={"statement_timeout": "300ms"})
+    try:
+        assert await owner.fetchval("select applied from attend_agent_suggestions()") == 0
+    finally:
+        await owner.close()
+    assert (await stored(zora, slow))["status"] == "approved"
 
 
 async def test_a_summary_says_what_a_policy_lets_happen(zora: Zora) -> None:

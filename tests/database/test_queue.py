@@ -345,8 +345,11 @@ async def test_every_state_is_explained_in_a_sentence(zora: Zora) -> None:
     await zora.advance(seconds=5)
     assert await explain(task_id) == (
         "Ready for 5.0 s, first in the queue; "
-        "no worker holds a task of this tenant: start one with run-once or run-loop."
+        "no worker is running: start one with run-once or run-loop, with an agent that has this type, SAM t."
     )
+    gone = {"id": "w0", "host": "h", "version": "1", "task_types": ["SAM t"], "slots": 1, "next_seconds": 0}
+    await zora.call("beat_worker", tenant_id=zora.tenant_id, **gone)
+    assert (await explain(task_id)).endswith("; no worker is running: start one with run-once or run-loop.")
     assert "behind 1 other task" in await explain(behind)
     (claimed,) = await claim(zora, worker="w1")
     await zora.advance(seconds=3)

@@ -509,7 +509,9 @@ async def test_what_waits_for_a_person_or_a_pause_says_so(zora: Zora) -> None:
     )
     await zora.call("pause_agents", tenant_id=zora.tenant_id, agent_id="oracle", reason="looks odd")
     await zora.advance(minutes=2)
-    assert await explained(zora, ready) == "ORACLE is paused since 2 min (looks odd); `zora resume` lets it go on."
+    assert await explained(zora, ready) == (
+        "ORACLE is paused since 2 min (looks odd); `zora resume ORACLE` lifts the pause."
+    )
 
 
 async def test_an_approval_is_for_this_payload(zora: Zora) -> None:

@@ -21,7 +21,7 @@ from tests.conftest import Server, Zora
 from tests.database.test_pooler import pooled_url  # noqa: F401 - a fixture
 from zora_core.database import schema
 from zora_core.database.postgres import API_ROLE, Database, connect
-from zora_core.errors import NotFound
+from zora_core.errors import InvalidInput, NotFound
 
 # A condition on the tenant, in a statement or in the text of one (where %L or $1 stands for it).
 CONDITION = re.compile(r"\b(?:\w+\.)?tenant_id = (?:(%L|\$\d)|(?:p_tenant_id|\w+\.tenant_id)\b)")
@@ -701,6 +701,106 @@ async def test_no_row_can_be_given_to_another_tenant(unguarded: Unguarded) -> No
     assert policed == {("insert", table) for table in both | inserted} | {("update", table) for table in both}, (
         "everything else is not even granted"
     )
+
+
+async def test_an_edge_or_a_step_of_another_tenants_task_is_refused_for_the_owner_and_for_the_api(
+    unguarded: Unguarded,
+) -> None:
+    """The check must not depend on seeing the other tenant's task, which row-level security hides from the API."""
+    ours, theirs = unguarded.ours, unguarded.theirs
+    edge = "insert into agent_task_dependencies (tenant_id, task_id, depends_on, name) values ($1, $2, $3, 'n')"
+    step = "insert into agent_task_steps (tenant_id, task_id, name, value) values ($1, $2, 'n', '1')"
+    mine, other, foreign = ours.tasks["completed"], ours.tasks["failed"], theirs.tasks["ready"]
+    async with connected(unguarded.url) as owner:
+        for role in (None, API_ROLE):
+            for statement, tasks, allowed in (
+                (edge, (mine, other), True), (edge, (mine, foreign), False), (edge, (foreign, mine), False),
+                (step, (mine,), True), (step, (foreign,), False),
+            ):  # fmt: skip
+                transaction = owner.transaction()
+                await transaction.start()
+                await owner.execute("grant insert on agent_task_steps to zora_api")  # so that only the check refuses
+                if role is not None:
+                    await owner.execute(f"set local role {role}")
+                    await owner.execute("select set_config('zora.tenant_id', $1, true)", str(ours.id))
+                try:
+                    await owner.execute(statement, ours.id, *tasks)
+                    assert allowed, (role, statement, tasks)
+                except asyncpg.ForeignKeyViolationError:
+                    assert not allowed, (role, statement, tasks)
+                finally:
+                    await transaction.rollback()
+
+
+@pytest.fixture
+async def notes(zora: Zora) -> AsyncIterator[Tenant]:
+    """A table of the owner's with a row of two tenants; gives the other tenant."""
+    theirs = Tenant("barnacle", uuid4())
+    await zora.sql("create schema shop")
+    await zora.sql(
+        "create table shop.notes (id serial primary key, tenant_id uuid not null, text text, secret text default 's')"
+    )
+    await zora.sql("insert into shop.notes (tenant_id, text) values ($1, 'ours'), ($2, 'theirs')",
+                   zora.tenant_id, theirs.id)  # fmt: skip
+    await zora.sql("insert into tenants (id, name, slug) values ($1, 'o', 'other')", theirs.id)
+    yield theirs
+    await zora.sql("drop schema shop cascade")
+
+
+async def test_a_registered_table_shows_the_api_one_tenant_and_after_its_removal_nothing(
+    zora: Zora, notes: Tenant
+) -> None:
+    ours = Tenant("abalone", zora.tenant_id)
+    # Permissive policies add up: this one alone would show every tenant's rows.
+    await zora.sql("create policy everybody on shop.notes using (true)")
+    registered = {"name": "shop.notes", "key_column": "id", "writable": ["text"]}
+
+    async def refused(api: asyncpg.Connection, statement: str) -> None:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with acting_for(api, ours):
+                await api.execute(statement, *([notes.id] if "$1" in statement else []))
+
+    async with connected(zora.url, role=API_ROLE) as api:
+        await refused(api, "select from shop.notes")
+        for tenant_id in (ours.id, notes.id):
+            await zora.call("register_effect_table", tenant_id=tenant_id, **registered)
+        for scope, visible in ((ours, ["ours"]), (notes, ["theirs"]), (None, [])):
+            async with acting_for(api, scope):
+                rows = await api.fetch("select text from shop.notes for update")
+                assert [row["text"] for row in rows] == visible
+        async with acting_for(api, ours):
+            assert await api.execute("delete from shop.notes where text = 'theirs'") == "DELETE 0"
+            assert await api.execute("update shop.notes set text = 'ours'") == "UPDATE 1"
+            await api.execute("insert into shop.notes (tenant_id, text) values (zora_tenant(), 'new')")
+            await api.execute("delete from shop.notes where text = 'new'")
+        await refused(api, "insert into shop.notes (tenant_id, text) values ($1, 'forged')")
+        await refused(api, "update shop.notes set secret = ''")
+
+        await zora.call("remove_effect_table", tenant_id=notes.id, name="shop.notes")
+        async with acting_for(api, ours):
+            assert await api.fetchval("select count(*) from shop.notes") == 1, "it is registered by the other tenant"
+        await zora.sql("alter table shop.notes rename to remarks")
+        await zora.call("remove_effect_table", tenant_id=ours.id, name="shop.notes")
+        for statement in (
+            "select from shop.remarks", "delete from shop.remarks", "select nextval('shop.notes_id_seq')"
+        ):  # fmt: skip
+            await refused(api, statement)
+    assert await zora.sql(
+        "select from pg_policy where polrelid = 'shop.remarks'::regclass and polname like 'zora%'"
+    ) == []  # fmt: skip
+
+
+async def test_a_table_that_other_roles_use_is_registered_after_its_owner_enabled_row_level_security(
+    zora: Zora, notes: Tenant
+) -> None:
+    """Enabling it in passing would hide the table's rows from the owner's application."""
+    registered = {"tenant_id": zora.tenant_id, "name": "shop.notes", "key_column": "id", "writable": ["text"]}
+    await zora.sql("grant select (text) on shop.notes to public")
+    with pytest.raises(InvalidInput, match=r"other roles \(public\): run \"alter table shop.notes enable row level"):
+        await zora.call("register_effect_table", **registered)
+    assert await zora.call("list_effect_tables", tenant_id=zora.tenant_id) == []
+    await zora.sql("alter table shop.notes enable row level security")
+    await zora.call("register_effect_table", **registered)
 
 
 async def test_the_apis_role_deletes_no_record_and_changes_no_structure(unguarded: Unguarded) -> None:

@@ -79,6 +79,8 @@ def test_other_dates_or_names_are_other_subjects() -> None:
 def test_records_of_different_runs_are_not_repetitions() -> None:
     first, second = (memory("Nothing to do.", kind="result", source_task_id=uuid4()) for _ in range(2))
     assert run(first, second).clusters == []
+    first, second = (memory("founder approved: t", kind="decision", metadata={"suggestion_id": "1"}) for _ in range(2))
+    assert run(first, second).clusters == []
 
 
 def test_memories_of_different_types_do_not_merge() -> None:

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from zora_core.api.state import Api
 
 TITLES = {
-    400: "That cannot be",
+    400: "Bad request",
     403: "Not allowed",
-    404: "Nothing is here",
-    405: "Not in this way",
-    409: "Not any more",
-    413: "Too much",
-    415: "Not in this form",
+    404: "Page not found",
+    405: "Method not allowed",
+    409: "Already changed or decided",
+    413: "Request too large",
+    415: "Unsupported media type",
     429: "Too many requests",
     500: "Something went wrong",
     503: "The database cannot be reached",

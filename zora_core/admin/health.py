@@ -129,7 +129,7 @@ async def _journal(visit: Visit) -> Finding:
     if not state.is_late:
         return Finding("Journal", "ok", said)
     if visit.caller.principal.tenant_id != visit.caller.api.settings.tenant_id:
-        said += " This server serves your tenant, and works and seals for another."
+        said += " This server answers your tenant, but runs tasks and seals the journal of another."
     return Finding("Journal", "note", said, f"{START_SEALING}.")
 
 

@@ -8,7 +8,9 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,7 +38,7 @@ from zora_core.processes import in_process
 from zora_core.roots import permitted, tenant_roots, unfit
 from zora_core.settings import EXAMPLES, Settings, examples
 from zora_core.skills.secrets import hides_secrets, without_secrets
-from zora_core.storable import UNSTORABLE, escaped, storable
+from zora_core.storable import check_storable, escaped, storable
 from zora_core.threads import in_thread
 
 if TYPE_CHECKING:
@@ -78,8 +80,12 @@ class TaskContext:
         report: Callable[[float, str], None] = lambda fraction, message: None,
         task_id: UUID | None = None,
         lease_token: UUID | None = None,
+        computing: Callable[[], AbstractContextManager[Callable[[], None]]] = lambda: nullcontext(lambda: None),
     ) -> None:
-        """Make the context of a run of `task_id`; reads are limited to `tenant_id`, progress goes to `report`."""
+        """Make the context of a run of `task_id`; reads are limited to `tenant_id`, progress goes to `report`.
+
+        `computing` is entered for each computation; what it gives is called when a child process begins with it.
+        """
         self.task_types = task_types
         self.ledger = Ledger()
         self.now = now
@@ -91,6 +97,7 @@ class TaskContext:
         self._report = report
         self._task_id = task_id
         self._lease_token = lease_token
+        self._computing = computing
         self._steps: dict[str, dict[str, Any]] | None = None
         self._step_locks: dict[str, asyncio.Lock] = {}
 
@@ -106,14 +113,16 @@ class TaskContext:
     async def compute(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a slow, pure function in a child process: for everything that reads outside input.
 
-        The process is killed at the task's time limit and limited in memory (ZORA_ANALYSIS_MEMORY_MB). `function` must
-        be defined at the top level of a module that can be imported, and its arguments and its result must be
-        picklable; it reports progress with `zora_core.child.progress`. It does not see the environment's credentials.
+        The process is killed at the task's time limit and limited in memory (ZORA_ANALYSIS_MEMORY_MB). Waiting for a
+        free process does not count against the time limit. `function` must be defined at the top level of a module that
+        can be imported, and its arguments and its result must be picklable; it reports progress with
+        `zora_core.child.progress`. It does not see the environment's credentials.
         Raises what `function` raises, `TypeError` for what cannot be sent, and `AnalysisFailed` when the process ends.
         """
-        return await in_process(
-            function, args, kwargs, memory_mb=self._settings.analysis_memory_mb, report=self._report
-        )
+        with self._computing() as begun:
+            return await in_process(
+                function, args, kwargs, memory_mb=self._settings.analysis_memory_mb, report=self._report, begun=begun
+            )
 
     async def in_thread(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a blocking function on a thread of this process: a lambda, say, or one that uses `ctx`.
@@ -304,7 +313,7 @@ class TaskContext:
         from zora_core.skills.page import Page
 
         # A parser makes the same of NUL; and a lone surrogate cannot be encoded.
-        page = Page(ref=ref, html=UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", html), url=url)
+        page = Page(ref=ref, html=storable(html), url=url)
         self.ledger.add_page(page, self.ledger.positions(source or ref)[-1])
         return page
 
@@ -314,17 +323,22 @@ class TaskContext:
 
     async def fetch(self, url: str, *, method: str = "GET") -> Fetched:
         """Fetch a URL under the runtime's network policy."""
-        storable(url, "the address")
+        check_storable(url, "the address")
         from zora_core.fetch import fetch
 
         answer = await fetch(url, method=method, allow_private=self._settings.allow_private_addresses)
         self.cite("url", url, answer.body, names=[answer.final_url])
         return answer
 
+    @cached_property
+    def _own_folder(self) -> Path | None:
+        """Where a person created the task; looked up once, because it waits while tasks are being created."""
+        return permitted(self._settings.home, self._task_id)
+
     def roots(self) -> list[Path]:
         """The folders that this task may read; a relative path counts from the first. See `zora_core.roots`."""
         settings = self._settings
-        own = permitted(settings.home, self._task_id)
+        own = self._own_folder
         configured = tenant_roots(settings.home, self._tenant_id)
         roots = [*(settings.file_roots if configured is None else configured)]
         if own is not None and unfit(own, settings.home) is None:
@@ -341,7 +355,7 @@ class TaskContext:
 
         Hidden files and folders, and files that usually hold credentials, are refused.
         """
-        storable(path, "the path")
+        check_storable(path, "the path")
         if path.startswith(f"{EXAMPLES}/"):
             path = str(examples() / path.removeprefix(f"{EXAMPLES}/"))
         roots = self.roots()
@@ -364,15 +378,15 @@ class TaskContext:
     def _allowed(self, roots: Sequence[Path]) -> str:
         if roots:
             names = escaped(", ".join(map(str, roots)))
-            return f" ({names}): add its folder to ZORA_FILE_ROOTS, or to `zora tenants roots`"
-        own = permitted(self._settings.home, self._task_id)
-        if own is not None:
+            return f" ({names}): add its folder to ZORA_FILE_ROOTS, or run `zora tenants roots FOLDER`"
+        if (own := self._own_folder) is not None:
             return (
-                f", which are none: the task was created in {escaped(str(own))}, but {unfit(own, self._settings.home)}"
+                f": no folders are configured. The task was created in {escaped(str(own))}, but "
+                f"{unfit(own, self._settings.home)}"
             )
         return (
-            ", which are none: set ZORA_FILE_ROOTS where the worker runs, or `zora tenants roots` (a task created with "
-            "`zora create-task` may also read the folder it was created in, on the same machine)"
+            ": no folders are configured. Set ZORA_FILE_ROOTS for the worker, or run `zora tenants roots FOLDER` (a "
+            "task created with `zora create-task` may also read the folder it was created in, on the same machine)"
         )
 
     async def file(self, path: str, *, kind: str = "file", ref: str | None = None) -> bytes:

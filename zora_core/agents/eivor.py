@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.models import AgentId, Finding, Metric, Rows, Severity, Suggestion, Task, TaskResult, identity
+from zora_core.skills.wording import count
 
 if typing.TYPE_CHECKING:
     from datetime import datetime
@@ -55,7 +56,6 @@ class Eivor(Agent):
     async def summarize_recent_events(self, task: Task, payload: SummarizeRecentEvents, ctx: TaskContext) -> TaskResult:
         """Sum up the journal of the last days: counts and rates against before, new errors, gaps, and what mattered."""
         from zora_core.skills import digest
-        from zora_core.skills.wording import count
 
         before, since, until = digest.window(ctx.now, payload.days)
         await ctx.progress(0, "reading journal and memory")
@@ -79,7 +79,6 @@ class Eivor(Agent):
     async def memory_cleanup(self, task: Task, payload: MemoryCleanup, ctx: TaskContext) -> TaskResult:
         """Find duplicate, contradicting and stale memories, and suggest what to merge or archive."""
         from zora_core.skills import memory
-        from zora_core.skills.wording import count
 
         await ctx.progress(0, "reading the memory")
         memories = await ctx.memories(limit=MEMORY_LIMIT)
@@ -128,8 +127,9 @@ def _digest_sentence(summary: Digest, days: float) -> str:
     of_which = f" ({', '.join(largest)})" if largest else ""
     errors = sum(1 for t in summary.templates if t.is_error)
     return (
-        f"{total.count} events in the last {days:g} days{of_which}, "
-        f"{total.previous} in the {days:g} days before; {errors} kinds of error, {len(summary.new_errors)} of them new."
+        f"{count(total.count, 'event')} in the last {days:g} days{of_which}, "
+        f"{total.previous} in the {days:g} days before; {count(errors, 'kind')} of error, "
+        f"{len(summary.new_errors)} of them new."
     )
 
 
@@ -220,7 +220,7 @@ def _archive(cleanup: Cleanup, older_than_days: float, now: datetime, subject: s
             found.append(
                 Suggestion(
                     suggestion_type="archive_memories",
-                    title=f"Archive {len(ids)} {kind} memories older than {span:g} days",
+                    title=f"Archive {count(len(ids), f'{kind} memory', f'{kind} memories')} older than {span:g} days",
                     body="They stay readable as archived memories, and archiving can be undone.",
                     target={"table": "memory_events", "ids": ids},
                     suggested_value={"archive": ids},
@@ -265,9 +265,9 @@ def _cleanup_result(cleanup: Cleanup, payload: MemoryCleanup) -> dict[str, Any]:
 
 def _cleanup_sentence(cleanup: Cleanup, truncated: bool) -> str:
     duplicates = sum(len(c.archive) for c in cleanup.clusters)
-    similar = f" (and {len(cleanup.similar)} similar pairs not merged)" if cleanup.similar else ""
-    examined = f"{'The latest ' if truncated else ''}{cleanup.examined} memories examined"
+    similar = f" (and {count(len(cleanup.similar), 'similar pair')} not merged)" if cleanup.similar else ""
+    examined = f"{'The latest ' if truncated else ''}{count(cleanup.examined, 'memory', 'memories')} examined"
     return (
-        f"{examined}: {duplicates} duplicates in {len(cleanup.clusters)} clusters{similar}, "
-        f"{len(cleanup.contradictions)} contradictions, {len(cleanup.stale)} stale."
+        f"{examined}: {count(duplicates, 'duplicate')} in {count(len(cleanup.clusters), 'cluster')}{similar}, "
+        f"{count(len(cleanup.contradictions), 'contradiction')}, {len(cleanup.stale)} stale."
     )

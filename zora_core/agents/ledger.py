@@ -27,6 +27,7 @@ from zora_core.models import (
     SuggestionRecord,
     TaskRecord,
 )
+from zora_core.storable import storable
 
 if TYPE_CHECKING:
     from zora_core.skills.page import Page
@@ -90,13 +91,11 @@ class _Recorder:
         self._start = start
 
     def source(self, source: Source, text: str | None, names: Sequence[str], *, dropped: bool) -> None:
-        shown = source.model_dump(mode="json")
-        self.reads.append(
-            {"kind": "source", "source": shown, "text": _storable(text), "names": names, "dropped": dropped}
-        )
+        shown, kept = source.model_dump(mode="json"), None if text is None else storable(text)
+        self.reads.append({"kind": "source", "source": shown, "text": kept, "names": names, "dropped": dropped})
 
     def made(self, kind: str, position: int, source: Source, **said: Any) -> None:
-        texts = {name: _storable(value) if isinstance(value, str) else value for name, value in said.items()}
+        texts = {name: storable(value) if isinstance(value, str) else value for name, value in said.items()}
         self.reads.append({"kind": kind, "position": position - self._start, "of": source.ref, **texts})
 
 
@@ -360,13 +359,6 @@ def row_text(table: str, row: Any) -> str:
     """The text of a memory or a journal entry: its fields of `TEXT_FIELDS`, parted by an empty line."""
     values = (getattr(row, name) for name in TEXT_FIELDS[table])
     return "\n\n".join(value for value in values if value)
-
-
-def _storable(text: str | None) -> str | None:
-    """The text, of the same length, without what PostgreSQL cannot store."""
-    if text is None:
-        return None
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 def _stands(quote: Quote, text: str) -> bool:

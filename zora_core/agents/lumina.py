@@ -46,7 +46,7 @@ class PlanWorkflow(Payload):
         default=None,
         min_length=3,
         max_length=MAX_GOAL,
-        description="What is to be reached; the task's title by default.",
+        description="The goal to plan for (default: the task's title).",
     )
     target_agents: list[AgentId] = Field(
         default_factory=list, description="The only agents the plan may use; all six when empty."

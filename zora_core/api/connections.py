@@ -9,7 +9,6 @@ credential was accepted it is not dropped for others.
 from __future__ import annotations
 
 import asyncio
-import socket
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
@@ -17,10 +16,11 @@ from typing import Any, ClassVar
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from zora_core.keep_alive import keep_alive
+
 AUTHENTICATED = "zora.authenticated"
 """In the state of a WebSocket: what to call when its credential was accepted."""
 _LINE = 32  # bytes that a header costs besides its text
-_KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # seconds, seconds, probes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection, and begin to wait for its first request."""
         super().connection_made(transport)
-        _watch_peer(transport)
+        keep_alive(transport)
         if len(self.connections) > self.limits.connections:
             oldest = next(iter(self.waiting), None)
             if oldest is None:
@@ -271,14 +271,3 @@ class _LiveProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._handshake.let_go()
         super().connection_lost(exc)
-
-
-def _watch_peer(transport: asyncio.Transport) -> None:
-    """Have the system ask whether the other side is still there: a half-open connection is closed after a minute."""
-    found: Any = transport.get_extra_info("socket")
-    if found is None:
-        return
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEP_ALIVE.items():
-        if hasattr(socket, name):  # not everywhere, and by other names elsewhere
-            found.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

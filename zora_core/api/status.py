@@ -50,7 +50,7 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self.unsealed_seconds = Gauge(
-            "zora_journal_unsealed_seconds", "Age of the oldest of them; more than 60 is too much.",
+            "zora_journal_unsealed_seconds", "Age in seconds of the oldest unsealed entry, which stays below 60.",
             registry=self.registry,
         )  # fmt: skip
 

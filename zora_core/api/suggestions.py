@@ -48,8 +48,8 @@ class _SuggestionBody(Body):
     body: StorableText = Field(default="", max_length=20_000, description="Why, and how.")
     current_value: StorableObject | None = Field(
         default=None,
-        description="What you saw there. With an effect it becomes part of the precondition and is never shown as a "
-        "fact: what is there is read from the rows.",
+        description="The value that you saw in the target. With an effect it becomes part of the precondition. Answers "
+        "and pages show the row's own value instead.",
     )
     evidence: list[Annotated[Evidence, strictly(Evidence)]] = Field(
         min_length=1, max_length=100, description="What it rests on, as in a task's findings."
@@ -194,9 +194,9 @@ async def get_suggestion(caller: Annotated[Caller, needs(Role.VIEWER)], suggesti
     summary="Approve or reject a suggestion",
     responses={
         409: {
-            "description": "INVALID_STATE: decided already, expired, not the effect that was seen, or its target has "
-            "changed since: then the suggestion is superseded, nothing was changed, and `details` names the new "
-            "proposal (`superseded_by`), if there is one"
+            "description": "INVALID_STATE: already decided, expired, or `effect_digest` does not match. If the target "
+            "row changed, the suggestion becomes `superseded`; `details` names the replacement (`superseded_by`), if "
+            "there is one."
         }
     },
 )

@@ -7,7 +7,6 @@ programs.
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 if __name__ == "__main__":  # before the rest is loaded
     try:
@@ -16,6 +15,8 @@ if __name__ == "__main__":  # before the rest is loaded
         end_at_once()
     except KeyboardInterrupt:
         sys.exit(130)
+
+from typing import Any
 
 import click
 

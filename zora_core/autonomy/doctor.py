@@ -92,7 +92,7 @@ async def _schema(settings: Settings, database: Database) -> Check:
     if found.standing == "newer":  # what it should have is for the newer program to say
         newer = f"{found.described}{place}, newer than this zora {__version__}, which works with it"
         return Check("schema", "note", f"{newer}; upgrade zora")
-    remedy = RUN_SCRIPT if settings.supabase_url else "run `zora migrate`, which makes them again"
+    remedy = RUN_SCRIPT if settings.supabase_url else "run `zora migrate` to create them again"
     if lacking := await database.missing_objects():
         return Check("schema", "wrong", schema.explain_missing(lacking, remedy=remedy))
     return Check("schema", "ok", f"version {schema.latest_version()}{place}")

@@ -9,19 +9,23 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from pydantic_core import PydanticSerializationError, to_json
+
 from zora_core.agents.agent import Delegate, Registry, Snooze, run_handler
-from zora_core.agents.evidence import masked
+from zora_core.agents.evidence import MAX_RESULT_BYTES, masked
 from zora_core.effects import effect_of
 from zora_core.errors import FalseEvidence, InvalidInput, InvalidPayload, UnknownTaskType, described
 from zora_core.graph import ordered, references, resolve
 from zora_core.masking import mask
 from zora_core.models import Task, TaskResult
+from zora_core.storable import MAX_DEPTH, storable
 
 if TYPE_CHECKING:
     from zora_core.agents.agent import TaskType
@@ -32,7 +36,6 @@ logger = logging.getLogger("zora.runtime")
 
 MAX_MESSAGE = 500  # characters of a progress message that are kept
 MAX_ERROR = 4000
-MAX_DEPTH = 100  # of a result's nested lists and objects; readers of JSON give up at 200
 MAX_CHILDREN = 100  # as in delegate_agent_task(), so that a longer list is refused before it is looked at
 
 
@@ -48,6 +51,74 @@ class Settlement:
     error: str | None = None
     failure_kind: str | None = None
     delay: float | None = None
+    tries: int = 0
+    """How often the database did not take it."""
+
+
+class TimeLimit:
+    """A run's time limit. Its clock stands still while the run only waits for a child process to compute for it.
+
+    It runs while any of the run's computations has a child process. So every child process is freed in time, and every
+    computation that waits for one gets its turn.
+    """
+
+    def __init__(self) -> None:
+        """There is no limit until one is `applied`."""
+        self.due = math.inf
+        """When it is over, by `time.monotonic`; read on other threads."""
+        self.expired = False
+        self._timeout: asyncio.Timeout | None = None
+        self._waiting = 0
+        self._computing = 0
+        self._left: float | None = None
+
+    @asynccontextmanager
+    async def applied(self, seconds: float) -> AsyncIterator[None]:
+        """Cancel the body after this many seconds, and raise `TimeoutError` then."""
+        self.due = time.monotonic() + seconds
+        timeout = asyncio.timeout(seconds)
+        try:
+            async with timeout:
+                self._timeout = timeout
+                yield
+        finally:
+            self._timeout = None
+            self.expired = timeout.expired()
+
+    @contextmanager
+    def computing(self) -> Iterator[Callable[[], None]]:
+        """A computation in a child process; gives the function to call when a child begins with it."""
+        waiting, computing = True, False
+
+        def begin() -> None:
+            nonlocal waiting, computing
+            if waiting:  # else it was cancelled meanwhile
+                waiting, computing = False, True
+                self._count(waiting=-1, computing=1)
+
+        self._count(waiting=1)
+        try:
+            yield begin
+        finally:
+            ended = {"waiting": -int(waiting), "computing": -int(computing)}
+            waiting = computing = False
+            self._count(**ended)
+
+    def _count(self, *, waiting: int = 0, computing: int = 0) -> None:
+        self._waiting += waiting
+        self._computing += computing
+        if self._timeout is None or self._timeout.expired():
+            return
+        now = time.monotonic()
+        if self._waiting and not self._computing:
+            if self._left is None:
+                self._left = max(self.due - now, 0.0)
+                self.due = math.inf
+                self._timeout.reschedule(None)
+        elif self._left is not None:
+            self.due = now + self._left
+            self._timeout.reschedule(asyncio.get_running_loop().time() + self._left)
+            self._left = None
 
 
 class Run:
@@ -76,8 +147,7 @@ class Run:
         self.work: asyncio.Task[None] | None = None
         self.handling = False
         """Whether the handler is at work; what comes before and after it must not be interrupted."""
-        self.due = math.inf
-        """When its time limit is over, by `time.monotonic`."""
+        self.limit = TimeLimit()
         self.overdue_looks = 0
         """How often the worker has found it at work after its limit, or after it was told to stop."""
         self.limit_seconds = 0
@@ -129,32 +199,31 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
     Raises GeneratorExit if the handler does; `failed` makes the outcome of it.
     """
     task = run.task
-    deadline: asyncio.Timeout | None = None
     try:
         if run.stop_reason is not None:  # stopped before the first step
             return run.stopped()
         task_type = registry.find(task.agent_id, task.task_type)
         context = make_context(run)
         run.limit_seconds = run.timeout_seconds or task_type.timeout_seconds
-        run.due = time.monotonic() + run.limit_seconds
         run.handling = True
-        async with asyncio.timeout(run.limit_seconds) as deadline:
+        async with run.limit.applied(run.limit_seconds):
             if any(references(task.payload)):
                 task = task.model_copy(update={"payload": resolve(task.payload, await context.results())})
             if run.round:
                 await context.resume(run.resume_with)
-            outcome = await run_handler(task_type, task, context)
-            match outcome:
+            match await run_handler(task_type, task, context):
                 case Snooze(seconds=seconds, reason=reason):
-                    return run.settlement("snoozed", delay=seconds, summary=reason or None)
+                    settlement = run.settlement("snoozed", delay=seconds, summary=reason or None)
                 case Delegate() as delegation:
-                    return _delegated(run, delegation, registry)
+                    settlement = _delegated(run, delegation, registry)
                 case TaskResult() as result:
-                    return await _completed(run, task_type, result, context)
+                    settlement = await _completed(run, task_type, result, context)
+            _check_size(settlement)
+            return settlement
     except GeneratorExit:  # Python closes coroutines that await what raises it: only the task's first one can go on
         raise
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything, and must not end the worker
-        return failed(run, error, timed_out=deadline is not None and deadline.expired())
+        return failed(run, error, timed_out=run.limit.expired)
     finally:
         run.handling = False
 
@@ -180,11 +249,6 @@ def failed(run: Run, error: BaseException, *, timed_out: bool = False) -> Settle
         "%s %s failed (task %s, attempt %s)", task.agent_id, task.task_type, task.id, task.attempt, exc_info=error
     )
     return run.settlement("error", failure_kind="error", error=said)
-
-
-def storable(text: str) -> str:
-    """A text without what PostgreSQL cannot store, so that it cannot spoil a heartbeat or a settlement."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 def _delegated(run: Run, delegation: Delegate, registry: Registry) -> Settlement:
@@ -226,6 +290,19 @@ async def _completed(run: Run, task_type: TaskType, result: TaskResult, context:
     for suggestion, row in zip(result.suggestions, stored["suggestions"], strict=True):
         row["effect"] = effect_of(suggestion)
     return run.settlement("completed", summary=masked(result.summary), result=stored)
+
+
+def _check_size(settlement: Settlement) -> None:
+    """Raise `InvalidInput` for an outcome that the database might not take within its time limit."""
+    try:
+        size = len(to_json([settlement.summary, settlement.result]))
+    except (PydanticSerializationError, UnicodeError) as error:
+        raise InvalidInput(f"the handler's outcome is not JSON: {error}") from error
+    if size > MAX_RESULT_BYTES:
+        raise InvalidInput(
+            f"the handler's outcome has {size:,} bytes of JSON, more than the limit of {MAX_RESULT_BYTES:,}: shorten "
+            "its summary, result, suggestions, or the payloads of its children"
+        )
 
 
 def _check_depth(what: str, value: Any) -> None:

@@ -47,6 +47,7 @@ class Lane:
         self._tasks: dict[asyncio.Task[None], Run] = {}
         self._answered = True
         self._unanswered_looks = 0
+        self._closed = False
         self._ending: asyncio.Task[None]
         self._loop = self._start()
 
@@ -56,7 +57,7 @@ class Lane:
         self._inbox.append(run)
         if not self._woken:
             self._woken = True
-            self._loop.call_soon_threadsafe(self._begin)
+            self._call(self._begin)
 
     def cancel(self, run: Run) -> None:
         """Cancel a run's handler, if it is at work by the time that the loop gets to it."""
@@ -108,13 +109,15 @@ class Lane:
     # On the lane's own thread
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        while True:
+        """Run the loop until the lane is closed, whatever handlers do to it: others still run on it."""
+        while not self._closed:
             try:
                 loop.run_forever()
             except BaseException:
                 logger.exception("a task that a handler had started tried to end the process")
             else:
-                break
+                if not self._closed:
+                    logger.error("a handler stopped the event loop that handlers share; it runs again")
         loop.close()
 
     def _begin(self) -> None:
@@ -158,10 +161,13 @@ class Lane:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
-        await self._loop.shutdown_asyncgens()
-        self._loop.stop()
+        try:
+            if tasks:
+                await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+            await self._loop.shutdown_asyncgens()
+        finally:  # a handler may cancel every task of the loop, this one included
+            self._closed = True
+            self._loop.stop()
 
     def _call(self, callback: Callable[..., None], *arguments: Any) -> None:
         with contextlib.suppress(RuntimeError):  # it is closed already

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from zora_core.agents.agent import Agent
 from zora_core.agents.builtin import registry
 from zora_core.autonomy.backoff import retrying
-from zora_core.autonomy.worker import TaskRun, Worker
+from zora_core.autonomy.worker import TaskRun, Worker, log_failure
 from zora_core.database.connect import check_tenant, open_database
-from zora_core.errors import ConfigurationError
+from zora_core.errors import ConfigurationError, DatabaseUnavailable
 from zora_core.models import Task
 from zora_core.settings import Settings, load_settings
 
@@ -48,7 +48,7 @@ class AgentRuntime:
     `concurrency` tasks run at a time. A lease lasts `lease_seconds` and is prolonged while its task runs; when this
     process dies, another one takes its tasks back after that time. It claims tasks of the types that it has, or only
     those of `only_agents` and `only_types` (names; empty is all). `observe` is called with each task that starts (a
-    `Task`) and each run that ended (a `TaskRun`).
+    `Task`) and each run that ended (a `TaskRun`); unless given, failed runs are logged as warnings.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class AgentRuntime:
         grace_seconds: float = 10,
         only_agents: Iterable[str] = (),
         only_types: Iterable[str] = (),
-        observe: Callable[[Task | TaskRun], None] = lambda event: None,
+        observe: Callable[[Task | TaskRun], None] = log_failure,
     ) -> None:
         """Read the environment unless `settings` are given; a given `database` is used and left open.
 
@@ -81,13 +81,15 @@ class AgentRuntime:
         self._grace_seconds = grace_seconds
         self._observe = observe
         self._worker: Worker | None = None
+        self._stopping: asyncio.Event | None = None
+        """Set by `stop()` while a call waits for the database; None when nothing runs."""
 
     async def run_once(self, limit: int = 10) -> list[TaskRun]:
         """Run up to `limit` claimable tasks and return what became of them, in the order in which they ended."""
         if limit < 1:
             raise ConfigurationError(f"limit must be at least 1, not {limit}")
         async with self._working() as worker:
-            return await worker.run(limit=limit)
+            return [] if worker is None else await worker.run(limit=limit)
 
     async def run_loop(self, sleep_seconds: float = 30) -> None:
         """Run tasks as they come, until `stop()`; then wait `grace_seconds` for running tasks and hand the rest back.
@@ -98,6 +100,8 @@ class AgentRuntime:
         if sleep_seconds <= 0:
             raise ConfigurationError(f"sleep_seconds must be positive, not {sleep_seconds}")
         async with self._working(wait=True) as worker:
+            if worker is None:
+                return
             work = asyncio.create_task(worker.run(poll_seconds=sleep_seconds))
             try:
                 await asyncio.shield(work)
@@ -114,43 +118,61 @@ class AgentRuntime:
 
     def stop(self) -> None:
         """End `run_loop`; a second call does not wait for running tasks."""
+        if self._stopping is not None:
+            self._stopping.set()
         if self._worker is not None:
             self._worker.stop()
 
     @asynccontextmanager
-    async def _working(self, *, wait: bool = False) -> AsyncIterator[Worker]:
-        if self._worker is not None:
+    async def _working(self, *, wait: bool = False) -> AsyncIterator[Worker | None]:
+        """A worker over an open database; None when it was stopped before the database could be reached."""
+        if self._stopping is not None:
             raise ConfigurationError("this AgentRuntime is already running: make another one for a second loop")
-        database = self._database or await self._open(wait=wait)
-        self._worker = Worker(
-            database,
-            self.registry,
-            self.settings,
-            concurrency=self._concurrency,
-            lease_seconds=self._lease_seconds,
-            grace_seconds=self._grace_seconds,
-            claims=self._claims,
-            observe=self._observe,
-        )
+        self._stopping = asyncio.Event()
         try:
-            yield self._worker
+            database = self._database or await self._open(self._stopping, wait=wait)
+            if database is not None:
+                self._worker = Worker(
+                    database,
+                    self.registry,
+                    self.settings,
+                    concurrency=self._concurrency,
+                    lease_seconds=self._lease_seconds,
+                    grace_seconds=self._grace_seconds,
+                    claims=self._claims,
+                    observe=self._observe,
+                )
+                if self._stopping.is_set():
+                    self._worker.stop()
+            try:
+                yield self._worker
+            finally:
+                if database is not None and self._database is None:
+                    await database.close()
         finally:
-            self._worker = None
-            if self._database is None:
-                await database.close()
+            self._worker = self._stopping = None
 
-    async def _open(self, *, wait: bool) -> Database:
-        database = await open_database(self.settings, wait=wait)
+    async def _open(self, stopping: asyncio.Event, *, wait: bool) -> Database | None:
+        """The database of the settings; None when a call that waits for it was stopped."""
+        database: Database | None = None
+        try:
+            database = await open_database(self.settings, wait=wait, unless=stopping)
+            await self._check(database, stopping if wait else None)
+        except BaseException as error:
+            if database is not None:
+                await database.close()
+            if wait and stopping.is_set() and isinstance(error, DatabaseUnavailable):
+                return None
+            raise
+        return database
+
+    async def _check(self, database: Database, stopping: asyncio.Event | None) -> None:
+        """Check the tenant; with `stopping`, wait until the database answers or the event is set."""
 
         async def check() -> None:
             await check_tenant(database, self.settings)
 
-        try:
-            await (retrying(database, check) if wait else check())
-        except BaseException:
-            await database.close()
-            raise
-        return database
+        await (check() if stopping is None else retrying(database, check, unless=stopping))
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zora_core.autonomy.backoff import retrying
+from zora_core.autonomy.backoff import FIRST_SECONDS, MAX_SECONDS, retrying
 from zora_core.autonomy.execute import Settlement
 from zora_core.errors import DataRejected, TooMuchAtOnce
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("zora.runtime")
 
 MAX_BATCH = 200
+MAX_TRIES = 10  # of an outcome that the database does not take, although it is the only one of its call
 T = TypeVar("T")
 
 
@@ -60,43 +61,59 @@ class Settler:
                         break
                 else:
                     batch.append(self._waiting.get_nowait())
-            rows = {row["lease_token"]: row for row in await self._flush(batch)}
+            await self._flush(batch)
+
+    async def _flush(self, batch: list[Settlement]) -> None:
+        """Record outcomes in one call; in two of half the size when the database does not take all of them."""
+        try:
+            rows = {row["lease_token"]: row for row in await retrying(self._database, lambda: self._settle(batch))}
+        except (DataRejected, _TooLarge) as error:
+            if len(batch) > 1:
+                half = len(batch) // 2
+                await self._flush(batch[:half])
+                await self._flush(batch[half:])
+            elif isinstance(error, _TooLarge):
+                self._try_later(batch[0], error)
+            elif batch[0].error == _UNSTORABLE:
+                raise
+            else:
+                logger.error("the outcome of task %s could not be stored: %s", batch[0].id, error)
+                await self._flush([_replaced(batch[0], "failed", _UNSTORABLE)])
+        else:
             for settlement in batch:
                 self._recorded(settlement, rows.get(settlement.lease_token))
 
-    async def _flush(self, batch: list[Settlement]) -> list[dict[str, Any]]:
-        try:
-            return await retrying(self._database, lambda: self._write(batch))
-        except DataRejected as error:
-            if len(batch) > 1:  # one of them is poisoned: let it fail alone
-                return [row for settlement in batch for row in await self._flush([settlement])]
-            if batch[0].outcome == "failed" and batch[0].error == _UNSTORABLE:
-                raise
-            logger.error("the outcome of task %s could not be stored: %s", batch[0].id, error)
-            return await self._flush([_unstorable(batch[0])])
-
-    async def _write(self, batch: list[Settlement]) -> list[dict[str, Any]]:
-        """Record outcomes in one call, or in two of half the size when the database cannot take so many at once."""
-        try:
-            return await self._settle(batch)
-        except TooMuchAtOnce:
-            if len(batch) == 1:
-                raise
-            half = len(batch) // 2
-            return [*await self._write(batch[:half]), *await self._write(batch[half:])]
+    def _try_later(self, settlement: Settlement, error: _TooLarge) -> None:
+        """Try an outcome again after the others, for about a minute; after that its run has failed."""
+        settlement.tries += 1
+        if settlement.tries < MAX_TRIES:
+            delay = min(FIRST_SECONDS * 2**settlement.tries, MAX_SECONDS)
+        else:
+            logger.error("gave up storing the outcome of task %s after %s tries: %s", settlement.id, MAX_TRIES, error)
+            settlement, delay = _replaced(settlement, "error", f"the handler's outcome could not be stored: {error}"), 0
+        asyncio.get_running_loop().call_later(delay, self.settle, settlement)
 
     async def _settle(self, batch: list[Settlement]) -> list[dict[str, Any]]:
-        return await self._database.call(
-            "settle_agent_tasks",
-            ids=[s.id for s in batch],
-            lease_tokens=[s.lease_token for s in batch],
-            outcomes=[s.outcome for s in batch],
-            summaries=_column([s.summary for s in batch]),
-            results=_column([s.result for s in batch]),
-            errors=_column([s.error for s in batch]),
-            failure_kinds=_column([s.failure_kind for s in batch]),
-            delays=_column([s.delay for s in batch]),
-        )
+        try:
+            return await self._database.call(
+                "settle_agent_tasks",
+                ids=[s.id for s in batch],
+                lease_tokens=[s.lease_token for s in batch],
+                outcomes=[s.outcome for s in batch],
+                summaries=_column([s.summary for s in batch]),
+                results=_column([s.result for s in batch]),
+                errors=_column([s.error for s in batch]),
+                failure_kinds=_column([s.failure_kind for s in batch]),
+                delays=_column([s.delay for s in batch]),
+            )
+        except TooMuchAtOnce as error:
+            if len(batch) == 1 and batch[0].result is None:  # as small as can be: it is the database that is slow
+                raise
+            raise _TooLarge(str(error)) from error
+
+
+class _TooLarge(Exception):
+    """The database or a gateway did not take these outcomes, but may take fewer."""
 
 
 def _column(values: list[T | None]) -> list[T | None]:
@@ -110,11 +127,12 @@ _UNSTORABLE = (
 )
 
 
-def _unstorable(settlement: Settlement) -> Settlement:
+def _replaced(settlement: Settlement, outcome: str, error: str) -> Settlement:
+    """What is recorded instead of an outcome that cannot be."""
     return Settlement(
         id=settlement.id,
         lease_token=settlement.lease_token,
-        outcome="failed",
+        outcome=outcome,
         failure_kind="error",
-        error=_UNSTORABLE,
+        error=error,
     )

@@ -63,7 +63,17 @@ class TaskRun:
     waiting_for: str | None = None
     summary: str | None = None
     error: str | None = None
+    failure_kind: str | None = None
     duration_seconds: float
+
+
+def log_failure(event: Task | TaskRun) -> None:
+    """Log a run that failed, also if it will be tried again: the observer where a program gives none."""
+    if isinstance(event, TaskRun) and event.failure_kind is not None:
+        task = event.task
+        logger.warning(
+            "task %s failed: %s %s (%s): %s", task.id, task.agent_id, task.task_type, event.failure_kind, event.error
+        )
 
 
 class _Stopped(Exception):
@@ -83,12 +93,12 @@ class Worker:
         lease_seconds: float,
         grace_seconds: float,
         claims: Iterable[TaskType] | None = None,
-        observe: Callable[[Task | TaskRun], None] = lambda event: None,
+        observe: Callable[[Task | TaskRun], None] = log_failure,
     ) -> None:
         """Nothing runs before `run()`.
 
         `claims` are the task types to run, all of the registry's unless given. `observe` is called with each task that
-        starts and each run that ended.
+        starts and each run that ended; unless given, failed runs are logged as warnings.
         """
         # Fresh per process, so that a restarted worker is never taken for its predecessor.
         self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
@@ -324,6 +334,7 @@ class Worker:
                 report,
                 task_id=task.id,
                 lease_token=run.lease_token,
+                computing=run.limit.computing,
             )
 
         home = asyncio.get_running_loop()
@@ -379,6 +390,7 @@ class Worker:
             waiting_for=row["waiting_for"] if row else None,
             summary=settlement.summary if settlement else None,
             error=settlement.error if settlement else "the lease was lost: the task has been taken back",
+            failure_kind=settlement.failure_kind if settlement and row else None,
             duration_seconds=time.monotonic() - run.started,
         )
         if row is None:
@@ -403,15 +415,15 @@ class Worker:
                     self._lanes[-1].submit(run)
                 current = lane.current
                 logger.error(
-                    "the event loop of the handlers is blocked by %s; other tasks go on on another thread. An async "
-                    "handler must not compute or sleep without await: make it a plain function, or use ctx.compute",
+                    "a handler blocks the event loop: %s. Other tasks continue on another thread. An async handler "
+                    "must not compute or sleep without await: make it a plain function, or use ctx.compute",
                     f"{current.task.agent_id} {current.task.task_type} (task {current.task.id})"
                     if current
                     else "a task that a handler started",
                 )
             now = time.monotonic()
             for run in list(self._begun.values()):
-                if run.stop_reason is not None or run.due < now:
+                if run.stop_reason is not None or run.limit.due < now:
                     run.overdue_looks += 1
                     if run.overdue_looks >= ABANDON_LOOKS and run.lease_token in self._begun:
                         self._abandon(run)
@@ -552,12 +564,18 @@ class Worker:
         process, such as a laptop's sleep.
         """
 
-        async def upkeep() -> dict[str, list[dict[str, Any]]]:
-            async with self._claiming:
-                calls = self._upkeep_calls(pause)
-                return dict(zip(calls, await self._database.batch(list(calls.items())), strict=True))
+        together = not self._database.notifies  # over HTTP a call more is a request more
 
-        answers = await retrying(self._database, upkeep)
+        async def rescue() -> dict[str, list[dict[str, Any]]]:
+            async with self._claiming:
+                return await carried_out(self._rescue_call() | (self._upkeep_calls(pause) if together else {}))
+
+        async def carried_out(calls: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+            return dict(zip(calls, await self._database.batch(list(calls.items())), strict=True))
+
+        answers = await retrying(self._database, rescue)
+        if not together:  # claims need not wait for the rest
+            answers |= await retrying(self._database, lambda: carried_out(self._upkeep_calls(pause)))
         (schedules,), (promotion,) = answers["schedules_to_attend"], answers["promote_agent_tasks"]
         rescued, (expired,) = answers["rescue_agent_tasks"], answers["expire_agent_tasks"]
         next_fire_time = await retrying(self._database, lambda: attend_schedules(self._database, schedules))
@@ -576,25 +594,25 @@ class Worker:
         due = [seconds for seconds in (promotion["next_due_seconds"], next_fire_time) if seconds is not None]
         return min(due, default=math.inf)
 
+    def _rescue_call(self) -> dict[str, dict[str, Any]]:
+        held = list(self.running)
+        return {"rescue_agent_tasks": {"limit": RESCUED_AT_ONCE, "max_lost": MAX_LOST_LEASES, "held": held}}
+
     def _upkeep_calls(self, pause: float) -> dict[str, dict[str, Any]]:
+        """The other calls in their order; what applies changes to the owner's tables comes last."""
         tenant_id = self._settings.tenant_id
         calls: dict[str, dict[str, Any]] = {
-            "rescue_agent_tasks": {
-                "limit": RESCUED_AT_ONCE,
-                "max_lost": MAX_LOST_LEASES,
-                "held": list(self.running),
-            },
             "schedules_to_attend": {},
             "promote_agent_tasks": {},
             "expire_agent_tasks": {"limit": EXPIRED_AT_ONCE},
             "cancel_orphaned_agent_tasks": {},
-            "attend_agent_suggestions": {},
             "beat_worker": self._presence(pause),
             "fail_unknown_agent_tasks": {
                 "tenant_id": tenant_id,
                 "worker_id": self.worker_id,
                 "after_seconds": self._settings.unknown_type_seconds,
             },
+            "attend_agent_suggestions": {},
         }
         if not self._database.notifies:
             idle = not self.running
@@ -602,13 +620,14 @@ class Worker:
         return calls
 
     def _presence(self, pause: float) -> dict[str, Any]:
-        """For `beat_worker`: what this worker can run, and when it will be heard of again; 0 is never."""
+        """For `beat_worker`: the types that this worker claims and knows, and when its next beat comes; 0 is never."""
         return {
             "tenant_id": self._settings.tenant_id,
             "id": self.worker_id,
             "host": socket.gethostname(),
             "version": __version__,
             "task_types": self._task_types,
+            "known_types": [str(task_type) for task_type in self._registry],
             "slots": self._concurrency,
             "next_seconds": float(pause),
             "keep_seconds": max(86400.0, 2 * self._settings.unknown_type_seconds),

@@ -15,17 +15,20 @@ if TYPE_CHECKING:
 EXAMPLE_PAGES = ("home", "climate", "dashboard")
 
 
-async def open_database(settings: Settings, *, check: bool = True, wait: bool = False) -> Database:
+async def open_database(
+    settings: Settings, *, check: bool = True, wait: bool = False, unless: asyncio.Event | None = None
+) -> Database:
     """Open the database that the settings name.
 
     The embedded one is started, migrated and, the first time, given its default tenant with the example site's pages.
     Any other must have the schema already: raises `SchemaError` when it has not (unless `check` is false),
-    `DatabaseUnavailable` when it cannot be reached, unless this is to `wait` until it can.
+    `DatabaseUnavailable` when it cannot be reached, unless this is to `wait` until it can. Once `unless` is set, it
+    waits no longer.
     """
     if settings.embedded:
-        return await _open_embedded(settings, wait=wait)
+        return await _open_embedded(settings, wait=wait, unless=unless)
     if wait:
-        return await retrying(None, lambda: open_database(settings, check=check))
+        return await retrying(None, lambda: open_database(settings, check=check), unless=unless)
     database: Database
     if settings.supabase_url:
         from zora_core.database import postgrest
@@ -45,7 +48,7 @@ async def open_database(settings: Settings, *, check: bool = True, wait: bool = 
     return database
 
 
-async def _open_embedded(settings: Settings, *, wait: bool) -> Database:
+async def _open_embedded(settings: Settings, *, wait: bool, unless: asyncio.Event | None) -> Database:
     """A server that does not start is a problem of this machine, and not waited for."""
     from zora_core.database.embedded import EmbeddedServer
     from zora_core.database.postgres import connect
@@ -63,7 +66,9 @@ async def _open_embedded(settings: Settings, *, wait: bool) -> Database:
             await database.value("seed_tenant", tenant_id=settings.tenant_id, seed={"pages": example_pages()})
 
     try:
-        await (retrying(database, prepare, lasting=True) if wait else prepare())  # the schema may take a while
+        await (
+            retrying(database, prepare, unless=unless, lasting=True) if wait else prepare()
+        )  # the schema may take a while
     except BaseException:
         await database.close()
         raise

@@ -120,7 +120,7 @@ class Database(ABC):
         """What is installed; raises `SchemaError` unless the schema is one that this program works with."""
 
     async def missing_objects(self) -> list[str]:
-        """The tables, columns, functions, indexes and triggers that the schema should have and has not."""
+        """The tables, columns, functions, indexes and triggers that are missing from the schema."""
         from zora_core.database import schema
 
         rows = await self.call("missing_schema_objects", objects=list(schema.objects()))

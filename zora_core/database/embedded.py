@@ -181,16 +181,12 @@ class EmbeddedServer:
         """
         new = self._home / "postgres.new"
         shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(mode=0o700)
         account = self._account()
-        if account:
-            os.chown(new, *account)
+        make_private_folder(new, account)
         password = []
         if self.TCP:
             (self._home / "password").unlink(missing_ok=True)
-            write_private(self._home / "password", secrets.token_urlsafe(32))
-            if account:
-                os.chown(self._home / "password", *account)
+            write_private(self._home / "password", secrets.token_urlsafe(32), account)
             password = ["--auth=scram-sha-256", f"--pwfile={self._home / 'password'}"]
         self._run(
             "initdb", "--username=postgres", *(password or ["--auth=trust"]), "--encoding=UTF8", *self.LOCALE,
@@ -305,10 +301,7 @@ class EmbeddedServer:
             return self._data
         digest = hashlib.sha256(os.fsencode(self._data)).hexdigest()[:16]
         short = Path(tempfile.gettempdir()) / f"zora-{digest}"
-        account = self._account() or (os.geteuid(), os.getegid())
-        with contextlib.suppress(FileExistsError):
-            short.mkdir(mode=0o700)
-            os.chown(short, *account, follow_symlinks=False)
+        make_private_folder(short, self._account())
         self._check_private(short)
         return short
 
@@ -345,6 +338,11 @@ class EmbeddedServer:
             with contextlib.suppress(KeyError):
                 return pwd.getpwnam(name)[2:4]
         raise ConfigurationError("PostgreSQL cannot run as root, and there is no user postgres or nobody to run it as")
+
+    @classmethod
+    def programs(cls) -> Path:
+        """The folder of PostgreSQL's own programs, of the same version as the server: pg_dump, pg_restore, psql."""
+        return cls._binaries()
 
     @staticmethod
     def _binaries() -> Path:

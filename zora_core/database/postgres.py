@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from zora_core.database.address import Address, read_address
 from zora_core.database.database import ANSWER_SECONDS, API_ROLE, Call, Database, Row
 from zora_core.database.sqlstate import Remedies, error_for
 from zora_core.errors import ConfigurationError, DatabaseUnavailable, DataRejected, ZoraError
+from zora_core.keep_alive import keep_alive
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -34,22 +34,20 @@ _NAMED = {"application_name": "zora"}
 # Our statements are written for this isolation, whatever the default of the role, the database or the URL is. A role or
 # a database that reads only by default is written to, as PostgREST does; a server that reads only is left as it is,
 # because that is how a full disk or a failover is announced.
-_SET_UP = """
-select set_config('default_transaction_isolation', 'read committed', false), (
-    select set_config('default_transaction_read_only', 'off', false)
-    from pg_settings
-    where name = 'default_transaction_read_only' and setting = 'on' and source in ('database', 'user', 'database user')
-)
+_READ_ONLY_BY_DEFAULT = """
+from pg_settings
+where name = 'default_transaction_read_only' and setting = 'on' and source in ('database', 'user', 'database user')
+"""
+_SET_UP = f"""
+select set_config('default_transaction_isolation', 'read committed', false),
+    (select set_config('default_transaction_read_only', 'off', false) {_READ_ONLY_BY_DEFAULT})
 """
 
 LISTEN_CHECK_SECONDS = 15.0  # between two questions to a connection that only listens
 LISTEN_ANSWER_SECONDS = 10.0
 TIDY_SECONDS = 2.0  # for a rollback, or the end of a cancelled statement: then the connection is given up
 CLOSE_SECONDS = 2.0
-
-# A connection that the network has forgotten is found by the kernel after about a minute, in whatever state it is.
-_KEEP_ALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPALIVE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
-_USER_TIMEOUT_MILLISECONDS = 30_000
+UNANSWERED_SECONDS = 30  # for what was sent: then the connection is given up, whatever state it is in
 
 _REMEDIES = Remedies(
     login="check the user, the password and the database's name in DATABASE_URL",
@@ -84,6 +82,8 @@ class PostgresDatabase(Database):
         self._restricted = restricted
         self._schema = schema_name
         self.pooled = pooled
+        self._read_write = False
+        """Whether transactions through a pooler must override the default of the role or the database."""
 
     @property
     def notifies(self) -> bool:
@@ -99,14 +99,24 @@ class PostgresDatabase(Database):
             values = [value for name, value in arguments.items() if name != "tenant_id"]
             values.append(str(arguments["tenant_id"]))
         async with self._connection() as connection:
-            if self.pooled:
-                async with _transaction(connection):
-                    if self._restricted:
-                        await connection.execute(f"set local role {API_ROLE}")
-                    rows = await connection.fetch(query, *values)
-            else:
+            if not self.pooled:
                 rows = await connection.fetch(query, *values)
+            else:
+                try:
+                    rows = await self._fetch_pooled(connection, query, values)
+                except asyncpg.ReadOnlySQLTransactionError:
+                    if self._read_write or not await _is_read_only_by_default(connection):
+                        raise
+                    self._read_write = True
+                    rows = await self._fetch_pooled(connection, query, values)
         return [dict(row) for row in rows]
+
+    async def _fetch_pooled(self, connection: asyncpg.Connection, query: str, values: Sequence[Any]) -> list[Any]:
+        """The rows of a call in a transaction of its own: a setting of the session would reach other programs."""
+        async with _transaction(connection, read_write=self._read_write):
+            if self._restricted:
+                await connection.execute(f"set local role {API_ROLE}")
+            return await connection.fetch(query, *values)  # type: ignore[no-any-return]
 
     async def batch(self, calls: Sequence[Call]) -> list[list[Row]]:
         """See `Database.batch`: one after the other, each in a transaction of its own."""
@@ -330,7 +340,7 @@ async def _connect(address: Address, **options: Any) -> asyncpg.Connection:
     """A connection outside of the pool."""
     options = {"server_settings": _NAMED, "timeout": address.connect_seconds, **_trust(address), **options}
     connection = await _first_host(address, **options)
-    _keep_alive(connection)
+    _watch(connection)
     return connection
 
 
@@ -401,21 +411,13 @@ async def _prepare(connection: asyncpg.Connection) -> None:
 
 async def _prepare_pooled(connection: asyncpg.Connection) -> None:
     """What belongs to the connection and not to the session, which changes behind a pooler."""
-    _keep_alive(connection)
+    _watch(connection)
     async with _transaction(connection):
         await connection.set_type_codec("jsonb", encoder=_to_json, decoder=from_json, schema="pg_catalog")
 
 
-def _keep_alive(connection: asyncpg.Connection) -> None:
-    """Have the kernel find out that the other end of a TCP connection is gone, where it can."""
-    ours = connection._transport.get_extra_info("socket")  # asyncpg has no public way to it
-    if ours is None or ours.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    with socket.fromfd(ours.fileno(), ours.family, ours.type) as same:
-        same.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in (*_KEEP_ALIVE, ("TCP_USER_TIMEOUT", _USER_TIMEOUT_MILLISECONDS)):
-            if hasattr(socket, option):
-                same.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+def _watch(connection: asyncpg.Connection) -> None:
+    keep_alive(connection._transport, unanswered_seconds=UNANSWERED_SECONDS)  # asyncpg has no public way to it
 
 
 async def _check(connection: asyncpg.Connection, lost: asyncio.Event) -> None:
@@ -429,11 +431,21 @@ async def _check(connection: asyncpg.Connection, lost: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def _transaction(connection: asyncpg.Connection, *, readonly: bool = False) -> AsyncIterator[None]:
-    """A transaction whose rollback has a deadline: a connection that does not answer is closed."""
+async def _transaction(
+    connection: asyncpg.Connection, *, readonly: bool = False, read_write: bool = False
+) -> AsyncIterator[None]:
+    """A transaction whose rollback has a deadline: a connection that does not answer is closed.
+
+    `read_write` overrides a default of the role or the database.
+    """
     transaction = connection.transaction(isolation="read_committed", readonly=readonly)
     try:
         await transaction.start()
+        if read_write:
+            try:
+                await connection.execute("set transaction read write")
+            except asyncpg.FeatureNotSupportedError as error:  # how a standby says that it is one
+                raise asyncpg.ReadOnlySQLTransactionError(error.args[0]) from error
         yield
     except BaseException:
         try:
@@ -444,6 +456,11 @@ async def _transaction(connection: asyncpg.Connection, *, readonly: bool = False
         raise
     else:
         await transaction.commit()
+
+
+async def _is_read_only_by_default(connection: asyncpg.Connection) -> bool:
+    async with _transaction(connection):
+        return bool(await connection.fetchval(f"select exists (select {_READ_ONLY_BY_DEFAULT})"))
 
 
 def _cut_off(connection: asyncpg.Connection) -> None:

@@ -205,8 +205,8 @@ class PostgrestDatabase(Database):
         problem: ZoraError
         if failure.not_json is not None:
             problem = ConfigurationError(
-                f"what answers at {self._where} is no PostgREST: it sent {failure.not_json!r} where JSON was due; "
-                "SUPABASE_URL is the project's URL, https://REF.supabase.co"
+                f"the server at {self._where} is not PostgREST: it sent {failure.not_json!r} instead of JSON; set "
+                "SUPABASE_URL to the project's URL, https://REF.supabase.co"
             )
             return lasting(problem, self.answered)
         if status == 413:

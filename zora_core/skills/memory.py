@@ -84,7 +84,8 @@ def clean(memories: Iterable[MemoryEvent], *, now: datetime, older_than_days: fl
     happened twice is not a repetition.
     """
     active = sorted((m for m in memories if m.archived_at is None), key=lambda m: (m.created_at, str(m.id)))
-    stated = [m for m in active if m.source_task_id is None]
+    # Records of runs and of decisions are no statements: two that read the same are two events.
+    stated = [m for m in active if m.source_task_id is None and "suggestion_id" not in m.metadata]
     clusters = _duplicates(stated)
     replaced = {m.id for cluster in clusters for m in cluster.archive}
     remaining = [m for m in active if m.id not in replaced]

@@ -101,11 +101,11 @@ def _found(query: TasksQuery, rows: list[dict[str, Any]], total: dict[str, Any])
     """How many there are, in words. What no index knows is not counted beyond the page."""
     if query.q or query.waiting or query.within:
         if not rows and not query.before:
-            return f"No task fits, among the newest {LOOKED_THROUGH:,} that the other filters let through."
+            return f"No tasks match this filter among the newest {LOOKED_THROUGH:,} that match the others."
         more = " of those that fit, newest first" if len(rows) > PAGE or query.before else ""
         return f"{min(len(rows), PAGE):,} {'task' if len(rows) == 1 else 'tasks'}{more}."
     if not total["total"]:
-        return "No task fits." if query.view == "all" else "Nothing has failed."
+        return "No tasks match these filters." if query.view == "all" else "Nothing has failed."
     return f"{counted(total, 'task', 'tasks').capitalize()}, newest first."
 
 

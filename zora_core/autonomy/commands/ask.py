@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
+from zora_core.autonomy.commands.common import Session, json_option, need_terminal, print_json, run, session
+from zora_core.autonomy.commands.output import zora_command
 from zora_core.errors import InvalidState
 
 FIRST = 1_000_000  # the highest priority: a person waits
@@ -24,6 +25,10 @@ def ask(sentence: tuple[str, ...], yes: bool, as_json: bool) -> None:
     Nothing is created before that but the task of making the plan.
     """
     from zora_core.autonomy.commands.render import console, short, text
+    from zora_core.autonomy.commands.render_decisions import approval_question, print_change
+
+    if not (yes or as_json):
+        need_terminal("pass --yes to approve the plan, or --json to get the plan as a suggestion")
 
     async def work() -> dict[str, Any]:
         async with session() as zora:
@@ -34,22 +39,21 @@ def ask(sentence: tuple[str, ...], yes: bool, as_json: bool) -> None:
             if plan is None:
                 return {"summary": task["result_summary"], "plan": None, "run": None}
             if plan["status"] == "proposed" and not as_json:
-                from zora_core.autonomy.commands.render_decisions import print_change
-
                 print_change(plan, [])
-            if not yes and (as_json or not click.confirm("Approve this plan?")):
+            if not yes and (as_json or not click.confirm(approval_question(plan))):
                 return {"summary": task["result_summary"], "plan": plan, "run": None}
             (who,) = await zora.call("ensure_founder")
-            (plan,) = await zora.call(
-                "decide_agent_suggestion",
-                id=plan["id"],
-                decision="approve",
-                digest=plan["effect_digest"],
-                user_id=who["id"],
-            )
-            runs = await zora.call("list_workflow_runs", workflow=plan["target"]["key"], limit=1)
-            for one in runs:
-                zora.permit(step["id"] for step in await zora.call("list_workflow_run_tasks", id=one["id"]))
+            with zora.permitting() as permit:
+                (plan,) = await zora.call(
+                    "decide_agent_suggestion",
+                    id=plan["id"],
+                    decision="approve",
+                    digest=plan["effect_digest"],
+                    user_id=who["id"],
+                )
+                runs = await zora.call("list_workflow_runs", workflow=plan["target"]["key"], limit=1)
+                for one in runs:
+                    permit(step["id"] for step in await zora.call("list_workflow_run_tasks", id=one["id"]))
             return {"summary": task["result_summary"], "plan": plan, "run": runs[0] if runs else None}
 
     came = run(work())
@@ -58,9 +62,13 @@ def ask(sentence: tuple[str, ...], yes: bool, as_json: bool) -> None:
     elif came["plan"] is None:
         console.print(text(came["summary"]))
     elif came["run"] is None:
-        console.print(f"It waits as a suggestion: `zora suggestions show {short(came['plan']['id'])}`.")
+        console.print(
+            text(f"It waits as a suggestion: `{zora_command('suggestions', 'show', short(came['plan']['id']))}`.")
+        )
     else:
-        console.print(f"Started. `zora workflows status {short(came['run']['id'])}` says how far it is.")
+        console.print(
+            text(f"Started. `{zora_command('workflows', 'status', short(came['run']['id']))}` shows its progress.")
+        )
 
 
 async def _plan(zora: Session, task: dict[str, Any]) -> dict[str, Any] | None:
@@ -76,8 +84,9 @@ async def _planned(zora: Session, goal: str) -> dict[str, Any]:
     from zora_core.autonomy.runtime import AgentRuntime
 
     task = {"agent_id": "LUMINA", "task_type": "plan_workflow", "title": goal[:500], "payload": {"goal": goal}}
-    (created,) = await zora.call("create_agent_tasks", tasks=[{**task, "priority": FIRST}])
-    zora.permit([created["id"]])
+    with zora.permitting() as permit:
+        (created,) = await zora.call("create_agent_tasks", tasks=[{**task, "priority": FIRST}])
+        permit([created["id"]])
     await AgentRuntime(settings=zora.settings, database=zora.database).run_once(limit=1)
     async with asyncio.timeout(SECONDS):
         while True:

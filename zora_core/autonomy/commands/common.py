@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Coroutine, Iterable
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
@@ -15,7 +16,7 @@ import click
 
 from zora_core.autonomy.interrupts import interrupt_work
 from zora_core.settings import Settings, load_settings
-from zora_core.storable import problem, storable
+from zora_core.storable import check_storable, problem
 from zora_core.visible import visible_json
 
 if TYPE_CHECKING:
@@ -36,25 +37,43 @@ class Session:
     async def call(self, function: str, /, **arguments: Any) -> list[dict[str, Any]]:
         """Call a function for the session's tenant; raises `InvalidInput` for text that cannot be stored."""
         for name, value in arguments.items():
-            storable(value, name)
+            check_storable(value, name)
         return await self.database.call(function, tenant_id=self.settings.tenant_id, **arguments)
 
     async def value(self, function: str, /, **arguments: Any) -> Any:
         """Call a function that returns one value for the session's tenant, checked like the arguments of `call`."""
         for name, value in arguments.items():
-            storable(value, name)
+            check_storable(value, name)
         return await self.database.value(function, tenant_id=self.settings.tenant_id, **arguments)
 
-    def permit(self, tasks: Iterable[UUID | str]) -> None:
-        """Let tasks that a person has just created here read the current folder, unless folders are configured."""
-        from zora_core.roots import permit, tenant_roots
+    @contextmanager
+    def permitting(self) -> Iterator[Callable[[Iterable[UUID | str]], None]]:
+        """Create tasks in this block, and call what it gives with their ids: they may read the current folder.
 
-        home = self.settings.home
+        A worker that claims one of them earlier waits for the end of the block. Where folders are configured, these
+        hold instead.
+        """
+        from zora_core.roots import announced, permit, prune_permissions, tenant_roots
+
+        home, created = self.settings.home, list[UUID | str]()
         if self.settings.file_roots or tenant_roots(home, self.settings.tenant_id) is not None:
+            yield created.extend
             return
+        with ExitStack() as announcement:
+            with self._noted():
+                announcement.enter_context(announced(home))
+            yield created.extend
+            with self._noted():
+                permit(home, created, Path.cwd())
+        with self._noted():
+            prune_permissions(home)
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
         try:
-            permit(home, tasks, Path.cwd())
+            yield
         except OSError as error:
+            home = self.settings.home
             click.echo(f"note: the task may read no files, because {home} cannot be written: {error}", err=True)
 
     async def task(self, task: str) -> dict[str, Any]:
@@ -98,6 +117,12 @@ def read_json(text: str) -> Any:
     if said := problem(value, "the JSON"):
         raise click.BadParameter(said)
     return value
+
+
+def need_terminal(instead: str) -> None:
+    """Raise `click.UsageError` when nobody can be asked, before anything is done; `instead` is what to pass."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"cannot ask for confirmation without a terminal: {instead}")
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

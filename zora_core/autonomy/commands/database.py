@@ -98,4 +98,12 @@ def url(as_json: bool) -> None:
     print_json(data) if as_json else click.echo(data["url"])
 
 
+@db.command("bin")
+def bin_() -> None:
+    """Print the folder of pg_dump, pg_restore and psql of the embedded server's version."""
+    from zora_core.database.embedded import EmbeddedServer
+
+    click.echo(EmbeddedServer.programs())
+
+
 COMMANDS = (migrate, print_schema, doctor, db)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 
-from zora_core.autonomy.commands.common import Session, json_option, print_json, read_json, run, session
+from zora_core.autonomy.commands.common import Session, json_option, need_terminal, print_json, read_json, run, session
+from zora_core.autonomy.commands.output import zora_command
 from zora_core.errors import DataRejected, InvalidInput, InvalidState
 from zora_core.models import AgentId
 
@@ -39,18 +39,21 @@ def suggestions() -> None:
 def list_(status: str | None, task: str | None, limit: int, as_json: bool) -> None:
     """Suggestions, newest first."""
 
-    async def read() -> list[dict[str, Any]]:
+    async def read() -> tuple[list[dict[str, Any]], dict[str, Any]]:
         async with session() as zora:
-            task_id = (await zora.task(task))["id"] if task else None
-            return await zora.call("list_agent_suggestions", status=status, task_id=task_id, limit=limit)
+            chosen = {"status": status, "task_id": (await zora.task(task))["id"] if task else None}
+            (counted,) = await zora.call("count_agent_suggestions", **chosen)
+            return await zora.call("list_agent_suggestions", **chosen, limit=limit), counted
 
-    rows = run(read())
+    rows, counted = run(read())
     if as_json:
         print_json(rows)
         return
+    from zora_core.autonomy.commands.render import print_more
     from zora_core.autonomy.commands.render_decisions import print_suggestions
 
     print_suggestions(rows)
+    print_more(len(rows), counted)
 
 
 @suggestions.command()
@@ -101,11 +104,8 @@ def approve(
     """Do what a suggestion proposes: at once, wholly, and only if it is still what you saw."""
     from zora_core.effects import edited
 
-    if not (yes or digest or sys.stdin.isatty()):
-        raise click.UsageError(
-            "cannot ask for confirmation without a terminal: pass --yes, or --digest DIGEST to confirm what you "
-            "reviewed"
-        )
+    if not (yes or digest):
+        need_terminal("pass --yes, or --digest DIGEST to confirm what you reviewed")
 
     async def work() -> dict[str, Any]:
         async with session() as zora:
@@ -120,7 +120,9 @@ def approve(
                 if problem is not None:
                     raise InvalidState(f"suggestion {row['id']} cannot be approved: {problem}")
             if not (yes or digest):
-                click.confirm("Approve this?", abort=True)
+                from zora_core.autonomy.commands.render_decisions import approval_question
+
+                click.confirm(approval_question(row), abort=True)
             (decided,) = await zora.call(
                 "decide_agent_suggestion",
                 id=row["id"],
@@ -277,7 +279,8 @@ def pause(agent: str | None, reason: str | None, user: str | None, as_json: bool
     if as_json:
         print_json(rows)
     else:
-        click.echo(f"{agent or 'Everything'} is paused: nothing is claimed or applied until `zora resume`.")
+        resume = zora_command("resume", *([agent] if agent else []))
+        click.echo(f"{agent or 'Everything'} is paused: nothing is claimed or applied until `{resume}`.")
 
 
 @click.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from uuid import UUID
 import click
 
 from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
+from zora_core.autonomy.commands.output import zora_command
 from zora_core.errors import ConfigurationError, NotFound, ZoraError
 from zora_core.settings import load_settings
 from zora_core.visible import visible_json
@@ -181,7 +183,7 @@ def export(file: Path | None) -> None:
 
     click.echo(
         f"Exported {entries(counts['entries'])} in {count(counts['blocks'], 'block')}, and {counts['unsealed']:,} not "
-        f"sealed. `zora journal verify {file or 'FILE'}` verifies them anywhere.",
+        f"sealed. `{shlex.join(['zora', 'journal', 'verify', str(file or 'FILE')])}` verifies them anywhere.",
         err=True,
     )
 
@@ -215,14 +217,14 @@ async def _anchor() -> Anchor:
     async with session() as zora:
         last = await last_header(zora.database, zora.settings)
     if last is None:
-        raise NotFound("nothing is sealed yet: `zora journal seal` seals what can be sealed")
+        raise NotFound(f"nothing is sealed yet: `{zora_command('journal', 'seal')}` seals what can be sealed")
     header, signature = last
     try:
         found = anchor_of(header)
     except ValueError as error:
-        raise ZoraError(f"the last block is unreadable: {error}. Run `zora journal verify`") from error
+        raise ZoraError(f"the last block is unreadable: {error}. Run `{zora_command('journal', 'verify')}`") from error
     if not signed_by(bytes.fromhex(found.public_key), header, signature):
-        raise ZoraError(f"the signature of block {found.number} is wrong: run `zora journal verify`")
+        raise ZoraError(f"the signature of block {found.number} is wrong: run `{zora_command('journal', 'verify')}`")
     return found
 
 

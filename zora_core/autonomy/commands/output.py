@@ -7,6 +7,7 @@ our own `Console` get past them, and its texts are escaped before they are style
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any, TextIO
@@ -60,6 +61,13 @@ def visible_output() -> Iterator[None]:
     sys.stdout, sys.stderr = before
 
 
+def zora_command(*words: object) -> str:
+    """A command to run next, complete: with the `--tenant` of this one, quoted for a POSIX shell."""
+    context = click.get_current_context(silent=True)
+    tenant = context.find_root().obj if context else None
+    return shlex.join(["zora", *(["--tenant", tenant] if tenant else []), *map(str, words)])
+
+
 def print_error(message: str) -> None:
     """Write a line to standard error, in red on a terminal."""
     stream: Any = sys.stderr
@@ -81,6 +89,10 @@ def new_console(*, stderr: bool = False) -> Console:
         def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
             for found, style, control in super().render(renderable, options):
                 yield Segment(found if control else visible(found), style, control)
+
+        def print(self, *objects: Any, crop: bool = False, **settings: Any) -> None:
+            """Print without cutting what is wider than the terminal, or than 80 columns in a pipe."""
+            super().print(*objects, crop=crop, **settings)
 
         @property
         def file(self) -> IO[str]:

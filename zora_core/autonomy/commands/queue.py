@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from zora_core.autonomy.commands.common import json_option, print_json, read_json, run, session, shown_task
+from zora_core.autonomy.commands.common import Session, json_option, print_json, read_json, run, session, shown_task
+from zora_core.autonomy.commands.output import zora_command
 
 MAX_COUNTED = 1_000_000  # suggestions; counting so many takes a second
 AGENTS = ("CONNOR", "LUMINA", "EIVOR", "ORACLE", "AEGIS", "SAM")
@@ -96,20 +97,33 @@ def create_task(
     if deadline is not None:
         task["deadline_at"] = deadline.isoformat()
 
-    async def create() -> dict[str, Any]:
+    async def create() -> tuple[dict[str, Any], str]:
         async with session() as zora:
-            row = (await zora.call("create_agent_tasks", tasks=[task]))[0]
-            if row["created"]:
-                zora.permit([row["id"]])
-            return row
+            with zora.permitting() as permit:
+                row = (await zora.call("create_agent_tasks", tasks=[task]))[0]
+                if row["created"]:
+                    permit([row["id"]])
+            return row, await _what_next(zora, row)
 
-    row = run(create())
+    row, what_next = run(create())
     if as_json:
         print_json(row)
     elif row["created"]:
-        click.echo(f"Created task {row['id']}: {row['agent_id']} {row['task_type']}. Run it with `zora run-once`.")
+        click.echo(f"Created task {row['id']}: {row['agent_id']} {row['task_type']}. {what_next}")
     else:
         click.echo(f"Task {row['id']} with this idempotency key exists already ({row['status']}); nothing was created.")
+
+
+async def _what_next(zora: Session, row: dict[str, Any]) -> str:
+    """What makes a new task run."""
+    from zora_core.autonomy.commands.render import short, when
+
+    if row["waiting_for"] == "approval":
+        asked = await zora.call("list_agent_suggestions", task_id=row["id"], status="proposed", limit=1)
+        return f"It waits for approval: `{zora_command('suggestions', 'approve', *(short(s['id']) for s in asked))}`."
+    if row["waiting_for"] == "run_at":
+        return f"`{zora_command('run-loop')}` runs it at {when(row['run_at'])}."
+    return f"Run it with `{zora_command('run-once')}`."
 
 
 @click.command("task-types")
@@ -153,25 +167,22 @@ def tasks() -> None:
 def list_(agent: str | None, status: str | None, task_type: str | None, limit: int, offset: int, as_json: bool) -> None:
     """Tasks, highest priority first, then oldest."""
 
-    async def read() -> list[dict[str, Any]]:
+    async def read() -> tuple[list[dict[str, Any]], dict[str, Any]]:
         async with session() as zora:
-            return await zora.call(
-                "list_agent_tasks",
-                agent_id=agent,
-                status=status,
-                task_type=task_type,
-                limit=limit,
-                offset=offset,
-                with_result=as_json,
-            )
+            chosen = {"agent_id": agent, "status": status, "task_type": task_type}
+            (counted,) = await zora.call("count_agent_tasks", **chosen)
+            page = {"limit": limit, "offset": offset, "with_result": as_json}
+            return await zora.call("list_agent_tasks", **chosen, **page), counted
 
-    rows = run(read())
+    rows, counted = run(read())
     if as_json:
         print_json(rows)
         return
-    from zora_core.autonomy.commands.render import print_tasks
+    from zora_core.autonomy.commands.render import print_more, print_tasks
 
     print_tasks(rows)
+    if rows:
+        print_more(offset + len(rows), counted)
 
 
 @tasks.command()

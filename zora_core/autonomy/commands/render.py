@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Group
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from zora_core.autonomy.commands.output import new_console
+from zora_core.autonomy.commands.output import new_console, zora_command
 from zora_core.shapes import findings_of, sources_of, suggestions_of
 from zora_core.visible import visible
 
@@ -41,6 +44,7 @@ MAX_FINDINGS = 40
 _ROW_ID = re.compile(r"/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?=#|\Z)")
 MAX_EVIDENCE = 3  # pieces of a finding
 MAX_ORIGINS = 3  # findings of a suggestion
+NARROWEST = 20  # columns of what may be folded
 WIDE = 130  # columns of a terminal from which on a summary fits beside its task
 
 console = new_console()
@@ -67,26 +71,52 @@ def when(moment: datetime | None) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M") if moment else ""
 
 
+def print_more(shown: int, counted: dict[str, Any]) -> None:
+    """That a list goes on after the `shown` first rows; `counted` is a row of a count, exact or not."""
+    total = counted["total"]
+    if total > shown:
+        more = f"more than {total:,}" if counted["is_estimate"] else f"{total:,}"
+        limit = min(1000, -(-total // 100) * 100)
+        what = "all" if total <= limit else f"{limit:,}"
+        console.print(text(f"{shown:,} of {more} (`--limit {limit}` shows {what})", "dim"))
+
+
 def percent(fraction: float) -> str:
     """Progress for people: 40 %."""
     return f"{fraction * 100:.0f} %"
 
 
 def table(*columns: str, rows: Iterable[Sequence[Any]]) -> Table:
-    """A plain table; a column whose name begins with > is aligned to the right, one with + may be wide."""
+    """A plain table; a column whose name begins with > is aligned to the right, one with + may be folded.
+
+    Other columns are never cut: ids and statuses are copied and searched for. In a pipe no column is folded.
+    """
+    cells = [[cell if isinstance(cell, Text) else text(cell) for cell in row] for row in rows]
     named = any(column.lstrip(">+") for column in columns)
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), show_header=named)
-    for column in columns:
+    for number, column in enumerate(columns):
+        name = column.lstrip(">+")
+        whole = not column.startswith("+") or (_piped() and bool(cells))
+        lines = [line for row in cells for line in row[number].plain.split("\n")]
         made.add_column(
-            column.lstrip(">+"),
+            name,
             justify="right" if column.startswith(">") else "left",
-            no_wrap=not column.startswith("+"),
+            no_wrap=whole,
+            min_width=max(map(cell_len, [name, *lines])) if whole else None,
             ratio=1 if column.startswith("+") else None,
             overflow="fold",
         )
-    for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else text(cell) for cell in row))
+    for row in cells:
+        made.add_row(*row)
+    needed = sum(column.min_width or NARROWEST for column in made.columns) + 2 * (len(columns) - 1)
+    if needed > console.width:  # else columns would be left out
+        made.width = needed
     return made
+
+
+def _piped() -> bool:
+    """Whether a program reads what is printed, and nobody said how wide it may be."""
+    return not console.is_terminal and "COLUMNS" not in os.environ
 
 
 def print_runs(runs: Sequence[TaskRun]) -> None:
@@ -111,7 +141,7 @@ def print_runs(runs: Sequence[TaskRun]) -> None:
 def print_status(counts: list[dict[str, Any]], proposed: dict[str, Any]) -> None:
     """Tasks per agent and state, and why pending ones wait."""
     if not counts:
-        console.print("No tasks yet. Create one with `zora create-task`, or see `zora demo`.")
+        console.print(text(f"No tasks yet. Create one with `{zora_command('create-task')}`, or see `zora demo`."))
         return
     rows: dict[str, dict[str, int]] = {}
     waiting: dict[str, int] = {}
@@ -132,13 +162,22 @@ def print_status(counts: list[dict[str, Any]], proposed: dict[str, Any]) -> None
     if proposed["total"]:
         more = "more than " if proposed["is_estimate"] else ""
         noun = "suggestion waits" if proposed["total"] == 1 else "suggestions wait"
-        console.print(f"{more}{proposed['total']:,} {noun} for a person: `zora suggestions list --status proposed`.")
+        command = zora_command("suggestions", "list", "--status", "proposed")
+        console.print(text(f"{more}{proposed['total']:,} {noun} for a person: `{command}`."))
 
 
 def print_tasks(rows: list[dict[str, Any]]) -> None:
     """A list of tasks."""
     if not rows:
         console.print("No tasks match.")
+        return
+    if console.width < WIDE and not _piped():  # type and title stand in one column, and the rest below them
+        made = table("task", "agent", "status", "+type, title", rows=())
+        for row in rows:
+            about = f"{row['title']}\npriority {row['priority']}, created {when(row['created_at'])}"
+            status = text(_state(row), COLOURS[row["status"]])
+            made.add_row(short(row["id"]), row["agent_id"], status, Group(text(row["task_type"]), text(about, "dim")))
+        console.print(made)
         return
     console.print(
         table(
@@ -191,7 +230,7 @@ def print_task(
         ("status", text("in_progress" if running else _state(row), COLOURS[row["status"]])),
         ("progress", _progress(row) if running else ""),
         ("", explanation),
-        ("payload", row["payload"] or "{}"),
+        ("payload", json.dumps(row["payload"], ensure_ascii=False)),
         ("priority", row["priority"]),
         ("attempts", f"{row['attempt']} of {row['max_attempts']}"),
         ("created", when(row["created_at"])),
@@ -216,7 +255,8 @@ def print_task(
             became = states.get((suggestion["suggestion_type"], suggestion["title"]), "known already")
             console.print(text(f"  • {suggestion['title']}").append_text(text(f"  {became}", "dim")))
             _print_origin(suggestion, result, shown)
-        console.print(text(f"  `zora suggestions list --task {short(row['id'])}` lists them with their ids.", "dim"))
+        command = zora_command("suggestions", "list", "--task", short(row["id"]))
+        console.print(text(f"  `{command}` lists them with their ids.", "dim"))
     if any(result["sources"]):
         console.print(text("\nRead", "bold"))
         for source in (read for read in result["sources"] if read):
@@ -433,7 +473,7 @@ def print_new_key(key: str, row: dict[str, Any]) -> None:
 def print_keys(rows: list[dict[str, Any]]) -> None:
     """A list of API keys; whose they are and since when stands under them where a line would be too narrow."""
     if not rows:
-        console.print("No API keys yet. Make one with `zora keys create NAME`.")
+        console.print(text(f"No API keys yet. Make one with `{zora_command('keys', 'create', 'NAME')}`."))
         return
 
     def state(row: dict[str, Any]) -> Text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from zora_core.autonomy.commands.output import echo_rendered
+from zora_core.autonomy.commands.output import echo_rendered, zora_command
 from zora_core.autonomy.commands.render import COLOURS, console, evidence_line, short, table, text, when
 from zora_core.errors import ZoraError
 from zora_core.shapes import pieces_of
@@ -88,7 +89,8 @@ def print_suggestion(row: dict[str, Any], preview: list[dict[str, Any]], problem
         console.print(text(f"  from finding {', '.join(row['findings'][:6])} of its task", "dim"))
     if row["status"] == "proposed":
         one = short(row["id"])
-        console.print(text(f"\n`zora suggestions approve {one}` or `zora suggestions reject {one}` decides it.", "dim"))
+        approve, reject = (zora_command("suggestions", verb, one) for verb in ("approve", "reject"))
+        console.print(text(f"\n`{approve}` or `{reject}` decides it.", "dim"))
 
 
 def print_change(row: dict[str, Any], preview: list[dict[str, Any]], problem: str | None = None) -> None:
@@ -185,14 +187,24 @@ def _line(value: str, style: str = "") -> None:
 
 
 def paged(print_it: Callable[[], None]) -> None:
-    """Print; on a terminal that is too low for it, page by page."""
+    """Print; on a terminal that is too low for it, page by page.
+
+    `less` keeps colours (R) and leaves the text on the screen when it ends (X), unless LESS says otherwise. Other
+    pagers get plain text.
+    """
     with console.capture() as captured:
         print_it()
     said = captured.get()
     if sys.stdout.isatty() and sys.stdin.isatty() and said.count("\n") >= console.height:
-        click.echo_via_pager(said, color=True)
+        os.environ.setdefault("LESS", "-RX")
+        click.echo_via_pager(said)
     else:
         echo_rendered(said)
+
+
+def approval_question(row: dict[str, Any]) -> str:
+    """The question after a change was shown: it names what is approved, which may have scrolled away."""
+    return f"Approve “{row['title']}” (digest {row['effect_digest'][:12]}…)?"
 
 
 def print_decision(row: dict[str, Any]) -> None:
@@ -203,10 +215,11 @@ def print_decision(row: dict[str, Any]) -> None:
     elif row["status"] == "applied":
         console.print(text(f"Applied: {row['title']}", "green"))
         if row["inverse"]:
-            console.print(text(f"`zora suggestions undo {one}` takes it back.", "dim"))
+            console.print(text(f"`{zora_command('suggestions', 'undo', one)}` takes it back.", "dim"))
     elif row["status"] == "approved" and row["effect"]:
+        status = zora_command("status")
         console.print(
-            text(f"Approved: {row['title']}\n{row['agent_id']} is paused; it is applied after `zora resume`.")
+            text(f"Approved: {row['title']}\n{row['agent_id']} is paused; applied after the pause (see `{status}`).")
         )
     elif row["status"] == "approved":
         console.print(text(f"Agreed: {row['title']}"))
@@ -215,7 +228,8 @@ def print_decision(row: dict[str, Any]) -> None:
     else:
         console.print(text(f"Not applied, because its target has changed since: {row['title']}", "yellow"))
         if row["superseded_by"]:
-            console.print(f"It is proposed anew: `zora suggestions show {short(row['superseded_by'])}`.")
+            command = zora_command("suggestions", "show", short(row["superseded_by"]))
+            console.print(text(f"It is proposed anew: `{command}`."))
 
 
 def _what(row: dict[str, Any]) -> str:
@@ -224,7 +238,7 @@ def _what(row: dict[str, Any]) -> str:
     try:
         return describe(row)
     except (ZoraError, ValueError):  # of a type, or with a value, that this version does not know
-        return "What it does is listed change by change."
+        return "Its changes are listed one by one."
 
 
 def print_pauses(rows: list[dict[str, Any]]) -> None:
@@ -232,7 +246,7 @@ def print_pauses(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         what = "Everything" if row["agent_id"] == "*" else row["agent_id"]
         because = f": {row['reason']}" if row["reason"] else ""
-        again = "zora resume" if row["agent_id"] == "*" else f"zora resume {row['agent_id']}"
+        again = zora_command("resume", *([] if row["agent_id"] == "*" else [row["agent_id"]]))
         console.print(
             text(f"{what} is paused since {when(row['created_at'])}{because} (`{again}` lifts it).", "yellow")
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from zora_core.autonomy.commands.output import zora_command
 from zora_core.autonomy.commands.render import console, table, text, when
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ def print_report(report: Report) -> None:
     if report.problems:
         _print_problems(report)
     elif not report.blocks:
-        console.print("Nothing is sealed yet, so that nothing can be proven. `zora journal seal` seals what can be.")
+        command = zora_command("journal", "seal")
+        console.print(text(f"Nothing is sealed yet, so nothing can be proven. `{command}` seals what can be."))
     else:
         line = text("✓ ", "green")
         line.append(f"{entries(report.entries)} in {count(report.blocks, 'block')} are as they were sealed")

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from rich.text import Text
 
+from zora_core.autonomy.commands.output import zora_command
 from zora_core.autonomy.commands.render import console, short, table, text, when
 
 MISFIRES = {
@@ -21,7 +22,7 @@ MISFIRES = {
 def print_schedules(rows: list[dict[str, Any]], paused: set[str]) -> None:
     """A list of schedules; `paused` are the agents that are paused, * for all."""
     if not rows:
-        console.print("No schedules yet. Create one with `zora schedules create`.")
+        console.print(text(f"No schedules yet. Create one with `{zora_command('schedules', 'create', '--help')}`."))
         return
     cells = (
         (
@@ -38,12 +39,8 @@ def print_schedules(rows: list[dict[str, Any]], paused: set[str]) -> None:
         if row["problem"]:
             console.print(text(f"{row['name']}: {row['problem']}", "red"))
     if any(_is_unknown(row) for row in rows):
-        console.print(
-            text(
-                "When “unknown” comes next is computed by any `zora run-loop`, or by `zora run-due-schedules`.",
-                "yellow",
-            )
-        )
+        loop, once = zora_command("run-loop"), zora_command("run-due-schedules")
+        console.print(text(f"When “unknown” comes next is computed by any `{loop}`, or by `{once}`.", "yellow"))
 
 
 def _is_unknown(row: dict[str, Any]) -> bool:
@@ -98,7 +95,8 @@ def print_said(row: dict[str, Any], said: str) -> None:
             text(f"{said} {row['name']} comes next on {_local(row['next_run_at'], row)} ({row['timezone']}).")
         )
     else:
-        console.print(text(f"{said} {row['name']} is not carried out until `zora schedules resume`."))
+        command = zora_command("schedules", "resume", row["name"])
+        console.print(text(f"{said} {row['name']} is not carried out until `{command}`."))
 
 
 def print_coming(coming: list[tuple[datetime, dict[str, Any]]], limit: int, hours: float) -> None:

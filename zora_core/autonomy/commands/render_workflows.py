@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from zora_core.autonomy.commands.output import zora_command
 from zora_core.autonomy.commands.render import COLOURS, console, one_line, short, table, text, when
 from zora_core.shapes import as_object
 
@@ -54,7 +55,8 @@ def _edge(step: Step, name: str) -> str:
 def print_runs(rows: list[dict[str, Any]]) -> None:
     """A list of runs."""
     if not rows:
-        console.print("No runs yet. `zora workflows run KEY` starts one; `zora workflows list` names them.")
+        start, names = zora_command("workflows", "run", "KEY"), zora_command("workflows", "list")
+        console.print(text(f"No runs yet. `{start}` starts one; `{names}` lists the keys."))
         return
     cells = (
         (
@@ -98,4 +100,5 @@ def print_run(row: dict[str, Any], tasks: list[dict[str, Any]]) -> None:
         if said:
             console.print(text(f"{' ' * width}  {one_line(said, 160)}", "dim"))
     if row["status"] == "waiting":
-        console.print(text("\nA person is asked: `zora suggestions list --status proposed`.", "yellow"))
+        command = zora_command("suggestions", "list", "--status", "proposed")
+        console.print(text(f"\nA person is asked: `{command}`.", "yellow"))

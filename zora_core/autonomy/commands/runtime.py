@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-from zora_core.autonomy.commands.common import json_option, print_json, run, session
+from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
+from zora_core.autonomy.commands.output import zora_command
+from zora_core.skills.wording import count
 
 _concurrency = click.option(
     "--concurrency", type=click.IntRange(1, 1000), default=4, show_default=True, help="Tasks at a time."
@@ -60,16 +62,33 @@ def run_once(
                 )
                 progress.runtime = runtime
                 runs = await runtime.run_once(limit=limit)
+            idle = "" if runs or as_json else await _why_none(zora)
         if as_json:
             print_json(runs)
         elif runs:
             print_runs(runs)
         else:
-            click.echo("No task is claimable. See `zora status`, or create one with `zora create-task`.")
+            click.echo(idle)
         return all(one.status == "completed" for one in runs)
 
     if not run(work()):
         ctx.exit(1)
+
+
+async def _why_none(zora: Session) -> str:
+    """What to tell when no task was claimable: which ready tasks have a type that is not installed here."""
+    from zora_core.agents.builtin import registry
+
+    known = {str(task_type) for task_type in registry()}
+    pending = await zora.call("list_agent_tasks", status="pending", limit=1000)
+    ready = [f"{row['agent_id']} {row['task_type']}" for row in pending if row["waiting_for"] is None]
+    foreign = [kind for kind in ready if kind not in known]
+    if not foreign:
+        status, create = zora_command("status"), zora_command("create-task")
+        return f"No task is claimable. See `{status}`, or create one with `{create}`."
+    many = "ready task has", "ready tasks have"
+    kinds = ", ".join(sorted(set(foreign)))
+    return f"No task is claimable: {count(len(foreign), *many)} a type that is not installed here: {kinds}."
 
 
 @click.command("run-loop")

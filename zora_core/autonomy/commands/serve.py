@@ -7,6 +7,7 @@ import sys
 import click
 
 from zora_core.autonomy.commands.common import session
+from zora_core.autonomy.commands.output import zora_command
 from zora_core.autonomy.commands.runtime import narrowing
 from zora_core.autonomy.interrupts import interrupt_work
 
@@ -74,7 +75,8 @@ def serve(
                     )
                     click.echo(f"Sign in as {founder['email']}, once, within the next hour:\n  {link}", err=True)
                 else:
-                    click.echo(f"`zora keys link --url {url}` makes a link to sign in with.", err=True)
+                    link_command = zora_command("keys", "link", "--url", url)
+                    click.echo(f"`{link_command}` makes a link to sign in with.", err=True)
                 click.echo("Ctrl-C to stop.", err=True)
                 with Progress(quiet=no_worker, lines=True) as progress:
                     runtime = None

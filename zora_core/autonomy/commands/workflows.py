@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
+from zora_core.autonomy.commands.output import zora_command
 
 if TYPE_CHECKING:
     from zora_core.workflows import Workflow
@@ -86,7 +87,7 @@ def save(file: Path, as_json: bool) -> None:
     if as_json:
         print_json(row)
     else:
-        click.echo(f"Saved {workflow.key}. `zora workflows run {workflow.key}` runs it.")
+        click.echo(f"Saved {workflow.key}. `{zora_command('workflows', 'run', workflow.key)}` runs it.")
 
 
 def _inputs(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
@@ -116,16 +117,17 @@ def run_(key: str, inputs: dict[str, Any], as_json: bool) -> None:
             workflow = await _workflow(zora, key)
             workflow.check(registry())
             (who,) = await zora.call("ensure_founder")
-            (row,) = await zora.call(
-                "start_workflow_run",
-                workflow=workflow.key,
-                name=workflow.name,
-                definition=workflow.model_dump(mode="json"),
-                context={**workflow.inputs, **inputs},
-                tasks=workflow.tasks(inputs),
-                user_id=who["id"],
-            )
-            zora.permit(task["id"] for task in await zora.call("list_workflow_run_tasks", id=row["id"]))
+            with zora.permitting() as permit:
+                (row,) = await zora.call(
+                    "start_workflow_run",
+                    workflow=workflow.key,
+                    name=workflow.name,
+                    definition=workflow.model_dump(mode="json"),
+                    context={**workflow.inputs, **inputs},
+                    tasks=workflow.tasks(inputs),
+                    user_id=who["id"],
+                )
+                permit(task["id"] for task in await zora.call("list_workflow_run_tasks", id=row["id"]))
             return row
 
     row = run(write())
@@ -134,7 +136,8 @@ def run_(key: str, inputs: dict[str, Any], as_json: bool) -> None:
         return
     from zora_core.autonomy.commands.render import short
 
-    click.echo(f"Started {row['name']}: `zora workflows status {short(row['id'])}` says how far it is.")
+    command = zora_command("workflows", "status", short(row["id"]))
+    click.echo(f"Started {row['name']}: `{command}` shows its progress.")
 
 
 @workflows.command()

@@ -17,18 +17,37 @@
 -- proposal leaves out of it is read from the row when the proposal is stored (prepare_effect). Under a path, null stands
 -- for nothing there.
 
--- A table that effects may name, or nulls: its key, the columns that an effect may write, and those that a decision on a
--- row of it rests on. Ours are here; the owner's are in the table effect_tables.
+-- An effect may name tables of the owner's, so that any statement on one can raise anything: its triggers, types and
+-- policies are not ours, and it can be changed, locked or dropped at any time. Wherever such a statement runs, its error
+-- becomes the answer about that effect. These are the errors after which a second try may succeed.
+create or replace function may_pass(p_sqlstate text) returns boolean language sql immutable parallel safe as $$
+    select p_sqlstate like any ('{08%,25%,40%,53%,55P03,57%,58%,XX%}'::text [])
+$$;
+
+-- Those of these columns that a table lacks; tenant_id must be of type uuid.
+create or replace function missing_columns(p_relation regclass, p_names text []) returns text language sql stable as $$
+    select string_agg(distinct c.name, ', ')
+    from unnest(p_names) as c (name)
+    where not exists (
+        select from pg_attribute as a
+        where a.attrelid = p_relation and a.attname = c.name and a.attnum > 0 and not a.attisdropped
+            and (c.name <> 'tenant_id' or a.atttypid = 'uuid'::regtype)
+    )
+$$;
+
+-- A table that effects may name, or nulls: its key, the columns that an effect may write, those that a decision on a row of
+-- it rests on, and those that it has lost since it was registered. Ours are here; the owner's are in the table effect_tables.
 create or replace function effect_table(
     p_tenant_id uuid, p_name text, out relation regclass, out key_column text, out key_type text,
-    out writable text [], out rests_on text []
+    out writable text [], out rests_on text [], out lost text
 ) language sql stable as $$
     select r.relation, t.key_column,
         (
             select format_type(a.atttypid, null) from pg_attribute as a
             where a.attrelid = r.relation and a.attname = t.key_column and not a.attisdropped
         ),
-        t.writable, t.rests_on
+        t.writable, t.rests_on,
+        missing_columns(r.relation, array[t.key_column, 'tenant_id'] || t.writable || t.rests_on)
     from (
         values
             ('climate_missions', 'id', array['profile_id', 'title', 'description', 'category', 'status',
@@ -43,7 +62,9 @@ create or replace function effect_table(
         union all
         select e.name, e.key_column, e.writable, e.rests_on from effect_tables as e where e.tenant_id = p_tenant_id
     ) as t (name, key_column, writable, rests_on)
-    cross join lateral to_regclass(t.name) as r (relation)
+    cross join lateral (
+        select (select c.oid from pg_class as c where c.oid = to_regclass(t.name) and c.relkind in ('r', 'p'))::regclass
+    ) as r (relation)
     where t.name = p_name
     limit 1
 $$;
@@ -60,8 +81,9 @@ begin
         return case
             when v_spec.key_column is null then format('is about a table that no effect may change, %s: the owner registers '
                 'tables with `zora tables register`', v_table)
-            when v_spec.relation is null or v_spec.key_type is null then format('is about the table %s, which has been registered '
-                'and is missing, or has lost its column %s', v_table, v_spec.key_column)
+            when v_spec.relation is null then format('is about the table %s, which was registered and is missing', v_table)
+            when v_spec.lost is not null then format('is about the table %s, which has lost columns since it was registered: '
+                '%s (tenant_id must be of type uuid)', v_table, v_spec.lost)
             when v_op in ('update', 'expect') and p_change ->> 'key' is null then 'lacks the key of a row'
             when v_spec.key_type = 'uuid' and coalesce(p_change ->> 'key', p_change -> 'row' ->> v_spec.key_column)
                 !~* '^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$'
@@ -130,12 +152,22 @@ create or replace function compared_by_change(p_change jsonb, p_row jsonb) retur
     ) as k (name)
 $$;
 
--- What a change finds where it would act, in the same form as what it expects: null when there is nothing. Rows are
--- locked until the transaction ends.
-create or replace function found_by_change(p_tenant_id uuid, p_change jsonb) returns jsonb language plpgsql as $$
+-- What a change finds where it would act, in the same form as what it expects: null when there is nothing. p_lock locks rows
+-- until the transaction ends.
+create or replace function found_by_change(
+    p_tenant_id uuid, p_change jsonb, p_lock boolean
+) returns jsonb language plpgsql as $$
 declare
     v_found jsonb;
 begin
+    if p_lock and p_change ->> 'op' in ('cancel_tasks', 'release_task') then
+        perform from agent_tasks as t
+        where t.tenant_id = p_tenant_id and t.id = any (array(
+            select jsonb_array_elements_text(coalesce(p_change -> 'ids', jsonb_build_array(p_change -> 'id')))::uuid
+        ))
+        order by t.id
+        for update;
+    end if;
     case p_change ->> 'op'
         when 'create_tasks' then
             return null;
@@ -147,7 +179,6 @@ begin
                 where t.tenant_id = p_tenant_id
                     and t.id = any (array(select jsonb_array_elements_text(p_change -> 'ids')::uuid))
                 order by t.id
-                for update
             ) as l;
             return v_found;
         when 'release_task' then
@@ -156,17 +187,16 @@ begin
                 select to_jsonb(t) as task
                 from agent_tasks as t
                 where t.tenant_id = p_tenant_id and t.id = (p_change ->> 'id')::uuid
-                for update
             ) as l
             cross join jsonb_each(l.task) as e
             where e.key = 'waiting_for' or p_change ? e.key and e.key <> 'id';
             return v_found;
         when 'insert' then
-            return row_of_change(p_tenant_id, p_change, true);
+            return row_of_change(p_tenant_id, p_change, p_lock);
         when 'delete' then
-            return row_of_change(p_tenant_id, p_change, true);
+            return row_of_change(p_tenant_id, p_change, p_lock);
         else
-            v_found := row_of_change(p_tenant_id, p_change, true);
+            v_found := row_of_change(p_tenant_id, p_change, p_lock);
             return case when v_found is not null then compared_by_change(p_change, v_found) end;
     end case;
 end
@@ -207,10 +237,11 @@ end
 $$;
 
 -- Check an effect before it is stored, and complete it: what its changes rest on and do not say is read from the rows as
--- they are now. problem says why it cannot be stored; missing names a row that it rests on and that does not exist.
+-- they are now. problem says why it cannot be stored, and passing that it may be possible later; missing names a row that it
+-- rests on and that does not exist. Settlements of other tasks do not wait for a table that is locked.
 create or replace function prepare_effect(
-    p_tenant_id uuid, p_effect jsonb, out effect jsonb, out problem text, out missing text
-) language plpgsql as $$
+    p_tenant_id uuid, p_effect jsonb, out effect jsonb, out problem text, out missing text, out passing boolean
+) language plpgsql set lock_timeout = '200ms' as $$
 declare
     v_change jsonb;
     v_changes jsonb := '[]';
@@ -225,11 +256,10 @@ begin
         return;
     end if;
     for v_change in select c.change from jsonb_array_elements(p_effect -> 'changes') as c (change) loop
-        problem := 'a change of its effect ' || change_problem(p_tenant_id, v_change);
-        exit when problem is not null;
-        if v_change ->> 'op' in ('insert', 'update', 'delete', 'expect') then
-            v_relation := (effect_table(p_tenant_id, v_change ->> 'table')).relation;
-            begin
+        begin
+            problem := 'a change of its effect ' || change_problem(p_tenant_id, v_change);
+            if problem is null and v_change ->> 'op' in ('insert', 'update', 'delete', 'expect') then
+                v_relation := (effect_table(p_tenant_id, v_change ->> 'table')).relation;
                 v_written := coalesce(v_change -> 'row', case when not v_change ? 'path' then v_change -> 'after' end);
                 execute format('select jsonb_populate_record(null::%s, $1)', v_relation) using v_written;
                 v_row := row_of_change(p_tenant_id, v_change, false);
@@ -243,16 +273,21 @@ begin
                     ) || (v_change -> 'before'));
                 end if;
                 perform expected_by_change(p_tenant_id, v_change);
-            exception
-                when data_exception then
-                    problem := format('a change of its effect has a value that a column of %s cannot hold', v_relation);
-            end;
-            if v_change ->> 'op' = 'expect' and v_row is null then
-                missing := format('its effect rests on %s of %s, which does not exist', v_change ->> 'key',
-                    v_change ->> 'table');
+                if v_change ->> 'op' = 'expect' and v_row is null then
+                    missing := format('its effect rests on %s of %s, which does not exist', v_change ->> 'key',
+                        v_change ->> 'table');
+                end if;
             end if;
-            exit when problem is not null;
-        end if;
+        exception
+            when data_exception then
+                problem := format('a change of its effect has a value that a column of %s cannot hold',
+                    v_change ->> 'table');
+            when others or assert_failure then
+                problem := format('a change of its effect cannot be compared with the table %s: %s',
+                    v_change ->> 'table', left(sqlerrm, 1000));
+                passing := may_pass(sqlstate);
+        end;
+        exit when problem is not null;
         v_changes := v_changes || jsonb_build_array(v_change);
     end loop;
     effect := case when problem is null then p_effect || jsonb_build_object('changes', v_changes) end;
@@ -271,6 +306,8 @@ declare
     v_columns text;
     v_values text;
     v_id uuid;
+    v_back jsonb;
+    v_written integer := 1;
 begin
     select * into v_spec from effect_table(p_tenant_id, v_table);
     case p_change ->> 'op'
@@ -288,7 +325,8 @@ begin
                 'returning to_jsonb(t)', v_spec.relation, v_columns
             )
             into v_row using v_row;
-            return jsonb_build_object('op', 'delete', 'table', v_table, 'row', v_row);
+            get diagnostics v_written = row_count;
+            v_back := jsonb_build_object('op', 'delete', 'table', v_table, 'row', v_row);
         when 'update' then
             select jsonb_object_agg(e.key, case
                 when e.key like '%\_at' and e.value = '"now"' then to_jsonb(zora_now()) else e.value
@@ -310,13 +348,15 @@ begin
             )
             using p_tenant_id, p_change ->> 'key', v_row,
                 array(select jsonb_array_elements_text(p_change -> 'path'));
-            return p_change || jsonb_build_object('before', v_row, 'after', (
+            get diagnostics v_written = row_count;
+            v_back := p_change || jsonb_build_object('before', v_row, 'after', (
                 select jsonb_object_agg(k.name, p_change -> 'before' -> k.name) from jsonb_object_keys(v_row) as k (name)
             ));
         when 'delete' then
             execute format('delete from %s as t where t.tenant_id = $1 and t.%I = $2::%s', v_spec.relation, v_spec.key_column,
                 v_spec.key_type)
             using p_tenant_id, p_change -> 'row' ->> v_spec.key_column;
+            get diagnostics v_written = row_count;
         when 'create_tasks' then
             if p_change ? 'workflow' then
                 select r.id into v_id
@@ -331,7 +371,7 @@ begin
                 select jsonb_agg(t.id) into v_row
                 from create_agent_task_graph(p_tenant_id, p_change -> 'tasks', p_user_id) as t;
             end if;
-            return jsonb_build_object('op', 'cancel_tasks', 'ids', v_row);
+            v_back := jsonb_build_object('op', 'cancel_tasks', 'ids', v_row);
         when 'cancel_tasks' then
             -- Those that wait for others first, which would else fail with what they depend on.
             for v_id in
@@ -349,7 +389,33 @@ begin
             where t.tenant_id = p_tenant_id and t.id = (p_change ->> 'id')::uuid;
             perform pg_notify('agent_tasks', p_tenant_id::text);
     end case;
-    return null;
+    if v_written = 0 then
+        raise exception 'the database did not write the row of %: a trigger or rule of the table skips it', v_table
+            using errcode = 'PT409';
+    end if;
+    return v_back;
+end
+$$;
+
+-- Check now what would be checked when the transaction ends: deferred constraints and triggers. Their errors would come from
+-- the commit, after which nothing can be said about the effect that caused them.
+create or replace function check_deferred_constraints() returns void language plpgsql as $$
+declare
+    v_deferred text;
+begin
+    select string_agg(format('%I.%I', c.schema, c.name), ', ') into v_deferred
+    from (
+        select n.nspname as schema, c.conname as name
+        from pg_constraint as c
+        inner join pg_namespace as n on n.oid = c.connamespace
+        where has_schema_privilege(n.oid, 'usage')
+        group by n.nspname, c.conname
+        having bool_or(c.condeferred) and bool_and(c.condeferrable)
+    ) as c;
+    set constraints all immediate;
+    if v_deferred is not null then
+        execute 'set constraints ' || v_deferred || ' deferred';
+    end if;
 end
 $$;
 
@@ -380,7 +446,7 @@ begin
     )
     into conflicts
     from (
-        select e.number, e.change, expected_by_change(p_tenant_id, e.change) as expected, found_by_change(p_tenant_id, e.change) as found
+        select e.number, e.change, expected_by_change(p_tenant_id, e.change) as expected, found_by_change(p_tenant_id, e.change, true) as found
         from jsonb_array_elements(p_effect -> 'changes') with ordinality as e (change, number)
         offset 0
     ) as c
@@ -396,15 +462,18 @@ begin
         v_back := make_change(p_tenant_id, v_change, p_user_id);
         v_changes := case when v_back is not null and v_changes is not null then jsonb_build_array(v_back) || v_changes end;
     end loop;
+    if p_effect @? '$.changes[*].table' then
+        perform check_deferred_constraints();
+    end if;
     inverse := case when v_changes <> '[]' then jsonb_build_object('changes', v_changes) end;
 end
 $$;
 
--- What each change of a suggestion's effect expects and what it would find now, in their order. Locks what it looks at
--- until the transaction ends. Raises PT400 for an effect that cannot be carried out here.
+-- What each change of a suggestion's effect expects and what it finds now, in their order. Nothing is locked: a decision
+-- compares again. Raises PT400 with the reason for an effect that cannot be carried out here, or not be compared now.
 create or replace function preview_agent_suggestion(
     p_tenant_id uuid, p_id uuid
-) returns table (change jsonb, expected jsonb, found jsonb) language plpgsql as $$
+) returns table (change jsonb, expected jsonb, found jsonb) language plpgsql set lock_timeout = '500ms' as $$
 declare
     v_changes jsonb;
     v_problem text;
@@ -415,16 +484,24 @@ begin
     if found and jsonb_typeof(v_changes) is distinct from 'array' then
         raise exception 'an effect is an object with the array "changes"' using errcode = 'PT400';
     end if;
-    select 'a change of the effect ' || change_problem(p_tenant_id, c.change) into v_problem
-    from jsonb_array_elements(v_changes) as c (change)
-    where change_problem(p_tenant_id, c.change) is not null
-    limit 1;
+    begin
+        select 'a change of the effect ' || x.problem into v_problem
+        from jsonb_array_elements(v_changes) as c (change)
+        cross join lateral change_problem(p_tenant_id, c.change) as x (problem)
+        where x.problem is not null
+        limit 1;
+        if v_problem is null then
+            return query
+            select e.change, expected_by_change(p_tenant_id, e.change), found_by_change(p_tenant_id, e.change, false)
+            from jsonb_array_elements(v_changes) with ordinality as e (change, number)
+            order by e.number;
+        end if;
+    exception
+        when others or assert_failure or query_canceled then
+            v_problem := 'the effect cannot be compared with what it would change: ' || left(sqlerrm, 1000);
+    end;
     if v_problem is not null then
         raise exception '%', v_problem using errcode = 'PT400';
     end if;
-    return query
-    select e.change, expected_by_change(p_tenant_id, e.change), found_by_change(p_tenant_id, e.change)
-    from jsonb_array_elements(v_changes) with ordinality as e (change, number)
-    order by e.number;
 end
 $$;

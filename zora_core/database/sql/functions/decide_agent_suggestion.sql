@@ -180,7 +180,7 @@ $$;
 create or replace function decide_agent_suggestion(
     p_tenant_id uuid, p_id uuid, p_decision text, p_digest text default null, p_reason text default null,
     p_edited_value jsonb default null, p_edited_effect jsonb default null, p_user_id uuid default null
-) returns setof agent_suggestions language plpgsql as $$
+) returns setof agent_suggestions language plpgsql set lock_timeout = '2s' as $$
 declare
     v_suggestion agent_suggestions;
     v_author constant text := user_name(p_tenant_id, p_user_id);
@@ -209,7 +209,7 @@ begin
     select * into v_edited from prepare_effect(p_tenant_id, p_edited_effect);
     if coalesce(v_edited.problem, v_edited.missing) is not null then
         raise exception 'suggestion % cannot be edited so: %', p_id, coalesce(v_edited.problem, v_edited.missing)
-            using errcode = 'PT400';
+            using errcode = case when v_edited.passing then 'PT409' else 'PT400' end;
     elsif p_edited_value is not null and (
         v_suggestion.effect is null or v_edited.effect is null or (
             select count(*) <> count(c.change) or count(*) <> count(o.change) or not coalesce(bool_and(
@@ -244,9 +244,11 @@ begin
         begin
             select * into v_suggestion from apply_agent_suggestion(p_tenant_id, p_id, p_user_id);
         exception
-            when data_exception or integrity_constraint_violation then
-                raise exception 'suggestion % cannot be applied: its target does not take one of its values', p_id
-                    using errcode = 'PT409', detail = sqlerrm;
+            when others or assert_failure then
+                if may_pass(sqlstate) and sqlstate <> '55P03' then
+                    raise;
+                end if;
+                raise exception 'suggestion % cannot be applied: %', p_id, left(sqlerrm, 1000) using errcode = 'PT409';
         end;
     elsif v_suggestion.suggestion_type = 'run_task' then
         perform reject_agent_task(p_tenant_id, v_suggestion.task_id, v_suggestion.decided_as, v_suggestion.reason);
@@ -301,7 +303,7 @@ $$;
 -- back.
 create or replace function undo_agent_suggestion(
     p_tenant_id uuid, p_id uuid, p_reason text default null, p_user_id uuid default null
-) returns setof agent_suggestions language plpgsql as $$
+) returns setof agent_suggestions language plpgsql set lock_timeout = '2s' as $$
 declare
     v_suggestion agent_suggestions;
     v_conflicts jsonb;
@@ -324,6 +326,11 @@ begin
         when foreign_key_violation then
             raise exception 'suggestion % cannot be undone: something else refers to what it made', p_id
                 using errcode = 'PT409';
+        when others or assert_failure then
+            if may_pass(sqlstate) and sqlstate <> '55P03' then
+                raise;
+            end if;
+            raise exception 'suggestion % cannot be undone: %', p_id, left(sqlerrm, 1000) using errcode = 'PT409';
     end;
     if v_conflicts is not null then
         raise exception 'suggestion % cannot be undone: % has changed since', p_id, coalesce(
@@ -351,13 +358,16 @@ $$;
 -- What any worker does for all tenants: apply what was approved by a policy or while paused, let pass what nobody
 -- decided in time, and remind of what has a quarter of its time left. Says how many of each.
 --
--- What cannot be applied, because the database refuses a value of it, is superseded: it would else stand in the way of
--- everything after it.
+-- What cannot be applied is superseded, whatever the database says of it; what may be possible later is tried again the next
+-- time, after everything that was not tried yet. Neither stands in the way of the rest: nothing waits for what another session
+-- has locked, and at most five are put off at a time.
 create or replace function attend_agent_suggestions(
     p_limit integer default 100
 ) returns table (applied integer, expired integer, reminded integer) language plpgsql as $$
 declare
+    v_lock_timeout constant text := current_setting('lock_timeout');
     v_suggestion agent_suggestions;
+    v_put_off integer := 0;
 begin
     applied := 0;
     expired := 0;
@@ -366,11 +376,12 @@ begin
         select s.*
         from agent_suggestions as s
         where s.status = 'approved' and s.effect is not null and not is_paused(s.tenant_id, s.agent_id)
-        order by s.decided_at
+        order by s.tried_at nulls first, s.decided_at, s.id
         limit p_limit
         for update skip locked
     loop
         begin
+            perform set_config('lock_timeout', '20ms', true);
             if v_suggestion.decided_as = 'policy' then
                 perform journal_suggestion(
                     v_suggestion.tenant_id, v_suggestion.id, 'agent_suggestion_approved', 'policy',
@@ -384,18 +395,24 @@ begin
                 ) as a
                 where a.status = 'applied'
             );
+            perform set_config('lock_timeout', v_lock_timeout, true);
         exception
-            when data_exception or integrity_constraint_violation or syntax_error_or_access_rule_violation
-            or sqlstate 'PT400' or sqlstate 'PT409' then
+            when others or assert_failure or query_canceled then
                 update agent_suggestions as s
-                set status = 'superseded'
+                set tried_at = zora_now(), status = case when may_pass(sqlstate) then s.status else 'superseded' end
                 where s.tenant_id = v_suggestion.tenant_id and s.id = v_suggestion.id;
-                perform journal_suggestion(
-                    v_suggestion.tenant_id, v_suggestion.id, 'agent_suggestion_superseded', 'zora',
-                    'it could not be applied: ' || sqlerrm
-                );
+                if may_pass(sqlstate) then
+                    -- After query_canceled, the statement has had its time.
+                    v_put_off := v_put_off + case when sqlstate = '57014' then 5 else 1 end;
+                else
+                    perform journal_suggestion(
+                        v_suggestion.tenant_id, v_suggestion.id, 'agent_suggestion_superseded', 'zora',
+                        'it could not be applied: ' || left(sqlerrm, 1000)
+                    );
+                end if;
         end;
         perform announce_agent_tasks(v_suggestion.tenant_id);
+        exit when v_put_off >= 5;
     end loop;
 
     for v_suggestion in

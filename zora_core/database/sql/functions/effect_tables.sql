@@ -1,6 +1,93 @@
 -- Which of the owner's tables the effects of a tenant may change. That is for whoever owns the database, not for a tenant's
 -- users: the API's role may read the list and not change it.
 
+-- Give the API's role the rights that the registrations of all tenants say for a table, and no others: none when no tenant
+-- has it registered any more. What is approved over the API is applied by that role, which sees the rows of one tenant. Only
+-- the table's owner can grant that, so that nothing happens for anybody else.
+--
+-- Row-level security is needed first. It is enabled here, unless other roles use the table: they would lose sight of its
+-- rows, so that PT400 asks the owner to decide. The second policy is restrictive, because permissive ones of the owner, for
+-- example one for everybody, would add rows of other tenants.
+create or replace function open_effect_table(p_name text) returns void language plpgsql as $$
+declare
+    v_relation constant regclass := to_regclass(p_name);
+    v_class pg_class;
+    v_writable text[];
+    v_others text;
+    v_sequence regclass;
+begin
+    select * into v_class from pg_class as c where c.oid = v_relation;
+    if not exists (select from pg_roles where rolname = 'zora_api')
+    or not coalesce(pg_has_role(v_class.relowner, 'usage'), false) then
+        return;
+    end if;
+    select array_agg(distinct quote_ident(a.attname)) into v_writable
+    from effect_tables as t
+    cross join unnest(t.writable) as w (name)
+    inner join pg_attribute as a on a.attrelid = v_relation and a.attname = w.name and not a.attisdropped
+    where to_regclass(t.name) = v_relation;
+
+    if v_writable is not null and not v_class.relrowsecurity then
+        select string_agg(distinct coalesce(r.rolname, 'public'), ', ') into v_others
+        from (
+            select v_class.relacl
+            union all
+            select a.attacl from pg_attribute as a where a.attrelid = v_relation
+        ) as g (acl)
+        cross join aclexplode(g.acl) as x
+        left join pg_roles as r on r.oid = x.grantee
+        where x.grantee <> v_class.relowner and r.rolname is distinct from 'zora_api'
+            and not coalesce(r.rolbypassrls or r.rolsuper, false);
+        if v_others is not null then
+            raise exception 'the table % has no row-level security, which keeps the tenants apart over the API, and enabling '
+                'it would hide its rows from other roles (%): run "alter table % enable row level security", create '
+                'policies for these roles, then register the table again', v_relation, v_others, v_relation
+                using errcode = 'PT400';
+        end if;
+        execute format('alter table %s enable row level security', v_relation);
+    end if;
+
+    execute format('revoke all on %s from zora_api', v_relation);
+    execute format('drop policy if exists zora_api_effects on %s', v_relation);
+    execute format('drop policy if exists zora_api_bounds on %s', v_relation);
+    if v_writable is not null then
+        execute format(
+            'create policy zora_api_effects on %s to zora_api using ((select zora_tenant()) = tenant_id)', v_relation
+        );
+        execute format(
+            'create policy zora_api_bounds on %s as restrictive to zora_api using ((select zora_tenant()) = tenant_id)',
+            v_relation
+        );
+        if not has_schema_privilege('zora_api', v_class.relnamespace, 'usage') then
+            execute format('grant usage on schema %s to zora_api', v_class.relnamespace::regnamespace);
+        end if;
+        execute format('grant select, delete on %s to zora_api', v_relation);
+        execute format('grant update (%s) on %s to zora_api', array_to_string(v_writable, ', '), v_relation);
+        execute format('grant insert (%s) on %s to zora_api', array_to_string(v_writable || array(
+            select quote_ident(a.attname) from pg_attribute as a
+            where a.attrelid = v_relation and a.attname in ('tenant_id', 'created_at') and not a.attisdropped
+        ), ', '), v_relation);
+    elsif v_class.relnamespace <> current_schema()::regnamespace and not exists (
+        select from effect_tables as t
+        inner join pg_class as c on c.oid = to_regclass(t.name)
+        where c.relnamespace = v_class.relnamespace
+    ) then
+        execute format('revoke usage on schema %s from zora_api', v_class.relnamespace::regnamespace);
+    end if;
+    for v_sequence in
+        select s.oid from pg_depend as d
+        inner join pg_class as s on s.oid = d.objid and s.relkind = 'S'
+        where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = v_relation
+            and d.deptype = 'a'
+    loop
+        execute format('revoke all on sequence %s from zora_api', v_sequence);
+        if v_writable is not null then
+            execute format('grant usage on sequence %s to zora_api', v_sequence);
+        end if;
+    end loop;
+end
+$$;
+
 -- Let a tenant's effects change a table of the owner's. It must have a column tenant_id of type uuid. p_writable are the columns that an
 -- effect may write; p_rests_on those whose change since a proposal supersedes it, by default all of p_writable. Registering
 -- a table again replaces what was said of it. PT400 says what is wrong.
@@ -20,13 +107,7 @@ begin
             v_relation := null;
     end;
     select * into v_class from pg_class as c where c.oid = v_relation;
-    select string_agg(c.name, ', ') into v_missing
-    from unnest(array[p_key_column, 'tenant_id'] || p_writable || coalesce(p_rests_on, '{}')) as c (name)
-    where not exists (
-        select from pg_attribute as a
-        where a.attrelid = v_relation and a.attname = c.name and a.attnum > 0 and not a.attisdropped
-            and (c.name <> 'tenant_id' or a.atttypid = 'uuid'::regtype)
-    );
+    v_missing := missing_columns(v_relation, array[p_key_column, 'tenant_id'] || p_writable || p_rests_on);
     v_problem := case
         when coalesce(v_class.relkind, '') not in ('r', 'p') then format('%s is not a table of this database: give its '
             'name, with its schema unless that is on the search path', quote_nullable(p_name))
@@ -48,26 +129,13 @@ begin
         raise exception '%', v_problem using errcode = 'PT400';
     end if;
 
-    -- What is approved over the API is applied by its role, which sees one tenant. Only the table's owner can grant that.
-    if exists (select from pg_roles where rolname = 'zora_api') and pg_has_role(v_class.relowner, 'usage') then
-        execute format('grant usage on schema %I to zora_api', v_class.relnamespace::regnamespace::text);
-        execute format('grant select, insert, update, delete on %s to zora_api', v_relation);
-        if pg_get_serial_sequence(v_relation::text, p_key_column) is not null then
-            execute format('grant usage on sequence %s to zora_api', pg_get_serial_sequence(v_relation::text, p_key_column));
-        end if;
-        if v_class.relrowsecurity
-            and not exists (select from pg_policy where polrelid = v_relation and polname = 'zora_api_tenant') then
-            execute format(
-                'create policy zora_api_tenant on %s to zora_api using ((select zora_tenant()) = tenant_id)', v_relation
-            );
-        end if;
-    end if;
     return query
     insert into effect_tables as t (tenant_id, name, key_column, writable, rests_on, created_at)
     values (p_tenant_id, p_name, p_key_column, p_writable, coalesce(p_rests_on, p_writable), zora_now())
     on conflict (tenant_id, name) do update
     set key_column = excluded.key_column, writable = excluded.writable, rests_on = excluded.rests_on
     returning t.*;
+    perform open_effect_table(p_name);
 end
 $$;
 
@@ -77,7 +145,19 @@ create or replace function remove_effect_table(
 ) returns setof effect_tables language plpgsql as $$
 begin
     return query delete from effect_tables as t where t.tenant_id = p_tenant_id and t.name = p_name returning t.*;
-    if not found then
+    if found then
+        -- Also tables that were renamed since they were registered.
+        perform open_effect_table(o.relation::text)
+        from (
+            select to_regclass(p_name)
+            union
+            select p.polrelid::regclass from pg_policy as p
+            where p.polname = 'zora_api_bounds' and p.polrelid <> all (array(
+                select to_regclass(t.name)::oid from effect_tables as t where to_regclass(t.name) is not null
+            ))
+        ) as o (relation)
+        where o.relation is not null;
+    else
         raise exception 'the table % is not registered (registered: %)', quote_nullable(p_name), coalesce((
             select string_agg(t.name, ', ' order by t.name) from effect_tables as t where t.tenant_id = p_tenant_id
         ), 'none') using errcode = 'PT404';

@@ -8,6 +8,8 @@ declare
     v_pause agent_pauses;
     v_workers bigint;
     v_capable bigint;
+    v_known boolean;
+    v_knowing bigint;
 begin
     select * into t from agent_tasks where tenant_id = p_tenant_id and id = p_id;
     if not found then
@@ -82,16 +84,26 @@ begin
     order by p.agent_id
     limit 1;
     if found then
-        return format('%s paused since %s%s; `zora resume` lets it go on.',
+        return format('%s paused since %s%s; `zora resume%s` lifts the pause.',
             case v_pause.agent_id when '*' then 'Everything is' else t.agent_id || ' is' end,
-            zora_duration(zora_now() - v_pause.created_at), coalesce(' (' || v_pause.reason || ')', ''));
+            zora_duration(zora_now() - v_pause.created_at), coalesce(' (' || v_pause.reason || ')', ''),
+            case v_pause.agent_id when '*' then '' else ' ' || t.agent_id end);
     end if;
 
-    select count(*), count(*) filter (where t.agent_id || ' ' || t.task_type = any (w.task_types))
-    into v_workers, v_capable
+    select count(*) filter (where w.expires_at > zora_now()),
+        count(*) filter (where w.expires_at > zora_now() and k.claims),
+        count(*) filter (where w.expires_at > zora_now() and k.knows), coalesce(bool_or(k.knows), false)
+    into v_workers, v_capable, v_knowing, v_known
     from workers as w
-    where w.tenant_id = t.tenant_id and w.expires_at > zora_now();
-    if v_workers > 0 and v_capable = 0 then
+    cross join lateral (
+        select t.agent_id || ' ' || t.task_type = any (w.task_types) as claims,
+            t.agent_id || ' ' || t.task_type = any (w.known_types) as knows
+    ) as k
+    where w.tenant_id = t.tenant_id;
+    if v_capable = 0 and v_knowing > 0 then
+        return format('Ready, but every running worker that knows this type, %s %s, is limited to others (--agents, '
+            '--types): start one that claims it.', t.agent_id, t.task_type);
+    elsif v_workers > 0 and v_capable = 0 then
         return format('Ready, but no running worker knows this type, %s %s (%s): start a worker whose agents have it.',
             t.agent_id, t.task_type,
             case v_workers when 1 then '1 worker is running' else v_workers || ' workers are running' end);
@@ -116,7 +128,9 @@ begin
                 zora_duration(zora_now() - v_last))
             when v_capable > 0 then case v_capable when 1 then '1 worker that knows its type is running.'
                 else v_capable || ' workers that know its type are running.' end
-            else 'no worker holds a task of this tenant: start one with run-once or run-loop.' end);
+            when v_known then 'no worker is running: start one with run-once or run-loop.'
+            else format('no worker is running: start one with run-once or run-loop, with an agent that has this type, '
+                '%s %s.', t.agent_id, t.task_type) end);
 end
 $$;
 

@@ -130,8 +130,8 @@ $$;
 -- p_result may have "suggestions", and "examined": an object of subjects, each with the keys of all that was found there,
 -- also of what was not proposed for want of room.
 --
--- Returns null for a lease that is lost, {"refusal": text} when an effect cannot be stored (then nothing is), or
--- {"note": text}, a sentence on what a policy lets happen without asking, or null.
+-- Returns null for a lease that is lost, {"refusal": text, "passing": boolean} when an effect cannot be stored (then nothing
+-- is; passing says that another attempt may succeed), or {"note": text}, a sentence on what a policy lets happen without asking, or null.
 create or replace function keep_agent_suggestions(
     p_id uuid, p_lease_token uuid, p_result jsonb
 ) returns jsonb language plpgsql as $$
@@ -162,7 +162,7 @@ begin
         select * into v_prepared from prepare_effect(v_task.tenant_id, v_given -> 'effect');
         if v_prepared.problem is not null then
             return jsonb_build_object('refusal', format('the suggestion “%s” (%s) cannot be stored: %s',
-                v_given ->> 'title', v_given ->> 'suggestion_type', v_prepared.problem));
+                v_given ->> 'title', v_given ->> 'suggestion_type', v_prepared.problem), 'passing', v_prepared.passing);
         end if;
         v_keys := v_keys || coalesce(
             run_key(v_task.agent_id, v_task.task_type, nullif(v_given ->> 'key', '')),

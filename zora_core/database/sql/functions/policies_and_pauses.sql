@@ -36,7 +36,7 @@ begin
         raise exception 'a policy is for a task type of 1 to 100 characters' using errcode = 'PT400';
     elsif p_task_type <> all (p_known_types) and not exists (
         select from workers as w
-        cross join unnest(w.task_types) as x (name)
+        cross join unnest(w.known_types) as x (name)
         where w.tenant_id = p_tenant_id and split_part(x.name, ' ', 2) = p_task_type
     ) then
         raise exception 'unknown task type %: neither this program nor a worker has it (known: %)',

@@ -19,7 +19,7 @@ begin
     select * into v_prepared from prepare_effect(p_tenant_id, p_suggestion -> 'effect');
     if coalesce(v_prepared.problem, v_prepared.missing) is not null then
         raise exception 'the suggestion cannot be stored: %', coalesce(v_prepared.problem, v_prepared.missing)
-            using errcode = 'PT400';
+            using errcode = case when v_prepared.passing then 'PT409' else 'PT400' end;
     end if;
     select * into v_suggestion
     from store_agent_suggestion(

@@ -34,8 +34,9 @@ $$;
 -- snoozed or released; p_delays (seconds) is needed for snoozed and overrides the backoff after an error. The suggestions
 -- of a completed run are those in its result, an object with an array of that name, each with its effect; see
 -- keep_agent_suggestions(). Those that a policy allows are approved by it, which the summary says; a worker applies them
--- (attend_agent_suggestions). An effect that cannot be stored fails the task, and nothing of its result is. The result of a
--- delegated run is what delegate_agent_task() takes; when it refuses, the task fails.
+-- (attend_agent_suggestions). An effect that cannot be stored fails the task, or the attempt when the reason may pass, and
+-- nothing of its result is stored. The result of a delegated run is what delegate_agent_task() takes; when it refuses, the
+-- task fails.
 create or replace function settle_agent_tasks(
     p_ids uuid [], p_lease_tokens uuid [], p_outcomes text [], p_summaries text [], p_results jsonb [],
     p_errors text [], p_failure_kinds text [], p_delays double precision []
@@ -53,7 +54,12 @@ create or replace function settle_agent_tasks(
             p_ids, p_lease_tokens, p_outcomes, p_summaries, p_results, p_errors, p_failure_kinds, p_delays
         ) as g (id, lease_token, outcome, summary, result, error, failure_kind, delay)
     ), given as materialized (
-        select r.id, r.lease_token, case when r.answer ? 'refusal' then 'failed' else r.outcome end as outcome,
+        select r.id, r.lease_token,
+            case
+                when r.answer ->> 'refusal' is null then r.outcome
+                when (r.answer ->> 'passing')::boolean then 'error'
+                else 'failed'
+            end as outcome,
             nullif(concat_ws(' ', r.summary, r.answer ->> 'note'), '') as summary,
             case when jsonb_typeof(r.result) = 'object' then r.result - 'examined' else r.result end as result,
             coalesce(r.answer ->> 'refusal', r.error) as error,

@@ -1,23 +1,29 @@
--- The workers of a tenant: what each can run, and until when it counts as running.
+-- The workers of a tenant: which types each claims and knows, and until when it counts as running.
 
 -- Say that a worker runs, and that it will say so again within p_next_seconds; 0 when it stops. It counts as running for
--- three times that, and for a minute at least; returns until when. Rows of workers that have been gone for p_keep_seconds are deleted.
+-- three times that, and for a minute at least; returns until when. p_known_types are the types that it has installed, null
+-- when it claims all of them. Rows of workers that have been gone for p_keep_seconds are deleted.
 create or replace function beat_worker(
     p_tenant_id uuid, p_id text, p_host text, p_version text, p_task_types text [], p_slots integer,
-    p_next_seconds double precision default 5, p_keep_seconds double precision default 86400
+    p_next_seconds double precision default 5, p_keep_seconds double precision default 86400,
+    p_known_types text [] default null
 ) returns timestamptz language sql as $$
     with gone as (
         delete from workers as w
         where w.tenant_id = p_tenant_id and w.id <> p_id
             and w.expires_at < zora_now() - make_interval(secs => p_keep_seconds)
     )
-    insert into workers (tenant_id, id, host, version, task_types, slots, started_at, last_beat_at, expires_at)
-    select p_tenant_id, p_id, p_host, p_version, p_task_types, p_slots, zora_now(), zora_now(),
+    insert into workers (
+        tenant_id, id, host, version, task_types, known_types, slots, started_at, last_beat_at, expires_at
+    )
+    select p_tenant_id, p_id, p_host, p_version, p_task_types, coalesce(p_known_types, p_task_types), p_slots, zora_now(),
+        zora_now(),
         zora_now() + make_interval(
             secs => case when p_next_seconds > 0 then greatest(60, 3 * p_next_seconds) else 0 end
         )
     on conflict (tenant_id, id) do update
-    set host = excluded.host, version = excluded.version, task_types = excluded.task_types, slots = excluded.slots,
+    set host = excluded.host, version = excluded.version, task_types = excluded.task_types,
+        known_types = excluded.known_types, slots = excluded.slots,
         last_beat_at = excluded.last_beat_at, expires_at = excluded.expires_at
     returning expires_at
 $$;
@@ -46,14 +52,14 @@ begin
         select k.agent_id, k.task_type, coalesce((
             select string_agg(distinct substr(x.name, length(k.agent_id) + 2), ', ')
             from workers as w
-            cross join unnest(w.task_types) as x (name)
+            cross join unnest(w.known_types) as x (name)
             where w.tenant_id = p_tenant_id and w.expires_at > v_since and starts_with(x.name, k.agent_id || ' ')
         ), 'none') as known
         from agent_task_kinds(p_tenant_id, p_status => 'pending') as k
         where not exists (
             select from workers as w
             where w.tenant_id = p_tenant_id and w.expires_at > v_since
-                and k.agent_id || ' ' || k.task_type = any (w.task_types)
+                and k.agent_id || ' ' || k.task_type = any (w.known_types)
         )
     ) as u
     cross join lateral (

@@ -1,10 +1,12 @@
--- The workers that run a tenant's tasks, and the types that each can run ('AGENT type'); see functions/workers.sql.
+-- The workers that run a tenant's tasks; see functions/workers.sql. task_types are the types that each claims ('AGENT type'),
+-- known_types all that it has installed: more, when it is narrowed.
 create table workers (
     tenant_id uuid not null references tenants (id),
     id text not null check (length(id) between 1 and 500),
     host text not null,
     version text not null,
     task_types text [] not null,
+    known_types text [] not null,
     slots integer not null check (slots > 0),
     started_at timestamptz not null default now(),
     last_beat_at timestamptz not null default now(),

@@ -17,12 +17,13 @@ alter table effect_tables enable row level security;
 
 -- key says which proposals are the same one, in every run: it holds no positions and no counts. subject is what the run
 -- examined. Both are digests; null for what is never compared. closed_by_task_id is the run that examined the subject and
--- no longer found it. proposed_as is who proposed it outside of a run.
+-- no longer found it. proposed_as is who proposed it outside of a run. tried_at is when it could last not be applied yet.
 alter table agent_suggestions
 add column key text,
 add column subject text,
 add column closed_by_task_id uuid,
-add column proposed_as text;
+add column proposed_as text,
+add column tried_at timestamptz;
 
 update agent_suggestions as s
 set key = s.proposal_digest

@@ -42,11 +42,15 @@ $references$;
 
 -- Edges and steps are checked when they are written: a key (tenant_id, id) of agent_tasks would be one more index to write
 -- at every step of every task.
+--
+-- Each task must be found as one of the tenant's own: under row-level security one of another tenant cannot be found at all.
 create function refuse_task_of_another_tenant() returns trigger language plpgsql as $$
 declare
-    v_ids constant uuid[] := array[new.task_id, (to_jsonb(new) ->> 'depends_on')::uuid];
+    v_depends_on constant uuid := (to_jsonb(new) ->> 'depends_on')::uuid;
 begin
-    if exists (select from agent_tasks as t where t.id = any (v_ids) and t.tenant_id <> new.tenant_id) then
+    if not exists (select from agent_tasks as t where t.tenant_id = new.tenant_id and t.id = new.task_id)
+    or v_depends_on is not null
+    and not exists (select from agent_tasks as t where t.tenant_id = new.tenant_id and t.id = v_depends_on) then
         raise exception 'a task of another tenant cannot be referred to' using errcode = 'foreign_key_violation';
     end if;
     return null;
