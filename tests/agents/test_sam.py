@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Zora
+from zora_core.agents.page_assets import Assets
+from zora_core.agents.sam import _accessibility_result
 from zora_core.settings import examples
 from zora_core.skills.page import Page
 
@@ -183,3 +186,28 @@ async def test_text_on_the_page_is_never_obeyed(zora: Zora) -> None:
     task = await zora.run("SAM", "review_climate_page", {"html": html})
     assert task.result is not None
     assert any(rule.startswith("claims.") for rule in rules_of(task.result))
+
+
+@pytest.mark.parametrize("fault", ["<img src=x>", '<a href="/x">here</a>'], ids=["image", "link"])
+def test_a_page_with_many_faults_is_reviewed_in_seconds(fault: str) -> None:
+    """What is counted once per finding takes minutes on such a page, and the worker repeats it after each timeout."""
+    page = Page(ref="html", html="<html><body>" + fault * 20_000)
+    started = time.process_time()
+    result = _accessibility_result(Assets(page=page, read=0, unread={}), "AA")
+    assert result.result["findings"] > 20_000
+    assert time.process_time() - started < 10
+
+
+async def test_a_credential_that_comes_together_in_html_is_masked(zora: Zora, tmp_path: Path) -> None:
+    key = "AKIAQ3EGSDFGHJKL7XYZ"
+    words = f"The key &#65;{key[1:]} makes the mug climate neutral, and so does AKI<!-- -->{key[3:]} by 2030."
+    page = tmp_path / "page.html"
+    page.write_text(f"<html><title>&#65;{key[1:]}</title><h1>Mugs</h1><p>{words}</p></html>")
+    for agent, task_type, payload in (
+        ("SAM", "review_accessibility", {"target": str(page)}),
+        ("ORACLE", "research_topic", {"topic": "mug key climate", "sources": [str(page)]}),
+    ):
+        task = await zora.run(agent, task_type, payload)
+        assert task.status == "completed", task.error_message
+        assert key not in str(task.result)
+    assert "AKIA[aws-access-key-id, 20 characters]" in str(task.result)

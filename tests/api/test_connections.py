@@ -81,6 +81,14 @@ async def rest_of(reader: asyncio.StreamReader, seconds: float = 10) -> bytes:
     return said
 
 
+async def until_reset(writer: asyncio.StreamWriter) -> None:
+    """Send until it fails, for a client that does not read learns of a reset in no other way."""
+    while True:
+        writer.write(b"\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
 async def dripped(served: Served, first: bytes, drop: bytes) -> bytes:
     """What is answered to a request of which a drop comes every few hundredths of a second."""
     reader, writer = await served.connection(first)
@@ -203,15 +211,54 @@ async def test_callers_are_answered_while_many_hold_connections_open(zora: Zora)
             end.cancel()
 
 
+UNFINISHED = (
+    b"POST /admin/sign-in HTTP/1.1\r\nhost: zora\r\n"
+    b"content-type: application/x-www-form-urlencoded\r\ncontent-length: 500\r\n\r\n"
+)
+HANDSHAKE = (
+    b"GET /api/agents/tasks/events HTTP/1.1\r\nhost: zora\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+UNREAD = b"GET /openapi.json HTTP/1.1\r\nhost: zora\r\n\r\n" * 30
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [UNFINISHED, GET + b"\r\n" + UNFINISHED, HANDSHAKE, UNREAD],
+    ids=["no body", "no body after an answer", "no credential", "answers not read"],
+)
+async def test_clients_who_keep_the_server_waiting_give_way(
+    zora: Zora, sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    patient = Limits(head_seconds=600, body_seconds=600, idle_seconds=600, unread_seconds=600, connections=20)
+    async with serving(zora, patient) as served:
+        for _ in range(60):
+            reader, _ = await served.connection(sent)
+            if sent is UNREAD:
+                await reader.read(1)  # the answer has begun, and asyncio stops reading at 128 kB
+            elif sent is HANDSHAKE:
+                await reader.readuntil(b"\r\n\r\n")
+            assert await served.honest() < 5
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_a_client_who_reads_nothing_is_cut_off(zora: Zora) -> None:
+    limits = Limits(head_seconds=600, body_seconds=600, idle_seconds=600, unread_seconds=0.2)
+    async with serving(zora, limits) as served:
+        reader, writer = await served.connection(UNREAD)
+        await reader.read(1)
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(until_reset(writer), 10)
+
+
 async def test_connections_in_use_are_not_dropped_for_new_ones(zora: Zora, callers: Callers) -> None:
     patient = Limits(head_seconds=600, body_seconds=600, idle_seconds=600, connections=5)
-    head = (
-        b"POST /api/agents/tasks HTTP/1.1\r\nhost: zora\r\nauthorization: Bearer %s\r\n"
-        b"content-type: application/json\r\ncontent-length: 100\r\n\r\n{" % (await callers.key(Role.FOUNDER)).encode()
-    )
-    async with serving(zora, patient) as served:
+    headers = {"Authorization": f"Bearer {await callers.key(Role.FOUNDER)}"}
+    async with serving(zora, patient) as served, contextlib.AsyncExitStack() as stack:
+        url = f"{served.url.replace('http', 'ws')}/api/agents/tasks/events"
         for _ in range(5):
-            await served.connection(head)
+            live = await stack.enter_async_context(connect(url, additional_headers=headers, proxy=None))
+            await live.recv()
         reader, _ = await served.connection(GET + b"\r\n")
         assert (await rest_of(reader)).startswith(b"HTTP/1.1 503 ")
 

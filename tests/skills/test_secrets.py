@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import string
 from dataclasses import replace
+from pathlib import PurePath
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from zora_core.skills import secrets
-from zora_core.skills.secrets import cut, find_personal_data, find_secrets, redact, unmasked
+from zora_core.skills.secrets import (
+    cut,
+    find_personal_data,
+    find_secrets,
+    hides_secrets,
+    redact,
+    unmasked,
+    without_secrets,
+)
 
 # Assembled here, so that no file of the repository contains anything that looks like a key.
 ALNUM = string.ascii_letters + string.digits
@@ -180,3 +189,31 @@ def test_a_mask_is_left_out_rather_than_cut() -> None:
     assert [cut(text, length) for length in (7, 12, 13, 40, 41, 99)] == [
         "the key", "the key ghp_", "the key ghp_", "the key ghp_", text[:41], text,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DB_PASS=PW",
+        "smtp_pass: PW",
+        'pass = "PW"',
+        '{"smtp_pass": "PW"}',
+        "define('DB_PASSWORD', 'PW');",
+        "machine mango.example login bob password PW",
+        "machine mango.example\n  login bob\n  password PW\n",
+        "mango.example:5432:db:user:PW",
+        "curl -u admin:PW https://mango.example",
+        "mysql -u root -pPW",
+        "<mango><password>PW</password></mango>",
+        "root:$6$saltsalt$PWPWPW:19000:0:99999:7:::",
+        "postgres%3A%2F%2Fu%3APW%40h%2Fdb",
+    ],
+)
+def test_a_credential_is_masked_in_the_formats_of_usual_files(text: str) -> None:
+    password = "hT7kPq92LmXz4WvB8nRy"
+    assert password not in without_secrets(text.replace("PW", password).encode()).decode()
+
+
+@pytest.mark.parametrize("name", ["netrc", "_netrc", "pgpass", "shadow.txt", "shadow-", "gshadow"])
+def test_files_of_passwords_are_not_read_without_their_dot_either(name: str) -> None:
+    assert hides_secrets(PurePath(name))

@@ -7,10 +7,11 @@ a whole: nothing tells which of its other findings would be right.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zora_core.agents.ledger import Ledger, NotRead
+from zora_core.effects import effect_of
 from zora_core.errors import FalseEvidence, InvalidInput
 from zora_core.models import Evidence, Finding, Suggestion, TaskResult
 
@@ -40,7 +41,7 @@ def chain(result: TaskResult, ledger: Ledger) -> dict[str, Any]:
         "findings": [links.finding(*named) for named in zip(links.ids, result.findings, strict=True)],
         "suggestions": [links.suggestion(suggestion) for suggestion in result.suggestions],
         "sources": [source.model_dump(mode="json") for source in ledger.sources],
-        "result": result.result,
+        "result": masked(result.result),
         **({"examined": result.examined} if result.examined else {}),  # not stored: see keep_agent_suggestions()
     }
     size = len(json.dumps(stored, default=str))
@@ -75,6 +76,25 @@ def select(findings: Sequence[Finding], suggestions: Iterable[Suggestion], limit
     return [findings[position] for position in chosen]
 
 
+def masked(value: Any) -> Any:
+    """A value of JSON with the credentials in each of its strings masked.
+
+    Files are masked when they are read, but a credential may come together only afterwards: HTML splits words by
+    comments and writes letters as references.
+    """
+    from zora_core.skills.secrets import without_credentials
+
+    match value:
+        case str():
+            return without_credentials(value)
+        case Mapping():
+            return {key: masked(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [masked(inner) for inner in value]
+        case _:
+            return value
+
+
 class _Links:
     """Looks evidence up, each piece once: findings often share a quote."""
 
@@ -95,14 +115,16 @@ class _Links:
         name = f"finding {finding.rule_id} ({finding.title})"
         return {
             "id": identifier,
-            **finding.model_dump(mode="json", exclude={"evidence", "key"}),
+            **_masked_in(finding.model_dump(mode="json", exclude={"evidence", "key"}), ("title", "detail")),
             "evidence": self._evidence(name, finding.evidence),
         }
 
     def suggestion(self, suggestion: Suggestion) -> dict[str, Any]:
         name = f"suggestion {suggestion.suggestion_type} ({suggestion.title})"
+        # What an effect writes stays as it is: people see it before they approve it.
+        shown = ("title", "body", *(("current_value", "suggested_value") if effect_of(suggestion) is None else ()))
         return {
-            **suggestion.model_dump(mode="json", exclude={"evidence", "findings"}),
+            **_masked_in(suggestion.model_dump(mode="json", exclude={"evidence", "findings"}), shown),
             "findings": self._named(name, suggestion.findings),
             "evidence": self._evidence(name, suggestion.evidence),
         }
@@ -125,6 +147,15 @@ class _Links:
             except NotRead as problem:
                 read = []
                 self.problems.append(f"{name}: {problem}")
-            said = piece.model_dump(mode="json").items()
-            self._found[key] = {**{n: value for n, value in said if n not in _OFTEN_UNSET or value}, "read": read}
+            said = _masked_in(plain := piece.model_dump(mode="json"), ("text", "html"))
+            if "masked" in said:
+                said["masked"] = said["masked"] or said != plain
+            self._found[key] = {
+                **{n: value for n, value in said.items() if n not in _OFTEN_UNSET or value},
+                "read": read,
+            }
         return self._found[key]
+
+
+def _masked_in(fields: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return fields | {name: masked(fields[name]) for name in names if name in fields}

@@ -16,6 +16,7 @@ import jwt
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from zora_core.api.connections import AUTHENTICATED
 from zora_core.api.errors import Forbidden, Unauthorized
 from zora_core.api.keys import parse_key
 from zora_core.errors import ConfigurationError
@@ -226,6 +227,8 @@ async def caller(connection: HTTPConnection, token: str, role: Role) -> Caller:
     api.limiter.take(f"{principal.tenant_id} {principal.label}")
     if principal.role.rank < role.rank:
         raise Forbidden(f"this needs the role {role}, yours is {principal.role}")
+    if authenticated := connection.scope.get("state", {}).get(AUTHENTICATED):
+        authenticated()
     return Caller(api, principal)
 
 

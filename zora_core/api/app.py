@@ -40,7 +40,7 @@ def routes() -> list[APIRoute]:
 
 def create_app(api: Api) -> FastAPI:
     """The ASGI application that serves `api`; `api.changes.run()` must be running beside it."""
-    app = FastAPI(docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.api = api
     app.state.metrics = status.Metrics()
     for router in ROUTERS:

@@ -2,19 +2,24 @@
 
 uvicorn with httptools has none of these: a header of 200 MB fills the memory before anybody has signed in, and a
 connection that never sends its request stays. `guarded` makes a subclass of uvicorn's protocol with limits. A WebSocket
-leaves it with its handshake; from then on the limits of the websockets library hold (message size, pings).
+leaves it with its handshake; from then on the limits of the websockets library hold (message size, pings), and once its
+credential was accepted it is not dropped for others.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from zora_core.keep_alive import keep_alive
 
+AUTHENTICATED = "zora.authenticated"
+"""In the state of a WebSocket: what to call when its credential was accepted."""
 _LINE = 32  # bytes that a header costs besides its text
 
 
@@ -32,9 +37,11 @@ class Limits:
     """Time from the end of the head to the end of the body; 408 after it."""
     idle_seconds: int = 5
     """Time between two requests of a connection."""
+    unread_seconds: float = 10
+    """Time in which a client must read something of an answer that waits for it, or the connection is reset."""
     connections: int = field(default_factory=lambda: _most_connections())
-    """Open connections. One more takes the place of the connection that has waited longest without a request, or is
-    answered with 503 when all are in use."""
+    """Open connections. One more takes the place of the connection that has waited longest for its client (to send a
+    request, its body or a credential, or to read an answer), or is answered with 503 when all are in use."""
 
 
 def _most_connections() -> int:
@@ -57,11 +64,15 @@ class GuardedProtocol(HttpToolsProtocol):
 
     limits: ClassVar[Limits]
     waiting: ClassVar[dict[GuardedProtocol, None]]
-    """Connections without a complete head, the one that has waited longest first."""
+    """Connections that wait for their clients, the one that has waited longest first; they give way to new ones."""
 
     _timer: asyncio.TimerHandle | None = None
     _in_head = False
     """Whether a head has begun and not ended."""
+    _whole = False
+    """Whether the last request was received to its end."""
+    _unread: asyncio.TimerHandle | None = None
+    """Set while more of an answer waits than the client reads."""
     _fed = 0
     """Bytes received since the head began, without those that came with its beginning."""
     _head = 0
@@ -79,12 +90,12 @@ class GuardedProtocol(HttpToolsProtocol):
             if oldest is None:
                 self._refuse(503, "Too many connections: try again in a moment.")
                 return
-            oldest._drop()
+            oldest._evict()
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self._stop_waiting()
+        self.let_go()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -100,7 +111,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Count anew; a request that follows at once has its time from now."""
-        self._in_head = True
+        self._in_head, self._whole = True, False
         self._fed = self._head = self._body = 0
         super().on_message_begin()
 
@@ -121,9 +132,9 @@ class GuardedProtocol(HttpToolsProtocol):
             raise ValueError("the head is too large")  # ends the parser's work on these bytes
 
     def on_headers_complete(self) -> None:
-        """The head is there: the request is answered, and its body has its own time."""
+        """The head is there: its body has its own time, and the connection may give way until the body is there."""
         self._in_head = False
-        self._stop_waiting()
+        self._stop_timer()
         super().on_headers_complete()
         self._timer = self.loop.call_later(self.limits.body_seconds, self._time_is_up)
 
@@ -137,32 +148,77 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The whole request is there; the answer takes its time."""
-        self._stop_waiting()
+        self._whole = True
+        self._stop_timer()
+        self._rank()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """An idle connection gives its place to a new one, too."""
         super().on_response_complete()
-        if self.timeout_keep_alive_task is not None and self._timer is None:
-            self.waiting[self] = None
+        self._rank()
+
+    def pause_writing(self) -> None:
+        """Expect the client to read: more of an answer waits than the transport should hold."""
+        super().pause_writing()
+        self._rank()
+        self._expect_reading(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        self._stop_expecting()
+        self._rank()
+
+    def _expect_reading(self, before: int) -> None:
+        self._stop_expecting()
+        self._unread = self.loop.call_later(self.limits.unread_seconds, self._check_reading, before)
+
+    def _check_reading(self, before: int) -> None:
+        left = self.transport.get_write_buffer_size()
+        if left < before:
+            self._expect_reading(left)
+        else:
+            self._evict()
+
+    def _stop_expecting(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over; nothing of it is counted here any more."""
-        self._stop_waiting()
+        """Hand the connection over; it may give way until `access.caller` has accepted its credential."""
+        self._stop_timer()
+        self.waiting[self] = None
+        self.ws_protocol_class = partial(_LiveProtocol, handshake=self)  # type: ignore[assignment]
+        self.app_state = {**self.app_state, AUTHENTICATED: self.let_go}
         super().handle_websocket_upgrade()
+
+    def let_go(self) -> None:
+        """Do not drop the connection for another, and forget its timers."""
+        self._stop_timer()
+        self._stop_expecting()
+        self.waiting.pop(self, None)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP, unless the connection was refused already."""
         if self._refused is None:
             self._refuse(400, msg)
 
+    def _rank(self) -> None:
+        """Let the connection give way to new ones exactly while it waits for its client."""
+        if not self._whole or self.timeout_keep_alive_task is not None or self.flow.write_paused:
+            self.waiting.setdefault(self, None)
+        else:
+            self.waiting.pop(self, None)
+
     def _wait(self) -> None:
-        self._stop_waiting()
+        self._stop_timer()
+        self.waiting.pop(self, None)
         self.waiting[self] = None
         self._timer = self.loop.call_later(self.limits.head_seconds, self._time_is_up)
 
-    def _stop_waiting(self) -> None:
-        self.waiting.pop(self, None)
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -191,10 +247,27 @@ class GuardedProtocol(HttpToolsProtocol):
         self._drop()
 
     def _drop(self) -> None:
-        """Close the connection, and let go of whoever answers a request of it."""
-        self._stop_waiting()
+        """Close the connection when its client has read what was written, and end what answers a request of it."""
+        self._stop_timer()
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if not self.transport.is_closing():
             self.transport.close()
+
+    def _evict(self) -> None:
+        """Reset the connection at once: closing it would wait for a client that does not read."""
+        self.let_go()
+        self.transport.abort()
+
+
+class _LiveProtocol(WebSocketsSansIOProtocol):
+    """A WebSocket that tells the connection it was made from when it is lost."""
+
+    def __init__(self, *args: Any, handshake: GuardedProtocol, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._handshake = handshake
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._handshake.let_go()
+        super().connection_lost(exc)

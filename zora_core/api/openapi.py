@@ -12,6 +12,8 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, RootModel
 from pydantic.json_schema import models_json_schema
+from starlette.requests import Request
+from starlette.responses import Response
 
 from zora_core import __version__
 from zora_core.errors import InvalidPayload
@@ -140,7 +142,15 @@ def install(app: FastAPI, routes: list[APIRoute], registry: Registry) -> None:
     def document() -> dict[str, Any]:
         return _document(app, routes, registry)
 
+    @cache
+    def written() -> bytes:
+        return json.dumps(document(), ensure_ascii=False, separators=(",", ":")).encode()
+
+    async def answer(request: Request) -> Response:
+        return Response(written(), media_type="application/json")
+
     app.openapi = document  # type: ignore[method-assign]
+    app.add_route("/openapi.json", answer, include_in_schema=False)
 
 
 def role_of(route: APIRoute) -> Role | None:

@@ -20,7 +20,7 @@ from uuid import UUID
 from pydantic_core import PydanticSerializationError, to_json
 
 from zora_core.agents.agent import Delegate, Registry, Snooze, run_handler
-from zora_core.agents.evidence import MAX_RESULT_BYTES
+from zora_core.agents.evidence import MAX_RESULT_BYTES, masked
 from zora_core.effects import effect_of
 from zora_core.errors import FalseEvidence, InvalidInput, InvalidPayload, UnknownTaskType, described
 from zora_core.graph import ordered, references, resolve
@@ -305,7 +305,7 @@ async def _completed(run: Run, task_type: TaskType, result: TaskResult, context:
     stored = await context.checked(result)
     for suggestion, row in zip(result.suggestions, stored["suggestions"], strict=True):
         row["effect"] = effect_of(suggestion)
-    return run.settlement("completed", summary=result.summary, result=stored)
+    return run.settlement("completed", summary=masked(result.summary), result=stored)
 
 
 def _check_size(settlement: Settlement) -> None:

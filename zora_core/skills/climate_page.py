@@ -57,13 +57,8 @@ def structure(page: Page) -> Structure:
 
 def has_source(page: Page, claim: Claim) -> bool:
     """Whether a link elsewhere, a footnote mark or a named source stands in the claim's block or the next."""
-    block = page.block_at(claim.start)
-    if block is None:
-        return False
-    place = page.blocks.index(block)
-    return any(
-        _cites(near) for near in page.blocks[place : place + 2] if near is block or near.element.tag not in _HEADINGS
-    )
+    blocks = page.blocks_from(claim.start)
+    return any(_cites(near) for near in blocks if near is blocks[0] or near.element.tag not in _HEADINGS)
 
 
 def _cites(block: Block) -> bool:

@@ -22,7 +22,7 @@ class Element:
     `lifted` says that it lay too deep, and that `parent` is an ancestor further up.
     """
 
-    __slots__ = ("attrs", "children", "depth", "index", "lifted", "parent", "tag")
+    __slots__ = ("attrs", "children", "depth", "index", "lifted", "parent", "place", "tag")
 
     def __init__(
         self, tag: str, attrs: dict[str, str], parent: Element | None, index: int, *, lifted: bool = False
@@ -35,6 +35,7 @@ class Element:
         self.index = index
         self.depth: int = parent.depth + 1 if parent else 0
         self.children: list[Element | str] = []
+        self.place = len(parent.children) if parent else 0  # among the parent's children
 
     def __repr__(self) -> str:
         """The start tag, shortened."""
@@ -56,6 +57,22 @@ class Element:
     def elements(self) -> list[Element]:
         """The child elements."""
         return [child for child in self.children if isinstance(child, Element)]
+
+    def preceding(self) -> Element | None:
+        """The sibling element before this one; found from its place, for a parent may have very many children."""
+        around = self.parent.children if self.parent else []
+        return next((c for i in range(self.place - 1, -1, -1) if isinstance(c := around[i], Element)), None)
+
+    def following(self) -> tuple[Element | None, str]:
+        """The sibling element after this one, and the text between them."""
+        around = self.parent.children if self.parent else []
+        between: list[str] = []
+        for i in range(self.place + 1, len(around)):
+            child = around[i]
+            if isinstance(child, Element):
+                return child, "".join(between)
+            between.append(child)
+        return None, "".join(between)
 
     def ancestors(self) -> Iterator[Element]:
         """The parent, its parent, and so on to the root."""

@@ -119,8 +119,12 @@ class Page:
 
     def block_at(self, offset: int) -> Block | None:
         """The block that holds a character of `text`."""
+        return next(iter(self.blocks_from(offset)), None)
+
+    def blocks_from(self, offset: int) -> list[Block]:
+        """The block that holds a character of `text`, and the one after it."""
         place = bisect_right(self.blocks, offset, key=lambda block: block.start) - 1
-        return self.blocks[place] if place >= 0 else None
+        return self.blocks[place : place + 2] if place >= 0 else []
 
     @cached_property
     def main_text(self) -> str:

@@ -64,11 +64,17 @@ def without_secrets(data: bytes) -> bytes:
     if b"\0" in data[:8000]:
         return data
     text = data.decode("utf-8", "surrogateescape")
+    masked = without_credentials(text)
+    return data if masked is text else masked.encode("utf-8", "surrogateescape")
+
+
+def without_credentials(text: str) -> str:
+    """`text` with every credential replaced by its masked form; the same object when it has none."""
     parts, position = [], 0
     for match in find_secrets(text):
         parts += [text[position : match.start], match.masked]
         position = match.end
-    return "".join([*parts, text[position:]]).encode("utf-8", "surrogateescape") if parts else data
+    return "".join([*parts, text[position:]]) if parts else text
 
 
 def hides_secrets(path: PurePath) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from zora_core.models import Element as ElementEvidence
 from zora_core.models import Finding
@@ -75,12 +76,12 @@ class AccessibilityReport:
     rules_checked: int
     truncated: bool
 
-    @property
+    @cached_property
     def by_rule(self) -> dict[str, int]:
         """How many elements break each rule, by rule id."""
         return dict(Counter(f.rule_id for f in self.findings).most_common())
 
-    @property
+    @cached_property
     def by_severity(self) -> dict[str, int]:
         """How many findings have each severity."""
         return dict(Counter(f.severity.value for f in self.findings))

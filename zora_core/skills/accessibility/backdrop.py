@@ -230,7 +230,7 @@ class Backdrops:
             (pixels := style.length(name)) is not None and pixels >= 2 * _SHIFTED_PX for name in ("top", "bottom")
         ):
             return True
-        previous = _previous(place)
+        previous = place.preceding()
         below = self._view.styles[previous].length("margin-bottom") if previous is not None else None
         return below is not None and below <= -_SHIFTED_PX
 
@@ -338,17 +338,6 @@ def _share(style: Style, name: str) -> float:
 def _cell(style: Style) -> tuple[str, str] | None:
     row, column = style.get("grid-row"), style.get("grid-column")
     return (row, column) if row and column else None
-
-
-def _previous(element: Element) -> Element | None:
-    if element.parent is None:
-        return None
-    before = None
-    for sibling in element.parent.elements:
-        if sibling is element:
-            return before
-        before = sibling
-    return None
 
 
 @lru_cache(maxsize=1024)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from zora_core.skills.accessibility.catalogue import Violation
 from zora_core.skills.accessibility.view import View
 from zora_core.skills.contrast import BLACK, parse_colour
+from zora_core.skills.css.values import bare, length_px, split, text_of, tokens_of
 from zora_core.skills.dom import Element
 from zora_core.skills.styles import Style
 
@@ -83,7 +84,7 @@ def _both_invisible(name: str, rest: Style, focused: Style) -> bool:
     if name.startswith("outline"):
         return _no_outline(rest) and _no_outline(focused)
     if name in {"box-shadow", "text-shadow"}:
-        return _no_shadow(rest.get(name)) and _no_shadow(focused.get(name))
+        return _no_shadow(name, rest) and _no_shadow(name, focused)
     if name.startswith("background") or name == "background":
         return {rest.get(name), focused.get(name)} <= {"", "none", "transparent", "initial", "unset"}
     if name.startswith("border"):
@@ -95,5 +96,16 @@ def _no_outline(style: Style) -> bool:
     return not style.get("outline-style") or _outline_removed(style)
 
 
-def _no_shadow(value: str) -> bool:
-    return value in {"", "none", "initial", "unset"} or not re.search(r"[1-9]", re.sub(r"\([^()]*\)|#\w+", "", value))
+def _no_shadow(name: str, style: Style) -> bool:
+    """Whether every shadow of the property has no offset, no blur and no size, as far as the lengths can be told."""
+    value = style.get(name)
+    if value in {"", "none", "initial", "unset"}:
+        return True
+    return all(_no_size(text_of([token]), style) for part in split(tokens_of(value), ",") for token in bare(part))
+
+
+def _no_size(part: str, style: Style) -> bool:
+    """Whether a part of a shadow is a length of 0, or no length: a colour or `inset`."""
+    if part == "inset" or parse_colour(part, style.colour or BLACK, style.scheme_dark) is not None:
+        return True
+    return length_px(part, style.font_px, None, style.root_px) == 0

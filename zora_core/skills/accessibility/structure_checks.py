@@ -69,18 +69,9 @@ def link_targets(view: View) -> Iterator[Violation]:
 def _neighbours(links: list[Element]) -> Iterator[tuple[Element, Element, str]]:
     """Pairs of links that follow each other under one parent, with the text between them."""
     for first in links:
-        if first.parent is None:
-            continue
-        between, passed = "", False
-        for sibling in first.parent.children:
-            if sibling is first:
-                passed = True
-            elif passed and isinstance(sibling, str):
-                between += sibling
-            elif passed and isinstance(sibling, Element):
-                if sibling.tag == "a" and sibling.has("href"):
-                    yield first, sibling, between
-                break
+        second, between = first.following()
+        if second is not None and second.tag == "a" and second.has("href"):
+            yield first, second, between
 
 
 def _spaced(view: View, link: Element) -> bool:
@@ -227,7 +218,5 @@ def _looks_like_heading(view: View, element: Element) -> bool:
         or element.text.endswith((".", ":", "!", "?"))
     ):
         return False
-    siblings = element.parent.elements
-    place = siblings.index(element)
-    following = siblings[place + 1] if place + 1 < len(siblings) else None
+    following, _ = element.following()
     return following is not None and following.tag in {"p", "ul", "ol"} and len(following.text) > len(element.text)
