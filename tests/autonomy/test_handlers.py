@@ -216,7 +216,7 @@ async def test_the_log_shows_the_traceback_of_what_a_handler_raised(
     shown = capsys.readouterr().err
     assert "ERROR ORACLE async failed (task" in shown
     assert "\n  Traceback (most recent call last):\n" in shown
-    assert shown.endswith("\n  ValueError: two\n  lines\n")
+    assert "\n  ValueError: two\n  lines\n" in shown
 
 
 async def test_a_task_that_a_handler_started_cannot_end_the_process(zora: Zora) -> None:
