@@ -495,6 +495,8 @@ def values(tenant: Tenant, function: str, parameter: str, kind: str) -> list[Any
         "row": [json.dumps(imported(tenant.mark, "design"))],
         "rows": [json.dumps([imported(tenant.mark), imported(tenant.mark, "design")])],
         "counts": ['{"memories": 1}'],
+        "one": ["{}"],
+        "other": ["{}"],
         "seed": ['{"pages": [], "profiles": [{"profile_type": "brand", "name": "n"}], "missions": [], "journal": []}'],
     }
     by_type = {
@@ -504,6 +506,7 @@ def values(tenant: Tenant, function: str, parameter: str, kind: str) -> list[Any
         "boolean": [True],
         "timestamp with time zone": [datetime(2026, 1, 1, tzinfo=UTC)],
         "interval": [timedelta(seconds=1)],
+        "regclass": ["agent_tasks"],
         "boolean[]": [[True] * len(tenant.tokens)],
         "text[]": [["text"] * len(tenant.tokens)],
         "timestamp with time zone[]": [[datetime(2026, 1, 1, tzinfo=UTC)]],

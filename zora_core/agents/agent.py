@@ -236,7 +236,9 @@ class Registry:
             key = (task_type.agent_id.value, task_type.name)
             there = self._types.get(key) or added.get(key)
             if there is not None:
-                raise ConfigurationError(f"two handlers for {key[0]} {key[1]}: {there.function} and {agent}")
+                owners = (getattr(there.function, "__self__", there.function), agent)
+                first, second = (f"{type(one).__module__}.{type(one).__qualname__}" for one in owners)
+                raise ConfigurationError(f"two handlers for {key[0]} {key[1]}: {first} and {second}")
             added[key] = task_type
         self._types |= added
 
