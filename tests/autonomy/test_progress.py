@@ -219,7 +219,7 @@ async def test_progress_that_cannot_be_stored_spoils_no_heartbeat(zora: Zora) ->
     await zora.create("SAM", "report")
     async with working(zora, agent):
         agent.say.put_nowait((0.4, "a\0b \ud800" + "x" * 1000))
-        await stored(zora, "a\N{REPLACEMENT CHARACTER}b ?" + "x" * 495)
+        await stored(zora, "a\N{REPLACEMENT CHARACTER}b \N{REPLACEMENT CHARACTER}" + "x" * 495)
         agent.say.put_nowait((float("nan"), "no number"))
         await stored(zora, "no number")
         (row,) = await zora.sql("select progress from agent_tasks")
