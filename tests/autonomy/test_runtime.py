@@ -556,6 +556,7 @@ async def test_what_a_policy_allows_is_applied_by_the_run_that_suggests_it(zora:
 
 
 async def test_a_handler_is_told_what_people_decided_on_its_kind_of_suggestion(zora: Zora) -> None:
+    await zora.seed("frontend_configs", page="climate", config={"title": "Old"})
     await zora.create("SAM", "propose")
     await zora.run_once(Proposer())
     (row,) = await zora.call("list_agent_suggestions", tenant_id=zora.tenant_id)
