@@ -113,6 +113,7 @@ async def test_beyond_what_is_looked_through_only_a_whole_id_or_a_window_of_time
 async def test_a_found_task_is_told_with_what_a_list_shows(zora: Zora) -> None:
     await zora.create("SAM", "t", priority=3)
     (claimed,) = await claim(zora)
+    await zora.seed("frontend_configs", page="climate", config={"hero": {"title": "Old"}})
     made = await propose(zora, headline("One"), headline("Two"))
     await decide(zora, made[0], "reject")
     await zora.call(
@@ -282,6 +283,7 @@ async def test_the_needs_version_changes_with_every_change_of_the_set(zora: Zora
         return (await board(zora))["needs_version"]
 
     seen = [await version()]
+    await zora.seed("frontend_configs", page="climate", config={"hero": {"title": "Old"}})
     made = await propose(zora, headline("One"), headline("Two"))
     seen.append(await version())
     await decide(zora, made[0], "reject")
