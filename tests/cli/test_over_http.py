@@ -24,7 +24,7 @@ from zora_core.autonomy.cli import main
 from zora_core.autonomy.commands import render
 from zora_core.autonomy.commands.journal import OVER_HTTP
 
-WITHOUT_A_DATABASE = {"task-types", "schema"}
+WITHOUT_A_DATABASE = {"task-types", "schema", "db bin"}
 
 
 def leaves(command: click.Command = main, name: str = "") -> Iterator[str]:

@@ -771,7 +771,13 @@ async def test_a_task_is_created_claimed_and_settled(project: Project) -> None:
         },
     )
     settled = {row["id"]: row for row in response.json()}
-    assert settled[ids[0]] == {"id": ids[0], "status": "completed", "waiting_for": None, "run_at": None}
+    assert settled[ids[0]] == {
+        "id": ids[0],
+        "lease_token": tokens[0],
+        "status": "completed",
+        "waiting_for": None,
+        "run_at": None,
+    }
     assert settled[ids[1]]["waiting_for"] == "retry"
     assert settled[ids[1]]["run_at"] == "2026-03-02T09:00:12.5+00:00"
 
