@@ -192,7 +192,19 @@ PIECES = [
         "error ",
         "b=c ",
     ),
-    *('{"error":', '{"error": "│"}\n', "*** ", "exit ", "E  x\n", "(1,2)", "1 | \n", "ERROR ", "[", "0 errors\n"),
+    *(
+        '{"error":',
+        '{"error": "│"}\n',
+        "*** ",
+        "exit ",
+        "E  x\n",
+        '{"error":"\\u0041\\/"}\n',
+        "(1,2)",
+        "1 | \n",
+        "ERROR ",
+        "[",
+        "0 errors\n",
+    ),
 ]
 
 
@@ -203,6 +215,6 @@ def test_every_line_stands_in_the_text(text: str) -> None:
 
 @pytest.mark.parametrize("piece", PIECES)
 def test_long_nasty_texts_are_read_in_time(piece: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     telling_lines(piece * 30_000)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5

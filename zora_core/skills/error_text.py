@@ -97,7 +97,7 @@ def telling_lines(text: str) -> list[str]:
     file, a message of the operating system; else the first one. Warnings, frames, hints and what only follows from an
     error, such as an exit code, come last. Empty for an empty text.
     """
-    if text.lstrip().startswith("{") and (said := _said_in_json(text, text)) is not None:
+    if text.lstrip().startswith("{") and (said := _said_in_json(text)) is not None:
         return said[1]
     raw = [line.rstrip() for line in text.splitlines()]
     lines = [line for line in (_LOG_PREFIX.sub("", _MARGIN.sub("", line)) for line in raw) if line.strip()]
@@ -105,7 +105,7 @@ def telling_lines(text: str) -> list[str]:
         # The last exception ended the run, the first one began it; a text that was cut off has its innermost frame.
         raised = _raised_in_python(lines) or [len(lines) - 1]
         return _lines_at(lines, [raised[-1], raised[0]])
-    objects = {line: said for line in lines if line.startswith("{") and (said := _said_in_json(line, text)) is not None}
+    objects = {line: said for line in lines if line.startswith("{") and (said := _said_in_json(line)) is not None}
     ranks = [_rank_of_object(objects[line]) if line in objects else _rank(lines, at) for at, line in enumerate(lines)]
     if not lines:
         return []
@@ -198,8 +198,8 @@ def _rank_of_object(said: tuple[bool | None, list[str]]) -> _Rank:
     return {True: _Rank.LABEL, False: _Rank.NOISE, None: _Rank.PLAIN}[said[0]]
 
 
-def _said_in_json(line: str, text: str) -> tuple[bool | None, list[str]] | None:
-    """Whether a JSON object reports an error, and in which words of `text`; None when it is no object, or has none."""
+def _said_in_json(line: str) -> tuple[bool | None, list[str]] | None:
+    """Whether a JSON object reports an error, and its words as written; None for no object, or one without words."""
     try:
         fields = json.loads(line)
     except (ValueError, RecursionError):
@@ -209,12 +209,12 @@ def _said_in_json(line: str, text: str) -> tuple[bool | None, list[str]] | None:
     bad = error_fields.reports_error(fields)
     has_error = error_fields.has_error(fields)
     said = [*(error_fields.error_parts(fields)[::-1] if has_error else ()), error_fields.message(fields)]
-    found = [as_written for part in said if part.strip() and (as_written := _as_written(part, text))]
+    found = [as_written for part in said if part.strip() and (as_written := _as_written(part, line))]
     return (True if bad is None and has_error else bad, list(dict.fromkeys(found))[:2]) if found else None
 
 
-def _as_written(value: str, text: str) -> str | None:
-    """The telling line of a JSON string as it stands in `text`, where it may be escaped."""
+def _as_written(value: str, line: str) -> str | None:
+    """The telling line of a JSON string as it stands in `line`, where it may be escaped."""
     told = next(iter(telling_lines(value)), "")
     forms = (told, json.dumps(told, ensure_ascii=False)[1:-1], json.dumps(told)[1:-1])
-    return next((form for form in forms if form in text), None)
+    return next((form for form in forms if form in line), None)
