@@ -165,4 +165,8 @@ def _others() -> tuple[re.Pattern[str], Terms, re.Pattern[str]]:
     # Neither a possessive nor a word within a longer name is the subject: "Germany's greenest bank".
     heads = rf"{article}{_MODIFIERS}(?:{named}|(?-i:{common}))"
     subject = rf"(?:{heads}|{common}|{plural}|{nature}|{countries})(?!['\w-])(?!\s+(?-i:[A-Z]))"
-    return re.compile(subject, re.I), Terms(rules["speaker"]), re.compile(rf"\s+(?:{_WORD}\s+){{0,2}}{making}", re.I)
+    return (
+        re.compile(subject, re.I),
+        Terms(rules["speaker"]),
+        re.compile(rf"\s+(?:(?:has|have|had|also|just|recently)\s+){{0,2}}{making}", re.I),
+    )
