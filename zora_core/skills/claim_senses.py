@@ -53,6 +53,13 @@ _LEADING = re.compile(
 # A word of lower case in "s" or "ed" before a noun is rather a verb: "Harrow helps regulators".
 _MODIFIERS = rf"(?:(?!(?:{_STOP}|unlike|like|thanks|our|we)\b)(?!(?-i:[a-z]+(?:s|ed|ing)\b)){_WORD}[\s-]+){{0,4}}"
 
+# What can follow a subject in the singular.
+_PREDICATE = (
+    rf"\s*(?:$|[,;:.!?()])|\s+(?:{_STOP}|also|now|only|{_WORD}ly"
+    r"|found|set|said|wrote|led|made|began|gave|took|won|kept|cut|put|met|held|grew|fell|rose|built|chose)\b"
+    rf"|\s+{_WORD}(?:(?<=s)|(?<=ed))(?!{_WORD})(?!\s+(?:is|are|was|were|can|have|has|will|come|use)\b)"
+)
+
 
 @dataclass(frozen=True)
 class _Sense:
@@ -162,9 +169,13 @@ def _others() -> tuple[re.Pattern[str], Terms, re.Pattern[str]]:
         pattern_of(rules[name]) for name in ("heads", "common", "plural", "nature", "countries", "making")
     )
     article = r"(?:(?:the\s+\w+\s+of\s+)?(?:the|an?|another|some|many|most|several)\s+|our\s+(?=competitor|rival))?"
-    # Neither a possessive nor a word within a longer name is the subject: "Germany's greenest bank".
+    # Neither a possessive nor a word within a longer name is the subject ("Germany's greenest bank"), and after one in
+    # the singular a verb follows: "The standard requires", unlike "The standard bottle".
     heads = rf"{article}{_MODIFIERS}(?:{named}|(?-i:{common}))"
-    subject = rf"(?:{heads}|{common}|{plural}|{nature}|{countries})(?!['\w-])(?!\s+(?-i:[A-Z]))"
+    subject = (
+        rf"(?:{nature}|(?:{heads}|{common}|{plural}|{countries})(?:(?<=s)|(?<=\bhe)|(?<=people)|(?={_PREDICATE})))"
+        r"(?!['\w-])(?!\s+(?-i:[A-Z]))"
+    )
     return (
         re.compile(subject, re.I),
         Terms(rules["speaker"]),
