@@ -242,8 +242,8 @@ async def schema_of(url: str) -> tuple[list[tuple[str, ...]], list[tuple[int, st
     try:
         applied = await connection.fetch("select version, name from zora_migrations order by version")
         worded = {"constraint", "index"}  # as in is_whole()
-        found = await catalogue(connection)
-        return sorted({tuple(row if row[0] not in worded else row[:2]) for row in found}), [tuple(row) for row in applied]
+        found = {tuple(row if row[0] not in worded else row[:2]) for row in await catalogue(connection)}
+        return sorted(found), [tuple(row) for row in applied]
     finally:
         await connection.close()
 

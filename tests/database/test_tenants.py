@@ -812,7 +812,8 @@ async def test_a_table_of_another_owner_is_registered_with_the_commands_that_ope
         await admin.execute("create role shopkeeper; create role zora_owner login; grant zora_api to zora_owner")
         owner = None
         try:
-            await admin.execute("create schema zora authorization zora_owner; create schema shop authorization shopkeeper")
+            await admin.execute("create schema zora authorization zora_owner")
+            await admin.execute("create schema shop authorization shopkeeper")
             await admin.execute("create table shop.notes (id serial primary key, tenant_id uuid not null, text text)")
             await admin.execute("alter table shop.notes owner to shopkeeper; grant usage on schema shop to zora_owner")
             owner = await asyncpg.connect(url.replace("postgres@", "zora_owner@"))

@@ -126,9 +126,7 @@ class PostgresDatabase(Database):
         """A transaction that, through a pooler, begins with what a session of our own has from its start."""
         async with _transaction(connection, **options):
             if self.pooled:
-                await connection.execute(
-                    f"set local role {API_ROLE}" if self._restricted else _SEES_ALL_ROWS_POOLED
-                )
+                await connection.execute(f"set local role {API_ROLE}" if self._restricted else _SEES_ALL_ROWS_POOLED)
             yield
 
     async def batch(self, calls: Sequence[Call]) -> list[list[Row]]:

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from zora_core.autonomy.commands.common import Session, json_option, need_terminal, print_json, read_json, run, session
-from zora_core.autonomy.commands.output import zora_command
 from zora_core.errors import DataRejected, InvalidInput, InvalidState
 from zora_core.models import AgentId
+from zora_core.suggested_command import zora_command
 
 _limit = click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 _as = click.option("--as", "user", metavar="EMAIL", help="Who decides; a founder or brand admin [the founder].")
@@ -371,7 +371,8 @@ async def _note_closed_tables(zora: Session) -> None:
     for row in await zora.call("closed_effect_tables"):
         said = "has not yet the registered rights" if row["registered"] else "has rights left"
         click.echo(
-            f"note: the API {said} on {row['name']}: as {row['run_by']}, run `{row['command']}` on the database", err=True
+            f"note: the API {said} on {row['name']}: as {row['run_by']}, run `{row['command']}` on the database",
+            err=True,
         )
 
 

@@ -10,6 +10,7 @@ import click
 from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
 from zora_core.errors import NotFound
 from zora_core.settings import DEFAULT_TENANT_ID, load_settings
+from zora_core.suggested_command import zora_command
 
 
 @click.group()
@@ -59,8 +60,8 @@ def add(name: str, slug: str | None, as_json: bool) -> None:
     elif created:
         click.echo(f"Made the tenant {name.strip()}: {tenant_id}, or `--tenant {slug}`.")
         click.echo(
-            "`zora serve` answers every tenant, but runs tasks and seals the journal of one only: for this tenant, run "
-            f"`zora --tenant {slug} serve` or `zora --tenant {slug} run-loop`."
+            "A server answers every tenant, but runs tasks and seals the journal of one only: for this tenant, run "
+            f"`{zora_command('serve', tenant=slug)}` or `{zora_command('run-loop', tenant=slug)}`."
         )
     else:
         click.echo(f"There is a tenant {tenant_id} already; nothing to do.")
@@ -103,7 +104,8 @@ def roots(folders: tuple[str, ...], nothing: bool, reset: bool, as_json: bool) -
     for root in effective:
         click.echo(f"  {root}")
     if not effective:
-        click.echo("  no folder; a task created with `zora create-task` may read the folder it was created in")
+        create = zora_command("create-task")
+        click.echo(f"  no folder; a task created with `{create}` may read the folder it was created in")
 
 
 COMMANDS = (tenants,)
