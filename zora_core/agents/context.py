@@ -39,6 +39,7 @@ from zora_core.roots import permitted, tenant_roots, unfit
 from zora_core.settings import EXAMPLES, Settings, examples
 from zora_core.skills.secrets import hides_secrets, without_secrets
 from zora_core.storable import check_storable, escaped, storable
+from zora_core.suggested_command import zora_command
 from zora_core.threads import in_thread
 
 if TYPE_CHECKING:
@@ -376,17 +377,18 @@ class TaskContext:
         return root.name if path == root else path.relative_to(root).as_posix()
 
     def _allowed(self, roots: Sequence[Path]) -> str:
+        set_roots, create = zora_command("tenants", "roots", "FOLDER"), zora_command("create-task")
         if roots:
             names = escaped(", ".join(map(str, roots)))
-            return f" ({names}): add its folder to ZORA_FILE_ROOTS, or run `zora tenants roots FOLDER`"
+            return f" ({names}): add its folder to ZORA_FILE_ROOTS, or run `{set_roots}`"
         if (own := self._own_folder) is not None:
             return (
                 f": no folders are configured. The task was created in {escaped(str(own))}, but "
                 f"{unfit(own, self._settings.home)}"
             )
         return (
-            ": no folders are configured. Set ZORA_FILE_ROOTS for the worker, or run `zora tenants roots FOLDER` (a "
-            "task created with `zora create-task` may also read the folder it was created in, on the same machine)"
+            f": no folders are configured. Set ZORA_FILE_ROOTS for the worker, or run `{set_roots}` (a "
+            f"task created with `{create}` may also read the folder it was created in, on the same machine)"
         )
 
     async def file(self, path: str, *, kind: str = "file", ref: str | None = None) -> bytes:

@@ -12,10 +12,11 @@ from typing import Any
 import click
 from rich.text import Text
 
-from zora_core.autonomy.commands.output import echo_rendered, zora_command
+from zora_core.autonomy.commands.output import echo_rendered
 from zora_core.autonomy.commands.render import COLOURS, console, evidence_line, short, table, text, when
 from zora_core.errors import ZoraError
 from zora_core.shapes import pieces_of
+from zora_core.suggested_command import zora_command
 from zora_core.visible import odd_words
 
 MAX_EVIDENCE = 12  # pieces that are shown

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
-from zora_core.autonomy.commands.output import zora_command
 from zora_core.autonomy.interrupts import ending_soon
+from zora_core.suggested_command import zora_command
 
 _concurrency = click.option(
     "--concurrency", type=click.IntRange(1, 1000), default=4, show_default=True, help="Tasks at a time."

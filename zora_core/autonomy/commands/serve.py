@@ -7,9 +7,9 @@ import sys
 import click
 
 from zora_core.autonomy.commands.common import session
-from zora_core.autonomy.commands.output import zora_command
 from zora_core.autonomy.commands.runtime import narrowing
 from zora_core.autonomy.interrupts import ending_soon, interrupt_work
+from zora_core.suggested_command import zora_command
 
 LINK_SECONDS = 3600
 
