@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -117,6 +117,43 @@ async def test_a_plain_function_runs_beside_the_event_loop(zora: Zora) -> None:
     (run,) = await zora.run_once(probe)
     assert run.status == "completed"
     assert probe.thread not in (None, threading.main_thread())
+
+
+class Holder(Probe):
+    @handler("hold")
+    async def hold(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        return await self.wait(task, payload, ctx)
+
+
+async def test_a_suspect_runs_on_the_worker_that_is_idle_first_and_the_other_goes_on(zora: Zora) -> None:
+    """Not on the worker with the lowest id, which may be busy for half an hour."""
+    long, short = Probe(), Holder()
+    types = [task_type for task_type in short.task_types() if task_type.name in ("hold", "count")]
+    workers = [zora.worker(long, lease_seconds=3600), zora.worker(short, lease_seconds=3600, claims=types)]
+    workers[0].worker_id, workers[1].worker_id = "a", "b"
+    async with working(workers[0], poll_seconds=0.2), working(workers[1], poll_seconds=0.2):
+        await zora.create("SAM", "wait")
+        await until(long.started.is_set)
+        await zora.advance(seconds=1)
+        await zora.create("SAM", "hold")
+        await until(short.started.is_set)
+        (suspect,) = await zora.sql(
+            "insert into agent_tasks (tenant_id, agent_id, task_type, title, lost_leases, created_at, updated_at) "
+            "values ($1, 'SAM', 'count', 'suspect', 1, zora_now(), zora_now()) returning id",
+            zora.tenant_id,
+        )
+        await zora.advance(seconds=31)
+        normal = await zora.create("SAM", "count")
+        await until(lambda: finished(zora, normal))
+        assert not await finished(zora, suspect["id"])
+        short.release.set()
+        await until(lambda: finished(zora, suspect["id"]))
+        long.release.set()
+    assert [(await zora.task(task)).worker_id for task in (normal, suspect["id"])] == ["a", "b"]
+
+
+async def finished(zora: Zora, task_id: UUID) -> bool:
+    return (await zora.task(task_id)).status == "completed"
 
 
 async def test_a_timeout_is_recorded_as_one(zora: Zora) -> None:
