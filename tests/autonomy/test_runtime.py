@@ -39,7 +39,7 @@ from zora_core.autonomy import settler
 from zora_core.autonomy import worker as worker_module
 from zora_core.autonomy.runtime import AgentRuntime, on_signals
 from zora_core.autonomy.worker import TaskRun, Worker
-from zora_core.errors import ConfigurationError, TooMuchAtOnce
+from zora_core.errors import ConfigurationError, RequestTooLarge, TooMuchAtOnce
 from zora_core.settings import Settings
 
 pytestmark = pytest.mark.both_transports
@@ -267,6 +267,28 @@ async def test_an_outcome_that_the_database_never_takes_fails_its_run_and_delays
     assert (runs["count"].status, runs[kind].status) == ("completed", "failed")
     assert "outcome could not be stored: canceling statement due to statement timeout" in (runs[kind].error or "")
     assert refused >= settler.MAX_TRIES  # one more when another outcome was in its first call
+
+
+@pytest.mark.parametrize("kind", ["result", "snooze", "payload"])
+async def test_an_outcome_that_a_gateway_finds_too_large_fails_at_once_and_alone(
+    zora: Zora, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    call, refused = zora.database.call, 0
+
+    async def refuse(function: str, /, **arguments: Any) -> list[dict[str, Any]]:
+        nonlocal refused
+        if function == "settle_agent_tasks" and len(str(arguments)) > 1_000_000:
+            refused += 1
+            raise RequestTooLarge("the gateway refuses a request of this size")
+        return await call(function, **arguments)
+
+    monkeypatch.setattr(zora.database, "call", refuse)
+    await zora.create("ORACLE", kind, {"length": 2_000_000})
+    await zora.create("SAM", "count")
+    runs = {run.task.task_type: run for run in await zora.worker(Large(), Probe()).run(limit=2)}
+    assert (runs["count"].status, runs[kind].status) == ("completed", "failed")
+    assert "outcome could not be stored: the gateway refuses a request of this size" in (runs[kind].error or "")
+    assert refused <= 2, "once together with the other outcome, once alone"
 
 
 async def test_run_once_stops_at_its_limit(zora: Zora) -> None:
