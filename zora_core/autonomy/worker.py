@@ -139,6 +139,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._ran_dry = asyncio.Event()
         self._seal_due = asyncio.Event()
+        self._suggestions_due = asyncio.Event()
         self._reported = asyncio.Event()
         self._recorded = asyncio.Event()
         self._slot_freed = asyncio.Event()
@@ -167,17 +168,19 @@ class Worker:
         self._lanes.clear()
         self._lane = self._new_lane()
         try:
+            if limit is not None:
+                await self._upkeep_once(ONCE_SECONDS)
+                await self._attend()
             async with asyncio.TaskGroup() as group:
                 work = [self._settler.run(), self._heartbeat(), self._collect(), self._watch()]
                 if limit is None:
+                    work.append(self._attend_when_due())
                     sealer = Sealer(self._database, self._settings)
                     if self._database.notifies:
                         work += [self._upkeep(), sealer.run(), self._listen()]
                     else:
                         work += [self._poll(poll_seconds or UPKEEP_SECONDS), sealer.run(self._seal_due)]
                 background = [group.create_task(coroutine) for coroutine in work]
-                if limit is not None:
-                    await self._upkeep_once(ONCE_SECONDS)
                 try:
                     with contextlib.suppress(_Stopped):
                         await self._claim(limit, poll_seconds if self._database.notifies else None)
@@ -591,8 +594,8 @@ class Worker:
         """What any worker does for all; returns in how many seconds the next task or schedule falls due.
 
         Schedules are carried out; due tasks are made claimable; expired leases are taken back; tasks past their
-        deadline, or of a type that no worker knows, fail; tasks that nobody waits for any more are cancelled;
-        suggestions are attended to. The next upkeep comes after `pause` seconds at most.
+        deadline, or of a type that no worker knows, fail; tasks that nobody waits for any more are cancelled. The next
+        upkeep comes after `pause` seconds at most.
 
         What this worker runs itself it does not take back, although the leases have expired after a pause of the whole
         process, such as a laptop's sleep.
@@ -625,6 +628,8 @@ class Worker:
                 self._wake.set()
             if found["entries"]:
                 self._seal_due.set()
+            if found["suggestions"]:
+                self._suggestions_due.set()
         if expired["expire_agent_tasks"] == EXPIRED_AT_ONCE or len(rescued) == RESCUED_AT_ONCE:
             return 0.0
         due = [seconds for seconds in (promotion["next_due_seconds"], next_fire_time) if seconds is not None]
@@ -635,7 +640,7 @@ class Worker:
         return {"rescue_agent_tasks": {"limit": limit, "max_lost": MAX_LOST_LEASES, "held": list(self.running)}}
 
     def _upkeep_calls(self, pause: float) -> dict[str, dict[str, Any]]:
-        """The other calls in their order; what applies changes to the owner's tables comes last."""
+        """The other calls in their order."""
         tenant_id = self._settings.tenant_id
         calls: dict[str, dict[str, Any]] = {
             "schedules_to_attend": {},
@@ -648,7 +653,6 @@ class Worker:
                 "worker_id": self.worker_id,
                 "after_seconds": self._settings.unknown_type_seconds,
             },
-            "attend_agent_suggestions": {},
         }
         if not self._database.notifies:
             idle = not self.running
@@ -682,9 +686,21 @@ class Worker:
         except (DatabaseUnavailable, TimeoutError) as error:
             logger.debug("could not say that worker %s has stopped: %r", self.worker_id, error)
 
+    async def _attend_when_due(self) -> None:
+        """In calls of their own, because they may wait for locks on the owner's tables."""
+        while True:
+            if self._database.notifies:
+                await self._attend()
+                await asyncio.sleep(UPKEEP_SECONDS)
+            else:
+                await self._suggestions_due.wait()
+                self._suggestions_due.clear()
+                await self._attend()
+
     async def _attend(self) -> None:
         """Apply what a policy approved, or people during a pause; let pass what nobody decided in time."""
-        await retrying(self._database, insisting(lambda: self._database.call("attend_agent_suggestions")))
+        call = insisting(lambda: self._database.call("attend_agent_suggestions"))
+        await retrying(self._database, call)
 
     async def _listen(self) -> None:
         """Wake on notifications for our tenant; while the connection is lost, polling goes on."""
