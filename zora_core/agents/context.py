@@ -67,6 +67,9 @@ class TaskContext:
     the result is checked against it. `now` is the database's time when the task was claimed (aware, UTC); handlers have
     no clock of their own. `task_types` is every task type that the runtime knows, installed ones included.
 
+    `resources` is what the agent's `resources` yields. It belongs to the event loop of async handlers: a plain handler
+    runs on a thread and cannot await it.
+
     `children` is what became of the tasks to which this one delegated last, by their keys, and `then` what it gave
     along; empty and None until it has delegated.
     """
@@ -90,6 +93,7 @@ class TaskContext:
         self.task_types = task_types
         self.ledger = Ledger()
         self.now = now
+        self.resources: Any = None
         self.children: dict[str, ChildResult] = {}
         self.then: Any = None
         self._database = database
