@@ -35,7 +35,7 @@ from zora_core.agents import (
     handler,
 )
 from zora_core.agents.agent import Registry
-from zora_core.autonomy import settler
+from zora_core.autonomy import backoff, settler
 from zora_core.autonomy import worker as worker_module
 from zora_core.autonomy.runtime import AgentRuntime, on_signals
 from zora_core.autonomy.worker import TaskRun, Worker
@@ -289,6 +289,62 @@ async def test_an_outcome_that_a_gateway_finds_too_large_fails_at_once_and_alone
     assert (runs["count"].status, runs[kind].status) == ("completed", "failed")
     assert "outcome could not be stored: the gateway refuses a request of this size" in (runs[kind].error or "")
     assert refused <= 2, "once together with the other outcome, once alone"
+
+
+@asynccontextmanager
+async def refusing(zora: Zora, condition: str, table: str = "agent_tasks") -> AsyncIterator[None]:
+    """A trigger of the owner that refuses rows."""
+    await zora.sql(
+        "create function refuse() returns trigger language plpgsql as "
+        f"$$begin if {condition} then raise exception 'the owner refuses it'; end if; return new; end$$"
+    )
+    try:
+        await zora.sql(
+            f"create trigger refuse before insert or update on {table} for each row execute function refuse()"
+        )
+        yield
+    finally:
+        await zora.sql("drop function refuse cascade")
+
+
+@pytest.mark.parametrize(
+    ("table", "condition"),
+    [
+        ("agent_tasks", "new.result_summary = '7 words'"),
+        ("memory_events", "new.content like '%7 words%'"),
+        ("agent_tasks", "new.result_summary = '7 words' or new.status = 'failed'"),
+    ],
+    ids=["task", "memory", "failure too"],
+)
+async def test_an_outcome_that_the_database_refuses_fails_its_run_and_delays_no_other(
+    zora: Zora, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, table: str, condition: str
+) -> None:
+    """More outcomes are refused than the worker has slots: the others are recorded while these are tried again."""
+    monkeypatch.setattr(settler, "MAX_SECONDS", 0.05)
+    monkeypatch.setattr(backoff, "PATIENCE_SECONDS", 300)
+    refused = [await zora.create("SAM", "count", {"text": "a b c d e f g"}) for _ in range(3)]
+    accepted = [await zora.create("SAM", "count", {"text": "a b"}) for _ in range(6)]
+    ended: dict[UUID, TaskRun] = {}
+    worker = zora.worker(
+        Probe(), concurrency=2, observe=lambda e: ended.update({e.task.id: e}) if isinstance(e, TaskRun) else None
+    )
+    async with refusing(zora, condition, table), working(worker, poll_seconds=0.1):
+        await until(lambda: set(accepted) <= set(ended))
+        assert not set(refused) & set(ended), "these are still tried again"
+        assert {ended[task_id].status for task_id in accepted} == {"completed"}
+        monkeypatch.setattr(backoff, "PATIENCE_SECONDS", 0)
+        await until(lambda: len(ended) == 9)
+        assert not worker.running
+    for task_id in refused:
+        task = await zora.task(task_id)
+        if "failed" in condition:
+            assert (task.status, ended[task_id].status) == ("in_progress", "lost")
+            assert f"gave up recording the outcome of task {task_id}" in caplog.text
+        else:
+            assert (task.status, task.attempt) == ("failed", 1)
+            assert "outcome could not be stored: the database reports the owner refuses it" in (
+                task.error_message or ""
+            )
 
 
 async def test_run_once_stops_at_its_limit(zora: Zora) -> None:

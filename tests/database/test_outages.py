@@ -318,7 +318,7 @@ async def test_a_trigger_or_constraint_that_refuses_outcomes_is_waited_for(
         await _execute(zora, refusal)
         probe.release.set()
         try:
-            await until(lambda: lines("the database refuses a call of the worker"))
+            await until(lambda: lines("the database refuses the outcome of task"))
         finally:
             await _execute(zora, until_gone)
         run = await loop.next()

@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 FIRST_SECONDS, MAX_SECONDS = 0.1, 15.0
 PATIENCE_SECONDS = 300.0  # for which answers that are not known to be temporary are retried
+REFUSALS = (DataRejected, InvalidInput, InvalidState, NotAllowed, NotFound)
 STOP_SECONDS = 2.0  # that a call in flight gets when its loop is asked to stop
 
 
@@ -101,7 +102,7 @@ def insisting(call: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
     async def attempt() -> T:
         try:
             return await call()
-        except (DataRejected, InvalidInput, InvalidState, NotAllowed, NotFound) as error:
+        except REFUSALS as error:
             if isinstance(error, DataRejected) and error.unstorable:
                 raise
             raise UnexpectedAnswer(f"the database refuses a call of the worker: {error}") from error

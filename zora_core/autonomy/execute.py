@@ -54,6 +54,10 @@ class Settlement:
     delay: float | None = None
     tries: int = 0
     """How often the database did not take it."""
+    refused_since: float | None = None
+    """When the database first refused it alone, by the loop's clock."""
+    replaced: bool = False
+    """Whether it stands for another one, which the database did not take."""
 
 
 class TimeLimit:

@@ -7,11 +7,15 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zora_core.autonomy.backoff import FIRST_SECONDS, MAX_SECONDS, insisting, retrying
-from zora_core.autonomy.execute import Settlement
+from zora_core.autonomy import backoff
+from zora_core.autonomy.backoff import FIRST_SECONDS, MAX_SECONDS, REFUSALS, retrying
+from zora_core.autonomy.execute import MAX_ERROR, Settlement
 from zora_core.errors import DataRejected, RequestTooLarge, TooMuchAtOnce, UnexpectedAnswer
+from zora_core.masking import mask
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from zora_core.database.database import Database
 
 logger = logging.getLogger("zora.runtime")
@@ -29,17 +33,22 @@ class Settler:
         database: Database,
         *,
         recorded: Callable[[Settlement, dict[str, Any] | None], None],
+        refused: Callable[[], None] = lambda: None,
         more: Callable[[], bool] = lambda: False,
     ) -> None:
         """Settle over this database, and call `recorded` for each run.
 
-        `recorded` gets the row's new state, or None when the lease was lost and nothing was written. Where calls are
-        dear, a batch is waited for while `more` outcomes are to come.
+        `recorded` gets the row's new state, or None when the lease was lost and nothing was written. `refused` is
+        called when one more outcome is `held`. Where calls are dear, a batch is waited for while `more` outcomes are to
+        come.
         """
         self._database = database
         self._recorded = recorded
+        self._on_refusal = refused
         self._more = more if database.pace.linger_seconds else lambda: False
         self._waiting: asyncio.Queue[Settlement] = asyncio.Queue()
+        self.held: set[UUID] = set()
+        """The lease tokens of runs whose outcome the database has refused, and which are tried again."""
 
     def settle(self, settlement: Settlement) -> None:
         """Have an outcome recorded."""
@@ -61,27 +70,71 @@ class Settler:
                         break
                 else:
                     batch.append(self._waiting.get_nowait())
-            await self._flush(batch)
+            await self._flush([settlement for settlement in batch if settlement.lease_token not in self.held])
+            for settlement in batch:
+                if settlement.lease_token in self.held:  # alone, so that it is not refused with the others again
+                    await self._flush([settlement])
 
     async def _flush(self, batch: list[Settlement]) -> None:
         """Record outcomes in one call; in two of half the size when the database does not take all of them."""
+        if not batch:
+            return
         try:
-            answer = await retrying(self._database, insisting(lambda: self._settle(batch)))
+            answer = await retrying(self._database, lambda: self._settle(batch))
             rows = {row["lease_token"]: row for row in answer}
-        except (DataRejected, _TooLarge) as error:
+        except (_Refused, _TooLarge) as error:
             if len(batch) > 1:
                 half = len(batch) // 2
                 await self._flush(batch[:half])
                 await self._flush(batch[half:])
-            elif isinstance(error, _TooLarge) and not isinstance(error.__cause__, RequestTooLarge):
+            elif isinstance(error, _Refused):
+                await self._refused(batch[0], error)
+            elif not isinstance(error.__cause__, RequestTooLarge):
                 self._try_later(batch[0], error)
             else:
                 logger.error("the outcome of task %s could not be stored: %s", batch[0].id, error)
-                said = f"{_NOT_STORED}: {error}" if isinstance(error, _TooLarge) else _UNSTORABLE
-                await self._flush([_replaced(batch[0], "failed", said)])
+                await self._flush([_replaced(batch[0], "failed", f"{_NOT_STORED}: {error}")])
         else:
             for settlement in batch:
-                self._recorded(settlement, rows.get(settlement.lease_token))
+                self._done(settlement, rows.get(settlement.lease_token))
+
+    async def _refused(self, settlement: Settlement, error: _Refused) -> None:
+        """Deal with an outcome that the database refuses on its own; the others go on meanwhile.
+
+        A value that no table can store fails its run at once. Anything else comes from a trigger or a constraint that
+        somebody has added, and may be gone in a moment: it is tried again for `PATIENCE_SECONDS`, then its run has
+        failed. If that is refused as well, the run's lease is let go.
+        """
+        clock = asyncio.get_running_loop().time
+        if error.unstorable and settlement.error != _UNSTORABLE:
+            logger.error("the outcome of task %s could not be stored: %s", settlement.id, error)
+            await self._flush([_replaced(settlement, "failed", _UNSTORABLE)])
+            return
+        if settlement.refused_since is None:
+            logger.warning("the database refuses the outcome of task %s: %s; trying again", settlement.id, error)
+            settlement.refused_since = clock()
+            self.held.add(settlement.lease_token)
+            self._on_refusal()
+        if clock() - settlement.refused_since < backoff.PATIENCE_SECONDS:
+            settlement.tries += 1
+            delay = min(FIRST_SECONDS * 2 ** min(settlement.tries, 10), MAX_SECONDS)
+            asyncio.get_running_loop().call_later(delay, self.settle, settlement)
+        elif settlement.outcome == "released" or settlement.replaced:
+            logger.error(
+                "gave up recording the outcome of task %s, which runs again when its lease has expired: %s",
+                settlement.id,
+                error,
+            )
+            self._done(settlement, None)
+        else:
+            logger.error("gave up storing the outcome of task %s: %s", settlement.id, error)
+            replacement = _replaced(settlement, "failed", mask(f"{_NOT_STORED}: {error}")[:MAX_ERROR])
+            replacement.refused_since = settlement.refused_since
+            await self._flush([replacement])
+
+    def _done(self, settlement: Settlement, row: dict[str, Any] | None) -> None:
+        self.held.discard(settlement.lease_token)
+        self._recorded(settlement, row)
 
     def _try_later(self, settlement: Settlement, error: _TooLarge) -> None:
         """Try an outcome again after the others, for about a minute; after that its run has failed."""
@@ -111,10 +164,16 @@ class Settler:
             if len(batch) == 1 and not smaller:  # as small as can be: it is the database that is slow
                 raise
             raise _TooLarge(str(error)) from error
-        except DataRejected as error:
-            if all(settlement.error == _UNSTORABLE for settlement in batch):  # there is no value left to blame
-                raise UnexpectedAnswer(f"the database refuses a call of the worker: {error}") from error
-            raise
+        except (UnexpectedAnswer, *REFUSALS) as error:
+            raise _Refused(str(error), unstorable=isinstance(error, DataRejected) and error.unstorable) from error
+
+
+class _Refused(Exception):
+    """The database refuses these outcomes, but may take some of them; `unstorable` is as in `DataRejected`."""
+
+    def __init__(self, message: str, *, unstorable: bool) -> None:
+        super().__init__(message)
+        self.unstorable = unstorable
 
 
 class _TooLarge(Exception):
@@ -141,4 +200,5 @@ def _replaced(settlement: Settlement, outcome: str, error: str) -> Settlement:
         outcome=outcome,
         failure_kind="error",
         error=error,
+        replaced=True,
     )

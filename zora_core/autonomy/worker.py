@@ -114,7 +114,12 @@ class Worker:
         self._grace_seconds = grace_seconds
         self._task_types = [str(task_type) for task_type in (registry if claims is None else claims)]
         self._observe = observe
-        self._settler = Settler(database, recorded=self._settled, more=lambda: bool(self._begun))
+        self._settler = Settler(
+            database,
+            recorded=self._settled,
+            refused=lambda: self._slot_freed.set(),
+            more=lambda: bool(self._begun),
+        )
         self._claimed: deque[Run] = deque()
         """Not begun yet; see `Pace.ahead`."""
         self._begun: dict[UUID, Run] = {}
@@ -252,18 +257,23 @@ class Worker:
         finds that worth while; asked for when three quarters of it have begun, so that calls are few. It grows
         eightfold at most, because a short task says little of the next ones. Nothing beside a suspect.
         """
-        if any(run.suspect for run in self.running.values()):
+        at_work = self._at_work()
+        if any(run.suspect for run in at_work):
             return 0
         most = self._database.pace.ahead
-        if not most:
-            return self._concurrency - len(self.running)
         if len(self.running) > 4 * (self._concurrency + most):  # outcomes are not recorded as fast as they come
             return 0
+        if not most:
+            return self._concurrency - len(at_work)
         handled, asked = self._handled - self._asked[0], time.monotonic() - self._asked[1]
         ahead = min(most, 8 * handled, int(handled / max(asked, 0.001)))
         if len(self._claimed) > ahead // 4:
             return 0
         return self._concurrency + ahead - len(self._begun) - len(self._claimed)
+
+    def _at_work(self) -> list[Run]:
+        """The runs in hand, without those that have ended with an outcome that the database refuses for now."""
+        return [run for token, run in self.running.items() if token not in self._settler.held]
 
     def _begin_claimed(self) -> None:
         """Begin what was claimed, as far as there is room; when stopping, hand all of it back."""
@@ -302,7 +312,7 @@ class Worker:
                     limit=limit,
                     lease_seconds=self._lease_seconds,
                     task_types=self._task_types,
-                    idle=not self.running,
+                    idle=not self._at_work(),
                 )
                 self._take(rows)
             return rows
@@ -661,7 +671,7 @@ class Worker:
             },
         }
         if not self._database.notifies:
-            idle = not self.running
+            idle = not self._at_work()
             calls["work_to_do"] = {
                 "tenant_id": tenant_id,
                 "task_types": self._task_types,
