@@ -17,10 +17,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from zora_core.agents.agent import Delegate, Registry, Snooze, run_handler
 from zora_core.agents.evidence import MAX_RESULT_BYTES, masked
+from zora_core.database.unreadable import MAX_DIGITS, is_readable
 from zora_core.effects import effect_of
 from zora_core.errors import FalseEvidence, InvalidInput, InvalidPayload, UnknownTaskType, described
 from zora_core.graph import ordered, references, resolve
@@ -133,8 +135,21 @@ class Run:
     """
 
     def __init__(self, row: dict[str, Any]) -> None:
-        """Take over a row of `claim_agent_tasks`."""
-        self.task = Task.model_validate(row)
+        """Take over a row of `claim_agent_tasks`, also one that another program has made unreadable."""
+        self.unreadable: str | None = None
+        """What is wrong with the row, which then fails without its handler."""
+        try:
+            self.task = Task.model_validate(row)
+        except ValidationError as error:
+            (first, *_) = error.errors(include_url=False, include_input=False)
+            field = ".".join(str(part) for part in first["loc"])
+            self.unreadable = f"the task's row cannot be read: {field}: {first['msg']}"
+            self.task = Task.model_construct(**{**row, "payload": {}})
+        if not is_readable([row["payload"], row["resume_with"]]):
+            self.unreadable = (
+                f"the task's payload cannot be read: it is nested more than {MAX_DEPTH} levels deep, or has a number "
+                f"of more than {MAX_DIGITS} digits"
+            )
         self.lease_token: UUID = row["lease_token"]
         self.timeout_seconds: int | None = row["timeout_seconds"]
         self.round: int = row["round"]
@@ -207,6 +222,8 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
     try:
         if run.stop_reason is not None:  # stopped before the first step
             return run.stopped()
+        if run.unreadable is not None:
+            return run.settlement("failed", failure_kind="invalid_payload", error=run.unreadable)
         task_type = registry.find(task.agent_id, task.task_type)
         context = make_context(run)
         run.limit_seconds = run.timeout_seconds or task_type.timeout_seconds

@@ -13,12 +13,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from zora_core.database import api_login, schema
 from zora_core.database.address import Address, read_address
 from zora_core.database.database import ANSWER_SECONDS, API_ROLE, Call, Database, Row
 from zora_core.database.sqlstate import Remedies, error_for
+from zora_core.database.unreadable import read_json
 from zora_core.errors import ConfigurationError, DatabaseUnavailable, DataRejected, ZoraError
 from zora_core.keep_alive import keep_alive
 
@@ -427,7 +428,7 @@ async def _prepare_pooled(connection: asyncpg.Connection) -> None:
     """What belongs to the connection and not to the session, which changes behind a pooler."""
     _watch(connection)
     async with _transaction(connection):
-        await connection.set_type_codec("jsonb", encoder=_to_json, decoder=from_json, schema="pg_catalog")
+        await connection.set_type_codec("jsonb", encoder=_to_json, decoder=read_json, schema="pg_catalog")
 
 
 def _watch(connection: asyncpg.Connection) -> None:

@@ -33,6 +33,7 @@ from zora_core import __version__
 from zora_core.database import schema
 from zora_core.database.database import ANSWER_SECONDS, API_ROLE, Call, Database, Pace, Row
 from zora_core.database.sqlstate import Remedies, error_for, lasting
+from zora_core.database.unreadable import read_json
 from zora_core.errors import (
     ConfigurationError,
     DatabaseUnavailable,
@@ -408,7 +409,7 @@ _NOT_JSON = object()
 def _json(response: httpx.Response) -> Any:
     """The JSON of an answer, or `_NOT_JSON`."""
     try:
-        return from_json(response.content)
+        return read_json(response.content)
     except ValueError:
         return _NOT_JSON
 

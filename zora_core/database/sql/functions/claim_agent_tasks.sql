@@ -26,7 +26,7 @@ create or replace function claim_agent_tasks(
 ) language sql as $$
     with claimed as (
         update agent_tasks as t
-        set status = 'in_progress', attempt = t.attempt + 1, worker_id = p_worker_id, lease_token = gen_random_uuid(),
+        set status = 'in_progress', attempt = least(t.attempt, 2147483646) + 1, worker_id = p_worker_id, lease_token = gen_random_uuid(),
             lease_expires_at = zora_now() + make_interval(secs => p_lease_seconds), started_at = zora_now(),
             updated_at = zora_now(), progress = null, progress_message = null
         where t.id = any (array(
@@ -58,8 +58,9 @@ create or replace function claim_agent_tasks(
         select announce_agent_tasks(p_tenant_id) where exists (select from claimed)
     )
     select c.id, c.tenant_id, c.agent_id, c.task_type, c.title, c.description, coalesce(c.payload, '{}'), c.priority,
-        c.attempt, c.max_attempts, c.timeout_seconds, c.lease_token, c.created_at, c.started_at, c.round,
-        c.resume_with, c.lost_leases
+        c.attempt, c.max_attempts, c.timeout_seconds, c.lease_token,
+        least(greatest(c.created_at, '0001-01-02 UTC'), '9999-01-01 UTC'),  -- what Python can read
+        c.started_at, c.round, c.resume_with, c.lost_leases
     from claimed as c
     where (select count(*) from announced) is not null
     order by c.priority desc, c.created_at, c.id  -- a worker that claims ahead begins them one after the other

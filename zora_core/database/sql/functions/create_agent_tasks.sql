@@ -35,6 +35,7 @@ begin
         raise exception 'p_tasks must be a JSON array of tasks, not %', coalesce(jsonb_typeof(p_tasks), 'null')
             using errcode = 'PT400';
     end if;
+    perform check_json_depth(p_tasks, 'a task', 2);
 
     select p.problem || format(' (task %s of %s)', p.position, jsonb_array_length(p_tasks))
     into v_problem

@@ -206,6 +206,7 @@ begin
     elsif p_decision = 'approve' and p_digest is null then
         raise exception 'an approval needs the effect_digest of what was seen' using errcode = 'PT400';
     end if;
+    perform check_json_depth(p_edited_value, 'the edited value');
     perform check_may_decide(p_tenant_id, p_user_id);
     select * into v_suggestion from agent_suggestions as s where s.tenant_id = p_tenant_id and s.id = p_id for update;
     if not found then

@@ -84,6 +84,7 @@ declare
     v_open agent_suggestions;
     v_new agent_suggestions;
 begin
+    perform check_json_depth(p_suggestion, 'the suggestion', 1);
     -- Give this key to what a run of an earlier version proposed and people decided, or have yet to decide: the same agent on
     -- the same grounds, of a target and (if there is an effect) with a value that say nothing different. A verdict is a
     -- judgement on the target, which may be stricter now.

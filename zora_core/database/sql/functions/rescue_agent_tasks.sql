@@ -15,7 +15,7 @@ declare
 begin
     with taken as (
         update agent_tasks as t
-        set lease_token = gen_random_uuid(), lost_leases = t.lost_leases + (not exists (
+        set lease_token = gen_random_uuid(), lost_leases = least(t.lost_leases, 2147483646) + (not exists (
             select from workers as w
             where w.tenant_id = t.tenant_id and w.id = t.worker_id and w.last_beat_at > t.lease_expires_at
         ))::integer

@@ -114,6 +114,7 @@ create or replace function check_schedule(
 declare
     v_problem text;
 begin
+    perform check_json_depth(p_schedule, 'the schedule', 1);
     v_problem := case
         when jsonb_typeof(p_schedule) is distinct from 'object' then 'is not an object'
         when p_schedule - p_fields <> '{}' then format(

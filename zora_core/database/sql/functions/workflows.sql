@@ -7,6 +7,7 @@ create or replace function save_workflow(
 declare
     v_workflow workflows;
 begin
+    perform check_json_depth(p_definition, 'the workflow');
     insert into workflows as w (tenant_id, key, name, definition, created_by, created_at)
     values (
         p_tenant_id, p_key, p_name, p_definition,
@@ -61,6 +62,8 @@ declare
     v_ids uuid[];
     v_steps text[];
 begin
+    perform check_json_depth(p_definition, 'the workflow');
+    perform check_json_depth(p_context, 'the context');
     insert into workflow_runs (tenant_id, workflow, name, definition, context, created_by, created_at)
     values (
         p_tenant_id, p_workflow, p_name, p_definition, p_context,
