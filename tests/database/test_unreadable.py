@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import asyncpg
 import pytest
 
 from tests.autonomy.agents import Probe
@@ -75,7 +76,7 @@ async def test_nested_json_is_refused_by_every_function_that_keeps_it(zora: Zora
         literals = ", ".join(f"'{value}'" for value in (zora.tenant_id, *values))
         try:
             await zora.sql(f"select from {function}({literals})")
-        except Exception as error:
+        except asyncpg.PostgresError as error:
             assert refused, function
             assert "nested deeper than 100 levels" in str(error), function
         else:

@@ -22,7 +22,7 @@ class Unreadable(str):
 
 
 def read_json(text: str | bytes) -> Any:
-    """The value of a JSON text, with an `Unreadable` in place of each part that is nested too deep, or too long a number.
+    """The value of a JSON text, with an `Unreadable` in place of what is nested too deep and of too long numbers.
 
     Raises `ValueError` for what is no JSON.
     """
