@@ -112,8 +112,8 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("function", "parameters", "indexes"),
     [
-        ("claim_agent_tasks", {"tenant_id": f"'{DEFAULT_TENANT_ID}'::uuid", "worker_id": "'w'", "limit": "10",
-                               "lease_seconds": "30", "task_types": "'{SAM t,LUMINA t}'::text[]", "idle": "false"},
+        ("ready_agent_tasks", {"tenant_id": f"'{DEFAULT_TENANT_ID}'::uuid", "worker_id": "'w'", "limit": "10",
+                               "task_types": "'{SAM t,LUMINA t}'::text[]", "idle": "false"},
          {"agent_tasks_ready"}),
         ("suspect_priority", {"tenant_id": f"'{DEFAULT_TENANT_ID}'::uuid", "worker_id": "'w'",
                               "task_types": "'{SAM t,LUMINA t}'::text[]"},
@@ -182,10 +182,41 @@ async def test_in_a_crowd_a_call_reads_hardly_more_than_the_pages_of_its_own_tas
 async def test_a_look_for_work_costs_little_whether_there_is_any_or_not(crowded: str, tenant_id: UUID) -> None:
     connection = await asyncpg.connect(crowded)
     try:
-        assert await buffers_read(connection, tenant_id, "work_to_do") < 150
+        assert await buffers_read(connection, tenant_id, "work_to_do") < 200
         types = ["SAM t", "LUMINA t"]
         assert await buffers_read(connection, tenant_id, "work_to_do", task_types=types, idle=False) < 250
     finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("idle", [True, False])
+async def test_a_claim_does_not_read_a_backlog_of_types_that_the_worker_lacks(crowded: str, idle: bool) -> None:
+    """Although it comes first in the queue; and one of its own types, if it may not take it, is not read either."""
+    connection = await asyncpg.connect(crowded)
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute("set local session_replication_role = replica")
+        await connection.execute(
+            "insert into agent_tasks (tenant_id, agent_id, task_type, title, priority) "
+            "select $1, 'SAM', 'foreign', 't', 5 from generate_series(1, 100000)",
+            DEFAULT_TENANT_ID,
+        )
+        types = ["SAM t", "LUMINA t"]
+        read = await buffers_read(
+            connection, DEFAULT_TENANT_ID, "claim_agent_tasks",
+            worker_id="w", limit=10, task_types=types, idle=idle,
+        )  # fmt: skip
+        assert 10 < read < 1000
+        assert await buffers_read(connection, DEFAULT_TENANT_ID, "work_to_do", task_types=types, idle=idle) < 250
+        assert await buffers_read(connection, DEFAULT_TENANT_ID, "work_to_do", task_types=["SAM none"], idle=idle) < 250
+        claimed = await connection.fetch(
+            "select task_type from claim_agent_tasks($1, 'w', 20, 30, $2, false)", DEFAULT_TENANT_ID, types
+        )
+        assert [row["task_type"] for row in claimed] == ["t"] * 20
+    finally:
+        await transaction.rollback()
+        await connection.execute("vacuum agent_tasks")  # the other tests read these indexes, too
         await connection.close()
 
 

@@ -104,6 +104,31 @@ async def test_claimers_do_not_wait_for_one_another_and_never_share_a_task(zora:
     await second.close()
 
 
+@pytest.mark.parametrize("types", [None, ["SAM count", "ORACLE count"]])
+async def test_a_claim_is_filled_up_while_another_one_holds_the_first_tasks(
+    zora: Zora, types: list[str] | None
+) -> None:
+    """It merges the kinds by priority and age, and looks further when what it found is locked."""
+    made = [await zora.create(("SAM", "ORACLE")[n % 2], "count", priority=n // 8) for n in range(24)]
+    foreign = await zora.create("SAM", "foreign", priority=9)
+    order = made[16:] + made[8:16] + made[:8]
+    if types is None:
+        order = [foreign, *order]
+    first = await asyncpg.connect(zora.url)
+    try:
+        transaction = first.transaction()
+        await transaction.start()
+        held = await first.fetch("select id from claim_agent_tasks($1, 'w', 15, 30, $2)", zora.tenant_id, types)
+        assert [row["id"] for row in held] == order[:15]
+        claimed = await zora.call(
+            "claim_agent_tasks", tenant_id=zora.tenant_id, worker_id="v", limit=5, task_types=types
+        )
+        assert [row["id"] for row in claimed] == order[15:20]
+        await transaction.rollback()
+    finally:
+        await first.close()
+
+
 async def test_a_worker_without_the_lease_writes_nothing_at_all(zora: Zora) -> None:
     task_id = await zora.create("SAM", "t")
     (zombie,) = await claim(zora, worker="zombie")

@@ -9,18 +9,7 @@ create or replace function work_to_do(
 ) language sql stable as $$
     -- now(), not clock_timestamp(), which is volatile, so that no index could be searched by it.
     select
-        exists (
-            select from agent_tasks as n
-            where n.tenant_id = p_tenant_id and n.status = 'pending' and n.waiting_for is null
-                and (p_task_types is null or n.agent_id || ' ' || n.task_type = any (p_task_types))
-                and not is_paused(p_tenant_id, n.agent_id)
-                and (n.deadline_at is null or n.deadline_at > zora_now())
-                and (
-                    p_idle
-                    or n.lost_leases = 0
-                    and (n.priority <= (select suspect_priority(p_tenant_id, p_worker_id, p_task_types))) is not true
-                )
-        ),
+        exists (select from ready_agent_tasks(p_tenant_id, p_worker_id, 1, p_task_types, p_idle)),
         exists (
             select from journal_entries as j
             where j.tenant_id = p_tenant_id and j.id > last.id
