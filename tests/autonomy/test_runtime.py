@@ -527,6 +527,20 @@ async def test_a_stop_between_claim_and_first_step_hands_the_task_back(
     assert (task.status, task.attempt) == ("pending", 0)
 
 
+async def test_run_once_hands_back_when_it_is_cancelled(zora: Zora) -> None:
+    """As `asyncio.run` does on Ctrl-C: an interruption is no crash of the task's worker."""
+    probe = Probe()
+    task_id = await zora.create("SAM", "wait")
+    runtime = AgentRuntime(agents=[probe], settings=zora.settings, database=zora.database)
+    once = asyncio.create_task(runtime.run_once(limit=1))
+    await probe.started.wait()
+    once.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(once, 10)
+    task = await zora.task(task_id)
+    assert (task.status, task.attempt) == ("pending", 0)
+
+
 async def test_run_loop_leaves_the_signals_to_the_program_and_hands_back_when_it_is_cancelled(zora: Zora) -> None:
     probe = Probe()
     task_id = await zora.create("SAM", "wait")

@@ -13,7 +13,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zora_core.agents.agent import Agent
 from zora_core.agents.builtin import registry
@@ -85,11 +85,14 @@ class AgentRuntime:
         """Set by `stop()` while a call waits for the database; None when nothing runs."""
 
     async def run_once(self, limit: int = 10) -> list[TaskRun]:
-        """Run up to `limit` claimable tasks and return what became of them, in the order in which they ended."""
+        """Run up to `limit` claimable tasks and return what became of them, in the order in which they ended.
+
+        Cancelled, as `asyncio.run` does on Ctrl-C, it hands back what runs without waiting.
+        """
         if limit < 1:
             raise ConfigurationError(f"limit must be at least 1, not {limit}")
         async with self._working() as worker:
-            return [] if worker is None else await worker.run(limit=limit)
+            return [] if worker is None else await self._carried_out(worker, limit=limit)
 
     async def run_loop(self, sleep_seconds: float = 30) -> None:
         """Run tasks as they come, until `stop()`; then wait `grace_seconds` for running tasks and hand the rest back.
@@ -102,14 +105,7 @@ class AgentRuntime:
         async with self._working(wait=True) as worker:
             if worker is None:
                 return
-            work = asyncio.create_task(worker.run(poll_seconds=sleep_seconds))
-            try:
-                await asyncio.shield(work)
-            except asyncio.CancelledError:
-                for _ in range(2):
-                    worker.stop()
-                await work
-                raise
+            await self._carried_out(worker, poll_seconds=sleep_seconds)
 
     @property
     def running(self) -> dict[UUID, Run]:
@@ -122,6 +118,17 @@ class AgentRuntime:
             self._stopping.set()
         if self._worker is not None:
             self._worker.stop()
+
+    async def _carried_out(self, worker: Worker, **options: Any) -> list[TaskRun]:
+        """Have a worker work; when this is cancelled, it hands back what runs before the cancellation goes on."""
+        work = asyncio.create_task(worker.run(**options))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            for _ in range(2):
+                worker.stop()
+            await work
+            raise
 
     @asynccontextmanager
     async def _working(self, *, wait: bool = False) -> AsyncIterator[Worker | None]:
