@@ -28,6 +28,7 @@ from zora_core.errors import FalseEvidence, InvalidInput, InvalidPayload, Unknow
 from zora_core.graph import ordered, references, resolve
 from zora_core.masking import mask
 from zora_core.models import Task, TaskResult
+from zora_core.safe_logger import safe_logger
 from zora_core.storable import MAX_DEPTH, storable
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
     from zora_core.autonomy.lane import Lane
 
-logger = logging.getLogger("zora.runtime")
+logger = safe_logger("zora.runtime")
 
 MAX_MESSAGE = 500  # characters of a progress message that are kept
 MAX_ERROR = 4000
@@ -171,6 +172,8 @@ class Run:
         self.overdue_looks = 0
         """How often the worker has found it at work after its limit, or after it was told to stop."""
         self.limit_seconds = 0
+        self.cancelled_by_another = False
+        """Whether another run's handler cancelled this one's."""
         self.stop_reason: str | None = None
         """Why the runtime cancelled the handler: cancel, lost or shutdown."""
 
@@ -262,7 +265,13 @@ def failed(run: Run, error: BaseException, *, timed_out: bool = False) -> Settle
         return run.stopped()
     if timed_out:
         return run.timed_out()
-    task, said, kind = run.task, storable(mask(described(error))[:MAX_ERROR]), type(error)
+    if run.cancelled_by_another:  # it is not at fault, and runs again
+        return run.settlement("released")
+    task, kind = run.task, type(error)
+    try:
+        said = storable(mask(described(error))[:MAX_ERROR])
+    except BaseException as second:  # noqa: BLE001 - memory or file descriptors may have run out
+        said = f"the handler raised {kind.__name__}, and its message cannot be shown ({type(second).__name__})"
     if issubclass(kind, UnknownTaskType):
         return run.settlement("failed", failure_kind="unknown_task_type", error=said)
     if issubclass(kind, InvalidPayload):
@@ -283,11 +292,10 @@ def log_failure(error: BaseException, message: str, *arguments: object) -> None:
         shown = "".join(traceback.format_exception(error)).rstrip("\n")
     except BaseException:  # noqa: BLE001 - the exception's properties are somebody else's code
         shown = "(no traceback, because the exception's own code raises another one)"
-    path, line, _, _ = logger.findCaller(stacklevel=2)
-    record = logger.makeRecord(logger.name, logging.ERROR, path, line, message, arguments, None)
+    path, line, _, _ = logger.logger.findCaller(stacklevel=2)
+    record = logger.logger.makeRecord(logger.name, logging.ERROR, path, line, message, arguments, None)
     record.exc_text = shown
-    if logger.isEnabledFor(record.levelno):
-        logger.handle(record)
+    logger.handle(record)
 
 
 def _delegated(run: Run, delegation: Delegate, registry: Registry) -> Settlement:

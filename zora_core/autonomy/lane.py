@@ -8,26 +8,47 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zora_core.autonomy.execute import failed, log_failure
+from zora_core.safe_logger import safe_logger
 from zora_core.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from zora_core.autonomy.execute import Run, Settlement
     from zora_core.database.database import Database, Row
 
-logger = logging.getLogger("zora.runtime")
+logger = safe_logger("zora.runtime")
 T = TypeVar("T")
 
 STUCK_LOOKS = 3
 CLOSE_SECONDS = 1.0
 RESOURCES_SECONDS = 2.0  # for closing what handlers share
+
+
+_HANDLER: ContextVar[Run | None] = ContextVar("handler", default=None)
+"""The run whose handler runs; tasks that a handler starts inherit it."""
+
+
+class _HandlerTask(asyncio.Task[None]):
+    """The task of a run. It notes when another run's handler cancels it, such as with all tasks of the loop."""
+
+    def __init__(self, run: Run, work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
+        self._run = run
+        context = copy_context()
+        context.run(_HANDLER.set, run)
+        super().__init__(work, loop=loop, context=context)
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        by = _HANDLER.get()
+        if by is not None and by is not self._run:
+            self._run.cancelled_by_another = True
+        return super().cancel(msg)
 
 
 class Lane:
@@ -157,7 +178,7 @@ class Lane:
         except IndexError:  # taken back
             return
         self._loop.set_task_factory(None)  # one that an earlier handler has set, and which may fail
-        task = self._loop.create_task(self._handle(run))
+        task = _HandlerTask(run, self._handle(run), self._loop)
         self._tasks[task] = run
         run.work = task
         if self._inbox:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,12 +10,13 @@ from uuid import UUID
 
 from zora_core.cron import Cron
 from zora_core.errors import InvalidInput
+from zora_core.safe_logger import safe_logger
 from zora_core.suggested_command import zora_command
 
 if TYPE_CHECKING:
     from zora_core.database.database import Database, Row
 
-logger = logging.getLogger("zora.schedules")
+logger = safe_logger("zora.schedules")
 
 LATE = timedelta(minutes=5)
 AHEAD = timedelta(days=2)  # fire times are known for so long or so many, whichever is more

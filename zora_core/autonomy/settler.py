@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,13 +11,14 @@ from zora_core.autonomy.backoff import FIRST_SECONDS, MAX_SECONDS, REFUSALS, ret
 from zora_core.autonomy.execute import MAX_ERROR, Settlement
 from zora_core.errors import DataRejected, RequestTooLarge, TooMuchAtOnce, UnexpectedAnswer
 from zora_core.masking import mask
+from zora_core.safe_logger import safe_logger
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from zora_core.database.database import Database
 
-logger = logging.getLogger("zora.runtime")
+logger = safe_logger("zora.runtime")
 
 MAX_BATCH = 200
 MAX_TRIES = 10  # of an outcome that the database does not take, although it is the only one of its call

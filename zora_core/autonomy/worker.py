@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import math
 import os
 import socket
@@ -31,14 +30,16 @@ from zora_core.autonomy.settler import Settler
 from zora_core.database.database import ANSWER_SECONDS
 from zora_core.errors import DatabaseUnavailable
 from zora_core.journal.sealing import Sealer
+from zora_core.masking import mask
 from zora_core.models import Task
+from zora_core.safe_logger import safe_logger
 
 if TYPE_CHECKING:
     from zora_core.agents.agent import Registry, TaskType
     from zora_core.database.database import Database
     from zora_core.settings import Settings
 
-logger = logging.getLogger("zora.runtime")
+logger = safe_logger("zora.runtime")
 
 UPKEEP_SECONDS = 5.0
 POLL_SECONDS = 1.0  # between the first looks after work, where nothing notifies; each pause is four times the last
@@ -174,6 +175,7 @@ class Worker:
         self._runs = None if limit is None else []
         self._lanes.clear()
         self._lane = self._new_lane()
+        mask("")  # reads its data now, because a handler may use up all file descriptors later
         try:
             if limit is not None:
                 await self._upkeep_once(ONCE_SECONDS, patience=0)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 
 from zora_core.errors import DatabaseUnavailable, UnexpectedAnswer
+from zora_core.safe_logger import safe_logger
 
-logger = logging.getLogger("zora.runtime")
+logger = safe_logger("zora.runtime")
 
 REMIND_SECONDS = 60.0  # between two lines about the same problem
 

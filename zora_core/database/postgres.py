@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -22,13 +21,14 @@ from zora_core.database.sqlstate import Remedies, error_for
 from zora_core.database.unreadable import read_json
 from zora_core.errors import ConfigurationError, DatabaseUnavailable, DataRejected, ZoraError
 from zora_core.keep_alive import keep_alive
+from zora_core.safe_logger import safe_logger
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from zora_core.database.embedded import EmbeddedServer
 
-logger = logging.getLogger("zora.runtime")
+logger = safe_logger("zora.runtime")
 
 _NAMED = {"application_name": "zora"}
 

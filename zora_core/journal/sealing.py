@@ -8,7 +8,6 @@ past signed by the key that he does not have.
 from __future__ import annotations
 
 import asyncio
-import logging
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,13 +18,14 @@ from zora_core.errors import ConfigurationError, JournalNotSealed
 from zora_core.journal.canonical import NO_BLOCK, Header, read_header
 from zora_core.journal.keys import Anchor, Remembered, SigningKey, public_key, signed_by, signing_key
 from zora_core.journal.state import JournalState, clock_problem, read_state, time_of
+from zora_core.safe_logger import safe_logger
 from zora_core.suggested_command import zora_command
 
 if TYPE_CHECKING:
     from zora_core.database.database import Database
     from zora_core.settings import Settings
 
-logger = logging.getLogger("zora.journal")
+logger = safe_logger("zora.journal")
 
 BLOCK_ENTRIES = 1000
 DUE_SECONDS = 10.0  # a block is sealed when it is full, or when its first entry is so old
