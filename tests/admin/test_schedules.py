@@ -105,7 +105,7 @@ async def test_what_is_wrong_is_said_at_its_field_and_what_was_typed_stays(zora:
     for name in ("name", "cron", "timezone", "grace_seconds", "priority"):
         assert founder.page.css_first(f"#own-{name}-error") is not None, name
         assert founder.page.css_first(f"#own-{name}").attributes["aria-invalid"] == "true"
-    assert "is no cron expression" in founder.text
+    assert "invalid cron expression" in founder.text
     assert "Europe/Berlin" in founder.text
     assert founder.page.css_first("#own-cron").attributes["value"] == "61 * * * *"
     assert founder.page.css_first("input[name=agent]").attributes["value"] == "EIVOR", "the form can be sent again"
@@ -250,7 +250,7 @@ async def test_viewers_and_members_read_and_are_offered_and_allowed_nothing(zora
         await visitor.post(NEW, status=403, **form(name="Another"))
     agent = await visitors(Role.FOUNDER, agent_id="EIVOR")
     await agent.open(path)
-    assert not agent.page.css("main form"), "people decide what comes round"
+    assert not agent.page.css("main form"), "people decide about schedules"
     await agent.post(f"{path}/delete", status=403)
     assert [row["name"] for row in await stored(zora)] == ["Digest"]
 

@@ -34,8 +34,8 @@ NO_GRAPH = re.compile(
 )
 
 
-# A range of a cron expression that falls, a day that never comes; a payload that only the schedule's type can judge.
-NO_SCHEDULE = re.compile(r"no cron expression|never comes|invalid payload for")
+# A descending range or a day that does not exist in a cron expression; a payload that only its type can check.
+NO_SCHEDULE = re.compile(r"invalid cron expression|does not exist in any month|invalid payload for")
 
 
 @schemathesis.hook

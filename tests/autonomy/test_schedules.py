@@ -377,7 +377,7 @@ async def test_a_schedule_that_cannot_be_read_or_carried_out_does_not_hold_up_th
     assert await fired(zora, good) == HOURS[:1]
     problem = (await schedule(zora, unreadable))["problem"]
     assert problem is not None
-    assert "'whenever' is no cron expression" in problem
+    assert "invalid cron expression 'whenever'" in problem
     (entry,) = [e for e in await journalled(zora) if e["schedule_id"] == str(bad)]
     assert "belongs to another task" in entry["refused"][0]["error"]
     assert (await schedule(zora, bad))["next_run_at"] == HOURS[1], "it goes on"

@@ -278,7 +278,7 @@ async def test_the_link_to_sign_in_is_shown_at_a_terminal_and_nowhere_else(home:
     async with serving(home, "--no-worker", token="none") as served:
         said = "".join(served.said)
         assert "link=" not in said
-        assert f"`zora keys link --url {served.url}` makes a link to sign in with." in said
+        assert f"`zora keys link --url {served.url}` creates a sign-in link." in said
     terminal, stderr = os.openpty()
     process = await asyncio.create_subprocess_exec(*SERVE, "--port=0", "--no-worker", env=home, stderr=stderr)
     try:

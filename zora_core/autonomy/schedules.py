@@ -116,9 +116,9 @@ async def examine_schedules(database: Database, tenant_id: UUID, now: datetime) 
     ]
     found = f"{len(rows)} enabled"
     if unknown:
-        found += f"; of {_some(unknown)} it is not known when they come next, see `zora schedules list`"
+        found += f"; the next run of {_some(unknown)} is not computed yet, see `zora schedules list`"
     if late:
-        found += f"; {_some(late)} should have come round: see “Who carries them out” in docs/schedules.md"
+        found += f"; overdue: {_some(late)}, see “Running schedules” in docs/schedules.md"
     return "note" if unknown or late else "ok", found
 
 

@@ -12,7 +12,11 @@ from zora_core.autonomy.commands.output import zora_command
 from zora_core.autonomy.interrupts import ending_soon
 
 _concurrency = click.option(
-    "--concurrency", type=click.IntRange(1, 1000), default=4, show_default=True, help="Tasks at a time."
+    "--concurrency",
+    type=click.IntRange(1, 1000),
+    default=4,
+    show_default=True,
+    help="Maximum number of tasks at a time.",
 )
 
 
@@ -31,7 +35,7 @@ def _names(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ..
 
 
 @click.command("run-once")
-@click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="At most this many tasks.")
+@click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="Maximum number of tasks to run.")
 @_concurrency
 @narrowing
 @json_option
@@ -44,7 +48,7 @@ def run_once(
     only_types: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Work through claimable tasks and exit; status 1 when one of them failed."""
+    """Run the tasks that are ready, then exit; status 1 if one of them failed."""
     from zora_core.autonomy.commands.progress import Progress
     from zora_core.autonomy.commands.render import print_runs
     from zora_core.autonomy.runtime import AgentRuntime
@@ -76,7 +80,7 @@ def run_once(
 
 
 async def _why_none(zora: Session) -> str:
-    """What to tell when no task was claimable: which ready tasks have a type that is not installed here."""
+    """The message when no task was claimed: which ready tasks have a type that is not installed here."""
     from zora_core.agents.builtin import registry
 
     known = {str(task_type) for task_type in registry()}
@@ -99,12 +103,12 @@ async def _why_none(zora: Session) -> str:
     type=click.FloatRange(0, min_open=True),
     default=30,
     show_default=True,
-    help="How often to look for tasks when no notification comes.",
+    help="Seconds between two looks at the queue, if no notification comes.",
 )
 @_concurrency
 @narrowing
 def run_loop(sleep_seconds: float, concurrency: int, only_agents: tuple[str, ...], only_types: tuple[str, ...]) -> None:
-    """Work through tasks as they come, until Ctrl-C (twice: do not wait for running tasks)."""
+    """Run tasks as they arrive, until Ctrl-C. Press it twice to stop without waiting for running tasks."""
     from zora_core.autonomy.commands.progress import Progress
     from zora_core.autonomy.runtime import AgentRuntime, on_signals
 

@@ -1,4 +1,4 @@
-"""Tenants: making the one that the environment names."""
+"""Commands for tenants: create one, and set the folders that its tasks may read."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from zora_core.settings import load_settings
 
 @click.group()
 def tenants() -> None:
-    """For whom everything is done; each task, memory and key belongs to one."""
+    """Manage tenants. Each task, memory and key belongs to one tenant."""
 
 
 @tenants.command()
 @click.argument("name")
-@click.option("--slug", help="The short name, for `--tenant` [NAME in small letters, with hyphens].")
+@click.option("--slug", help="Short name for `--tenant` [NAME in lower case, with hyphens].")
 @json_option
 def add(name: str, slug: str | None, as_json: bool) -> None:
-    """Make the tenant that ZORA_TENANT_ID names, and call it NAME.
+    """Create the tenant with the id ZORA_TENANT_ID, and call it NAME.
 
-    `zora migrate` and the embedded database make theirs by themselves. Repeating it changes nothing.
+    `zora migrate` and the embedded database create their tenant by themselves. Repeating it changes nothing.
     """
     from zora_core.database.connect import open_database
 
@@ -48,12 +48,12 @@ def add(name: str, slug: str | None, as_json: bool) -> None:
             f"`zora --tenant {slug} serve` or `zora --tenant {slug} run-loop`."
         )
     else:
-        click.echo(f"There is a tenant {settings.tenant_id} already; nothing to do.")
+        click.echo(f"The tenant {settings.tenant_id} exists already; nothing to do.")
 
 
 @tenants.command()
 @click.argument("folders", nargs=-1, metavar="[FOLDER]...")
-@click.option("--none", "nothing", is_flag=True, help="Let the tenant's tasks read no folder at all.")
+@click.option("--none", "nothing", is_flag=True, help="Do not let the tenant's tasks read any folder.")
 @click.option("--reset", is_flag=True, help="Remove the tenant's setting: ZORA_FILE_ROOTS applies again.")
 @json_option
 def roots(folders: tuple[str, ...], nothing: bool, reset: bool, as_json: bool) -> None:
