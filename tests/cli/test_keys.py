@@ -158,7 +158,7 @@ def test_a_name_cannot_change_the_terminal(zora: Zora) -> None:
         (("create",), 2, "Missing argument 'NAME'"),
         (("create", "  "), 2, "must have 1 to 200"),
         (("create", "x" * 201), 2, "must have 1 to 200"),
-        (("create", "x", "--role", "member"), 2, "name the user with --user"),
+        (("create", "x", "--role", "member"), 2, "--role needs --user EMAIL"),
         (("create", "x", "--user", "a@b.example", "--role", "admin"), 2, "'admin' is not one of"),
         (("create", "x", "--expires-days", "0"), 2, "0 is not in the range"),
         (("create", "x", "--expires-days", "99999999"), 2, "is not in the range"),
