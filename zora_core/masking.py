@@ -25,7 +25,7 @@ _MASK = "[masked]"
 # A quote may be escaped, as in JSON within JSON. A quoted value that is cut off goes to the end of the text.
 _QUOTED = r"""[bBfFrRuU]{0,2}(?P<quote>\\*["'])(?s:.*?)(?:(?<!\\)(?P=quote)|\Z)"""
 _ASSIGN = r"""[\\"'\])]{0,4}[ \t]*+(?>=>|:=|==?|:)[ \t]*+"""
-# What may stand after a telling name and is no secret: that there is none, and pydantic's words about a field.
+# What may stand after a telling name and is not a secret: that there is none, and pydantic's words about a field.
 _NO_VALUE = (
     r"(?:None|null|[Tt]rue|[Ff]alse|\[masked\]|Field required|Extra inputs are not permitted"
     r"""|(?:Input|Value|String) should (?:be|have))(?=[,;)\]}]*+(?:[\s"']|\Z))"""

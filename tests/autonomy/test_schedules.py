@@ -156,7 +156,7 @@ HOURS = [START + timedelta(hours=hour) for hour in range(1, 200)]  # of @hourly
         ({"misfire_policy": "skip", "grace_seconds": 600}, 310, HOURS[4:5], 4),
         ({"misfire_policy": "skip", "grace_seconds": 599}, 310, [], 5),
         ({"misfire_policy": "catch_up"}, 310, HOURS[:5], 0),
-        # What comes within the grace period is no misfire.
+        # What comes within the grace period is not a misfire.
         ({"misfire_policy": "run_once", "grace_seconds": 3600}, 115, HOURS[:1], 0),
         ({"misfire_policy": "run_once", "grace_seconds": 3600}, 120, HOURS[:2], 0),
         ({"misfire_policy": "run_once", "grace_seconds": 3599}, 120, HOURS[1:2], 1),

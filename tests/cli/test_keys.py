@@ -54,7 +54,7 @@ def test_a_key_is_made_shown_once_listed_and_revoked(zora: Zora) -> None:
     revoked = zora("keys", "revoke", prefix)
     assert "it stops working within a second" in revoked
     assert state(zora, prefix) == "revoked"
-    assert zora("keys", "revoke", prefix) == revoked, "revoking twice is no error"
+    assert zora("keys", "revoke", prefix) == revoked, "revoking twice is not an error"
 
     journal = zora("journal", "--category", "config_change")
     assert "API key created: Grafana" in journal
@@ -135,7 +135,7 @@ def test_a_link_to_sign_in_with_is_made_for_a_user(zora: Zora) -> None:
     link = said.split()[-1]
     assert link.startswith("https://zora.example/admin/sign-in?link=zora_")
     assert parse_key(link.partition("link=")[2]) is not None
-    assert "link" not in zora("keys", "list"), "a link is no key"
+    assert "link" not in zora("keys", "list"), "a link is not a key"
     made = zora.json("keys", "link", "--minutes", "5")
     assert (made["role"], made["minutes"]) == ("founder", 5)
     assert "must begin with http" in zora("keys", "link", "--url", "zora.example", status=2)

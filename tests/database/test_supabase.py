@@ -511,7 +511,7 @@ async def test_a_database_without_supabases_roles_is_left_alone(server: Server) 
         supabase = Supabase(url)
         await supabase.execute(ROLES, f"alter role anon rename to {hidden}", role="postgres")
         try:
-            with pytest.raises(asyncpg.RaiseError, match="no database of Supabase, which has the role anon"):
+            with pytest.raises(asyncpg.RaiseError, match="not a Supabase database, which has the role anon"):
                 await supabase.run_script()
         finally:
             await server.admin(f"alter role {hidden} rename to anon")

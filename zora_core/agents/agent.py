@@ -44,7 +44,7 @@ class Snooze:
     reason: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what is no time to wait."""
+        """Refuse what is not a time to wait."""
         if (
             isinstance(self.seconds, bool)
             or not isinstance(self.seconds, int | float)

@@ -88,7 +88,7 @@ def task(row: Row, context: Context) -> Taken:
     status, created = word_of(row, "status"), created_of(row, context)
     payload, priority = object_of(row, "payload"), number_of(row.get("priority") or 0)
     if priority is None or priority != int(priority) or abs(priority) > MAX_INTEGER:
-        raise NoPlace(f"its priority is no integer: {shown(row['priority'])}")
+        raise NoPlace(f"its priority is not an integer: {shown(row['priority'])}")
     rejected = row.get("rejected_at") or row.get("rejected_by_user_id")
     ours: dict[str, Any] = {
         **base_of(row, "agent_tasks"),
@@ -231,7 +231,7 @@ def profile(row: Row, context: Context) -> Taken:
     notes: list[str] = []
     size, footprint = number_of(row.get("household_size")), number_of(row.get("estimated_footprint_kg"))
     if size is not None and not (0 < size <= MAX_INTEGER and size == int(size)):
-        notes.append("without its household size, which is no number of people")
+        notes.append("without its household size, which is not a number of people")
         size = None
     if footprint is not None and footprint < 0:
         notes.append("without its footprint, which is below zero")

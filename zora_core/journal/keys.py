@@ -143,7 +143,7 @@ class Anchor:
 
     @classmethod
     def parse(cls, line: str) -> Anchor:
-        """From a line of JSON; raises `ValueError` when it is no anchor."""
+        """From a line of JSON; raises `ValueError` when it is not an anchor."""
         try:
             fields: dict[str, Any] = json.loads(line)
             anchor = cls(**{name: fields[name] for name in cls.__dataclass_fields__})

@@ -28,7 +28,7 @@ declare
     v_function regprocedure;
 begin
     if v_missing is not null then
-        raise exception 'this is no database of Supabase, which has the role %', v_missing
+        raise exception 'this is not a Supabase database, which has the role %', v_missing
             using hint = 'Run the output of `zora schema` without --supabase. Nothing was changed.';
     end if;
     execute format('grant usage on schema %I to authenticated, service_role', current_schema());

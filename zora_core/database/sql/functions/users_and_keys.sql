@@ -220,7 +220,7 @@ begin
 end
 $$;
 
--- Revoke a key by its prefix or id. Processes that know it forget it within a second. Doing it twice is no error.
+-- Revoke a key by its prefix or id. Processes that know it forget it within a second. Doing it twice is not an error.
 create or replace function revoke_api_key(
     p_tenant_id uuid, p_key text, p_by_user_id uuid default null
 ) returns table (id uuid, name text, prefix text, revoked_at timestamptz) language plpgsql as $$
