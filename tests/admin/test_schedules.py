@@ -84,7 +84,7 @@ async def test_without_schedules_the_page_says_what_one_is_and_how_to_make_one(f
 
 async def test_a_schedule_is_created_from_the_form_and_its_fire_times_are_planned(zora: Zora, founder: Visitor) -> None:
     path = await create(founder, **{"payload.days": "7", "title": "The week", "overlap_policy": "skip"})
-    assert "“Digest” comes next on Mon " in founder.notice
+    assert "“Digest” runs next on Mon " in founder.notice
     assert "(Europe/Berlin)" in founder.notice
     (row,) = await stored(zora)
     assert path == f"/admin/schedules/{row['id']}"
@@ -178,7 +178,7 @@ async def test_a_schedule_is_paused_enabled_run_and_deleted(zora: Zora, founder:
     assert founder.texts(".card .state") == ["paused"]
     assert (await stored(zora))[0]["next_run_at"] is None
     await founder.post(f"{path}/enabled", enabled="1")
-    assert "It goes on. “Digest” comes next on" in founder.notice
+    assert "Resumed. “Digest” runs next on" in founder.notice
     assert (await stored(zora))[0]["next_run_at"] is not None
 
     await founder.post(f"{path}/run-now")
@@ -213,7 +213,7 @@ async def test_a_paused_agent_a_problem_and_a_late_schedule_are_told(zora: Zora,
     await zora.sql("update autonomy_schedules set next_run_at = now() - interval '1 hour'")
     await founder.open("/admin/schedules")
     assert founder.texts(".card .state") == ["late"]
-    assert "nobody carries it out" in founder.text
+    assert "no worker runs it" in founder.text
     await zora.call("pause_agents", tenant_id=zora.tenant_id, agent_id="EIVOR")
     await founder.open("/admin/schedules")
     assert founder.texts(".card .state") == ["agent paused"]

@@ -219,7 +219,7 @@ async def enable(visit: Visit) -> Response:
         user_id=visit.user_id,
     )
     if enabled:
-        return await _planned(visit, row["id"], "It goes on.", stay=True)
+        return await _planned(visit, row["id"], "Resumed.", stay=True)
     return visit.back(Notice(f"“{row['name']}” is paused. What would have come meanwhile is not made up for."))
 
 
@@ -259,9 +259,9 @@ def _state(row: dict[str, Any], paused: set[str], now: datetime) -> tuple[str, s
         who = "All agents are" if "*" in paused else f"{row['agent_id']} is"
         return "waits", "agent paused", f"{who} paused: what is due waits until then."
     if row["next_run_at"] is None:
-        return "waits", "not planned", "When it comes next is computed by any `zora run-loop` or `zora serve`."
+        return "waits", "not planned", "The next run is not computed yet: any `zora run-loop` or `zora serve` does so."
     if row["next_run_at"] < now - LATE:
-        return "problem", "late", "It is due, and nobody carries it out: start `zora run-loop` or `zora serve`."
+        return "problem", "late", "It is due, but no worker runs it: start `zora run-loop` or `zora serve`."
     return "ok", "enabled", ""
 
 
@@ -280,13 +280,13 @@ def _local(row: dict[str, Any]) -> str | None:
 
 
 async def _planned(visit: Visit, schedule_id: UUID, said: str, *, stay: bool = False) -> Response:
-    """Compute its fire times, which SQL does not, and show the schedule, or `stay`, and say when it comes next."""
+    """Compute its fire times, which SQL does not, and show the schedule, or `stay`, and name its next run."""
     await plan_schedules(visit.caller.api.database, visit.caller.principal.tenant_id)
     (row,) = await visit.call("get_schedule", id=str(schedule_id))
     where = None if stay else f"/admin/schedules/{schedule_id}"
     if row["problem"]:
         return visit.back(Notice(f"{said} {row['problem']}", "problem"), to=where)
-    comes = f" “{row['name']}” comes next on {_local(row)} ({row['timezone']})." if row["next_run_at"] else ""
+    comes = f" “{row['name']}” runs next on {_local(row)} ({row['timezone']})." if row["next_run_at"] else ""
     return visit.back(Notice(said + comes), to=where)
 
 
