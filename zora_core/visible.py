@@ -1,6 +1,6 @@
 """Text from elsewhere made visible: what a terminal obeys and what hides or reorders text is shown escaped.
 
-Escapes look as in Python (`\\x1b`, `\\u202e`). Words that mix look-alike scripts are found for whoever marks them.
+Escapes look as in Python (`\\x1b`, `\\u202e`). Callers can find words that mix look-alike scripts.
 """
 
 from __future__ import annotations

@@ -530,7 +530,7 @@ async def test_what_is_taken_can_be_read_back_as_it_was_given_and_what_is_not_is
 
 
 def written(position: str) -> str:
-    """A cursor that says this, as whoever looks into one could make it."""
+    """A forged cursor with this position."""
     return base64.urlsafe_b64encode(position.encode()).rstrip(b"=").decode()
 
 

@@ -40,10 +40,10 @@ NO_SCHEDULE = re.compile(r"invalid cron expression|does not exist in any month|i
 
 @schemathesis.hook
 def filter_failure(context: HookContext, failure: Failure, case: Case, response: Response) -> bool:
-    """Let the server refuse cursors that it never gave: for texts of its own, JSON Schema has no word.
+    """Accept refusals that a JSON Schema cannot predict.
 
-    Nor has it one for parameters that exclude each other, as `cursor`, `query` and `offset` do, nor for names in a
-    graph, nor for a plan whose digest its target names. And a null that one answer holds is no id for the next request.
+    These are cursors that the server did not issue, parameters that exclude each other (`cursor`, `query`, `offset`),
+    names in a graph, the digest of a plan, and an id for the next request that is null in the answer it is taken from.
     """
     from schemathesis.openapi.checks import RejectedPositiveData
 

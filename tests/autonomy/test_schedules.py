@@ -1,4 +1,4 @@
-"""Schedules as workers carry them out: every fire time once, whoever is there, and what becomes of those missed."""
+"""Workers run schedules: each fire time once, with any number of workers, and missed ones by the misfire policy."""
 
 from __future__ import annotations
 
@@ -341,7 +341,7 @@ async def test_fire_times_that_two_compute_at_once_are_carried_out_once(zora: Zo
 
 
 async def test_fire_times_are_known_far_enough_ahead_and_computed_again_every_day(zora: Zora) -> None:
-    """For pg_cron, which has nobody to ask; and so that a new tz database is heard of."""
+    """For pg_cron, which cannot compute them; and so that a new tz database takes effect."""
     for cron, known in (("* * * * *", 2 * 1440 + 1), ("@daily", 100), ("0 0 29 2 *", 4)):
         schedule_id = await create(zora, cron)
         assert len((await schedule(zora, schedule_id))["upcoming"]) == known, cron

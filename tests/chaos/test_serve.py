@@ -143,7 +143,7 @@ async def key(zora: Zora) -> str:
 
 
 class Page:
-    """A page that answers when it is told to; whoever reads it waits."""
+    """A page that answers only when the test releases it."""
 
     def __init__(self) -> None:
         self.read = asyncio.Event()

@@ -1,4 +1,4 @@
-"""What watchers are told, and that whoever asks what changed misses nothing, however transactions overlap."""
+"""Notifications of watchers; and a reader of changes misses none, with any overlap of transactions."""
 
 from __future__ import annotations
 

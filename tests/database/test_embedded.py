@@ -107,7 +107,7 @@ async def test_a_server_that_was_killed_is_started_again(home: Path) -> None:
     database = await connect(server.start(), server=server, schema_name="pg_catalog")
     assert await database.value("pg_backend_pid") > 0
     os.kill(postmaster(home), signal.SIGKILL)
-    # Its backends hold the socket open for a moment, so that it seems to run; whoever tries again gets there.
+    # Its backends hold the socket open for a moment, so that it seems to run; a second attempt succeeds.
     async with asyncio.timeout(60):
         while True:
             try:

@@ -25,7 +25,7 @@ MAX_LISTED = 100
 # More than a handful of proposals is not read; the rest stands in the findings.
 MAX_SUGGESTIONS = 8
 MAX_EVIDENCE = 10
-# A task that breaks one rule many times has its suggestion name so many of the findings.
+# Maximum number of findings in a suggestion about a task that breaks one rule many times.
 NAMED_FINDINGS = 20
 TASK_LIMIT = 5_000
 JOURNAL_LIMIT = 20_000
@@ -81,7 +81,7 @@ class ReviewRecentAgentTasks(Payload):
     model_config = ConfigDict(json_schema_extra={"examples": [{"hours": 24}]})
 
     hours: Integer = Field(
-        default=24, ge=1, le=24 * 90, description="Tasks created or updated in the last so many hours."
+        default=24, ge=1, le=24 * 90, description="Review tasks created or updated in the last N hours (1–2160)."
     )
 
 

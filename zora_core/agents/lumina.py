@@ -281,7 +281,7 @@ def _schedule(times: Schedule) -> dict[str, Any]:
             for key, timing in times.timings.items()
         },
         "assumed_durations": times.assumed,
-        "assumptions": "Seconds after the start. A worker is always free, and nobody has to approve a step. "
+        "assumptions": "Seconds after the start. A worker is always free, and no step waits for approval. "
         + (f"No run is recorded yet of {', '.join(times.assumed)}: their times are assumed." if times.assumed else ""),
     }
 

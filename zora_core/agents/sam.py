@@ -29,7 +29,7 @@ STORED_FINDINGS = 200
 STORED_CLAIMS = 100
 # More than a handful of proposals is not read; the rest stands in the findings.
 MAX_SUGGESTIONS = 8
-# A suggestion about a fault that a page repeats names so many of its findings.
+# Maximum number of findings in a suggestion about a fault that a page repeats.
 NAMED_FINDINGS = 20
 
 

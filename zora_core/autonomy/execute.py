@@ -179,7 +179,7 @@ class Run:
         return Settlement(id=self.task.id, lease_token=self.lease_token, outcome=outcome, **fields)
 
     def stopped(self) -> Settlement | None:
-        """The settlement of a run that was told to stop; None when the lease was lost, and nobody may write."""
+        """The settlement of a run that was told to stop; None when the lease was lost: it must not write."""
         match self.stop_reason:
             case "cancel":
                 return self.settlement("failed", failure_kind="cancelled", error="cancelled on request while running")
@@ -195,7 +195,7 @@ class Run:
 
 
 async def execute(run: Run, registry: Registry, make_context: Callable[[Run], TaskContext]) -> Settlement | None:
-    """Run the handler of a claimed task and say how it ended; None when the lease was lost, and nobody may write.
+    """Run the handler of a claimed task and say how it ended; None when the lease was lost: it must not write.
 
     Raises GeneratorExit if the handler does; `failed` makes the outcome of it.
     """

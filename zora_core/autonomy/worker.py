@@ -538,7 +538,7 @@ class Worker:
     async def _beat(self, *, only_news: bool) -> None:
         """Prolong leases in one call, hand in progress that is new, learn of cancellations.
 
-        Progress that the database has is not sent again: a beat with progress announces a change to whoever watches.
+        Progress that the database has is not sent again: a beat with progress announces a change to watchers.
         """
         runs = [run for run in self.running.values() if not only_news or run.news is not None]
         if not runs:
@@ -591,7 +591,7 @@ class Worker:
         """What any worker does for all; returns in how many seconds the next task or schedule falls due.
 
         Schedules are carried out; due tasks are made claimable; expired leases are taken back; tasks past their
-        deadline, or of a type that no worker knows, fail; tasks that nobody waits for any more are cancelled;
+        deadline, or of a type that no worker knows, fail; child tasks whose parent has ended are cancelled;
         suggestions are attended to. The next upkeep comes after `pause` seconds at most.
 
         What this worker runs itself it does not take back, although the leases have expired after a pause of the whole
@@ -683,7 +683,7 @@ class Worker:
             logger.debug("could not say that worker %s has stopped: %r", self.worker_id, error)
 
     async def _attend(self) -> None:
-        """Apply what a policy approved, or people during a pause; let pass what nobody decided in time."""
+        """Apply suggestions approved by a policy or during a pause; expire those without a decision in time."""
         await retrying(self._database, insisting(lambda: self._database.call("attend_agent_suggestions")))
 
     async def _listen(self) -> None:
@@ -696,7 +696,7 @@ class Worker:
 
         async def listen_until_lost() -> None:
             async with self._database.listening("agent_tasks", notified) as lost:
-                self._wake.set()  # whatever was created while nobody listened
+                self._wake.set()  # for tasks created while there was no connection
                 await lost.wait()
             raise DatabaseUnavailable("the connection for notifications was lost")
 

