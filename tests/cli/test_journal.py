@@ -85,7 +85,7 @@ def test_a_journal_is_sealed_verified_and_a_changed_title_is_named(tenant: Zora,
     )
     said = tenant("journal", "verify", status=1)
     (entry,) = sql(tenant, "select id from journal_entries where title = 'All is well'")
-    assert "✗ The journal is not as it was sealed: 1 problem." in said
+    assert "✗ The sealed journal was changed: 1 problem." in said
     assert f"block 0, entry {entry['id']}: it was changed; it says now: All is well" in said
     tenant("journal", "export", str(export))
     assert str(entry["id"]) in tenant("journal", "verify", str(export), status=1)

@@ -35,7 +35,7 @@ Text = Annotated[str, Field(min_length=1, max_length=100_000)]
 
 
 class CheckClimateClaims(Payload):
-    """Exactly one of `claim`, `claims`, `url` and `html` says what to check."""
+    """Exactly one of `claim`, `claims`, `url` and `html` is required."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -54,15 +54,15 @@ class CheckClimateClaims(Payload):
         }
     )
 
-    claim: Text | None = Field(default=None, description="One claim, as it is worded.")
+    claim: Text | None = Field(default=None, description="One claim, in its exact words.")
     claims: list[Text] | None = Field(default=None, min_length=1, max_length=500, description="Several claims.")
     url: str | None = Field(default=None, description="A page whose text is searched for claims.")
     html: str | None = Field(default=None, description="A page given as HTML.")
     sources: list[str] = Field(
-        default_factory=list, max_length=50, description="Texts, or URLs of pages, that should bear the claims out."
+        default_factory=list, max_length=50, description="Texts, or URLs of pages, that should support the claims."
     )
     jurisdictions: list[Literal["EU", "UK", "US"]] = Field(
-        default=["EU", "UK", "US"], min_length=1, description="Whose rules apply."
+        default=["EU", "UK", "US"], min_length=1, description="Jurisdictions whose rules apply."
     )
 
     @model_validator(mode="after")
@@ -86,7 +86,7 @@ class ReviewRecentAgentTasks(Payload):
 
 
 class Aegis(Agent):
-    """Safety and ethics: the agents' own work, and what is claimed about the climate."""
+    """Safety and ethics: reviews the agents' work and claims about the climate."""
 
     agent_id = AgentId.AEGIS
 

@@ -64,7 +64,7 @@ class AnalyzeCodebase(Payload):
 
 
 class Connor(Agent):
-    """Systems and backend: are the services well, and is the code."""
+    """Systems and backend: reviews the health of services and of code."""
 
     agent_id = AgentId.CONNOR
 

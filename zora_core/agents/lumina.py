@@ -50,7 +50,7 @@ class PlanWorkflow(Payload):
         description="The goal to plan for (default: the task's title).",
     )
     target_agents: list[AgentId] = Field(
-        default_factory=list, description="The only agents the plan may use; all six when empty."
+        default_factory=list, description="Agents that the plan may use; empty: all six."
     )
 
     @field_validator("target_agents", mode="before")
@@ -85,7 +85,7 @@ class Lumina(Agent):
 
         goal = (payload.goal or task.title).strip()
         if not goal:
-            raise InvalidInput("the goal is empty: say in `goal` or in the title what is to be reached")
+            raise InvalidInput("the goal is empty: describe it in `goal` or in the title")
         ctx.cite("payload", "goal", goal)
         agents = [agent.value for agent in payload.target_agents]
         keys = await ctx.page_keys()

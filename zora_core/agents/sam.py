@@ -107,7 +107,7 @@ class Sam(Agent):
         except InvalidInput as error:
             known = ", ".join(keys) or "none yet"
             raise InvalidInput(
-                f"{target!r} is no URL, no page key (known: {known}) and no readable file: {error}"
+                f"{target!r} is neither a URL nor a page key (known: {known}) and no readable file: {error}"
             ) from error
 
 
@@ -330,5 +330,5 @@ def _claim_suggestions(
 
 
 def _examined(subject: str, keys: Iterable[str]) -> dict[str, list[str]]:
-    """Nothing for markup that nothing names: other markup may be another page."""
+    """Nothing for inline markup: other markup may be another page."""
     return {subject: list(keys)} if subject else {}
