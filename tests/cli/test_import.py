@@ -397,9 +397,9 @@ async def test_nothing_that_is_here_is_overwritten(target: Target, source: str) 
     after = await target.everything()
     for table in before:
         assert set(before[table]) <= set(after[table]), table
-    taken = "a policy for this task type is here already"
+    taken = "a policy for this task type exists already"
     assert reasons(report, "policies")[taken] == 2, "everybody's holds, too"
-    assert "a workflow with this key is here already" in reasons(report, "workflows")
+    assert "a workflow with this key exists already" in reasons(report, "workflows")
     assert "not as the primary profile, which is another one here" in reasons(report, "profiles", "notes")
     primary = await target.sql("select id from climate_profiles where is_primary")
     assert [row["id"] for row in primary] == [own["id"]]

@@ -27,7 +27,7 @@ from zora_core.settings import DEFAULT_TENANT_ID
 from zora_core.workflows import parse
 
 CONTEXT = Context(registry(), now=datetime(2026, 1, 1, tzinfo=UTC))
-HERE = {"a policy for this task type is here already", "a workflow with this key is here already"}
+HERE = {"a policy for this task type exists already", "a workflow with this key exists already"}
 
 
 def row(**columns: Any) -> dict[str, Any]:

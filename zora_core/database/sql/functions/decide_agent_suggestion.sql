@@ -221,7 +221,7 @@ begin
     end if;
     select * into v_edited from prepare_effect(p_tenant_id, p_edited_effect);
     if coalesce(v_edited.problem, v_edited.missing) is not null then
-        raise exception 'suggestion % cannot be edited so: %', p_id, coalesce(v_edited.problem, v_edited.missing)
+        raise exception 'suggestion % cannot be edited: %', p_id, coalesce(v_edited.problem, v_edited.missing)
             using errcode = case when v_edited.passing then 'PT409' else 'PT400' end;
     elsif p_edited_value is not null and (
         v_suggestion.effect is null or v_edited.effect is null or (
@@ -331,7 +331,7 @@ begin
     elsif v_suggestion.undone_at is not null then
         raise exception 'suggestion % was undone at %', p_id, v_suggestion.undone_at using errcode = 'PT409';
     elsif v_suggestion.inverse is null then
-        raise exception 'nothing takes suggestion % back', p_id using errcode = 'PT409';
+        raise exception 'suggestion % cannot be undone', p_id using errcode = 'PT409';
     end if;
     begin
         select a.conflicts into v_conflicts from apply_effect(p_tenant_id, v_suggestion.inverse, p_user_id) as a;

@@ -38,7 +38,7 @@ begin
     if v_found = 0 then
         raise exception 'no task %', p_id using errcode = 'PT404';
     elsif v_found > 1 then
-        raise exception 'several tasks have an id that ends in %: give more of it', p_id using errcode = 'PT409';
+        raise exception 'several tasks have an id that ends in %: give more characters', p_id using errcode = 'PT409';
     end if;
 end
 $$;

@@ -194,7 +194,7 @@ declare
 begin
     select * into v_with from api_keys as k where k.tenant_id = p_tenant_id and k.prefix = p_made_with for update;
     if not found or v_with.kind = 'session' or v_with.revoked_at is not null or v_with.expires_at <= zora_now() then
-        raise exception 'this link was used, or works no longer' using errcode = 'PT409';
+        raise exception 'this link was used or has expired' using errcode = 'PT409';
     elsif v_with.kind = 'link' then
         update api_keys as k set revoked_at = zora_now() where k.id = v_with.id;
     end if;
