@@ -1,6 +1,6 @@
 """Running one claimed task: from its row to the outcome to record. Nothing is written here.
 
-Whatever a handler returns or raises becomes an outcome: nothing but a GeneratorExit leaves `execute`.
+Every return value and exception of a handler becomes an outcome; only a GeneratorExit leaves `execute`.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
 def failed(run: Run, error: BaseException, *, timed_out: bool = False) -> Settlement | None:
     """The settlement of a run whose handler raised; what another attempt cannot change fails for good.
 
-    Whatever it raised when it was stopped or its time was over, that is what happened. Never raises, although the
+    After a stop or a time-out, that is the outcome, whatever the exception is. Never raises, although the
     exception's `__str__`, its properties and its type may be the handler's own code.
     """
     if run.stop_reason is not None:

@@ -53,7 +53,7 @@ ONCE_SECONDS = 3600.0  # for which a limited run counts as running, unless it sa
 
 @dataclass(frozen=True, kw_only=True)
 class TaskRun:
-    """What became of one claimed task.
+    """The outcome of one claimed task.
 
     `status` is the row's new status, or `lost` when the lease was lost and this worker wrote nothing; a `pending` task
     runs again later (`error` says why, if it failed this time).
@@ -588,7 +588,7 @@ class Worker:
             pause = min(4 * pause, longest)
 
     async def _upkeep_once(self, pause: float = UPKEEP_SECONDS) -> float:
-        """What any worker does for all; returns in how many seconds the next task or schedule falls due.
+        """The upkeep that any worker does for all; returns the seconds until the next task or schedule is due.
 
         Schedules are carried out; due tasks are made claimable; expired leases are taken back; tasks past their
         deadline, or of a type that no worker knows, fail; child tasks whose parent has ended are cancelled;
