@@ -43,7 +43,7 @@ def test_a_key_is_made_shown_once_listed_and_revoked(zora: Zora) -> None:
     said = zora("keys", "create", "Grafana", "--user", "Ada@Example.org", "--role", "viewer", "--expires-days", "30")
     (key,) = [line for line in said.splitlines() if line.startswith("zora_")]
     prefix, digest = key[:13], hash_of(key)
-    for part in ("“Grafana”", "ada@example.org", "viewer", "until 20", "not be shown again", "Authorization: Bearer"):
+    for part in ("“Grafana”", "ada@example.org", "viewer", "until 20", "not shown again", "Authorization: Bearer"):
         assert part in said
     assert [row["hash"] for row in sql(zora, "select hash from api_keys where prefix = $1", prefix)] == [digest]
 

@@ -167,7 +167,7 @@ def test_a_frequency_becomes_a_cron_expression(frequency: str, coming: str, cron
 def test_a_schedule_whose_frequency_says_nothing_goes_by_its_hint() -> None:
     given = row(schedule_type="memory_cleanup", frequency="cron", next_run_at=MONDAY, cron_hint="0 9 * * 1")
     assert taken(mapping.schedule(given, CONTEXT))["cron"] == "0 9 * * 1"
-    assert "cron_hint is none" in refused(mapping.schedule({**given, "cron_hint": "61 * * * *"}, CONTEXT))
+    assert "cron_hint is invalid" in refused(mapping.schedule({**given, "cron_hint": "61 * * * *"}, CONTEXT))
     assert "cannot be told" in refused(mapping.schedule({**given, "cron_hint": None}, CONTEXT))
 
 
