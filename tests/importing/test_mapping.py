@@ -168,7 +168,7 @@ def test_a_schedule_whose_frequency_says_nothing_goes_by_its_hint() -> None:
     given = row(schedule_type="memory_cleanup", frequency="cron", next_run_at=MONDAY, cron_hint="0 9 * * 1")
     assert taken(mapping.schedule(given, CONTEXT))["cron"] == "0 9 * * 1"
     assert "cron_hint is invalid" in refused(mapping.schedule({**given, "cron_hint": "61 * * * *"}, CONTEXT))
-    assert "cannot be told" in refused(mapping.schedule({**given, "cron_hint": None}, CONTEXT))
+    assert "cannot be derived" in refused(mapping.schedule({**given, "cron_hint": None}, CONTEXT))
 
 
 def test_arrays_are_read_as_json_and_as_postgresql_writes_them() -> None:
