@@ -101,6 +101,19 @@ def test_language_tags_are_those_of_the_registry(tag: str, valid: bool) -> None:
     assert ("part-lang-valid" in broken(document(f'<p lang="{tag}">words here</p>'))) is not valid
 
 
+@pytest.mark.parametrize(
+    ("css", "confidence"),
+    [
+        (".Mui-focusVisible{background-color:rgba(0,0,0,.12)}", 0.5), (".js .focus-visible{outline:2px solid}", 0.5),
+        (".focus\\:ring:focus{outline:none}", 0.8), (".focus-ring:focus{color:red}", 0.8),
+    ],
+)  # fmt: skip
+def test_a_focus_that_a_script_may_show_lowers_the_confidence(css: str, confidence: float) -> None:
+    html = styled(f"button{{outline:0}} {css}", "<button>Order</button>")
+    report = check_accessibility(Page(ref="page", html=html), "AA")
+    assert [f.confidence for f in report.findings if f.rule_id == "wcag.2.4.7.focus-outline"] == [confidence]
+
+
 @pytest.mark.parametrize("tag", ["x-klingon", "i-default", "i-lux"])
 def test_a_page_in_a_language_that_no_tag_names_is_doubted(tag: str) -> None:
     html = document("<p>words here</p>").replace('lang="en"', f'lang="{tag}"')

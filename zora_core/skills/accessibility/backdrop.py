@@ -34,6 +34,8 @@ _CANVAS_DARK = Colour(18 / 255, 18 / 255, 18 / 255)
 # Overlaps of fewer pixels do not bring a text onto another background, and boxes as small lie beside it.
 _SHIFTED_PX = 16.0
 _SMALL_PX = 64.0
+# Stands for a size that only a layout tells, to see whether a share of it is negative or nothing.
+_SOME_PX = 100.0
 _MAX_LAYERS = 64
 _MAX_GRADIENTS = 8
 _MAX_STOPS = 16
@@ -273,18 +275,17 @@ class Backdrops:
 
 def _drawn_back(style: Style, name: str) -> bool:
     """Whether a negative length may bring a box onto its neighbour."""
-    value = style.get(name)
-    share = number(value) if value.endswith("%") else None
+    if "%" in style.get(name):
+        return (style.length(name, _SOME_PX) or 0.0) < 0
     pixels = style.length(name)
-    return (share is not None and share < 0) or (pixels is not None and pixels <= -_SHIFTED_PX)
+    return pixels is not None and pixels <= -_SHIFTED_PX
 
 
 def _far(style: Style, value: str, least: float = _SHIFTED_PX) -> bool:
     """Whether a length, of either sign, is a large one; a share of something that is not laid out here may be."""
-    if value.endswith("%"):
-        return number(value) not in {None, 0.0}
-    pixels = length_px(value, style.font_px, None, style.root_px) if value else None
-    return pixels is not None and abs(pixels) >= least
+    share = "%" in value
+    pixels = length_px(value, style.font_px, _SOME_PX if share else None, style.root_px)
+    return pixels is not None and (pixels != 0 if share else abs(pixels) >= least)
 
 
 def _translations(style: Style) -> Iterator[str]:
