@@ -128,6 +128,30 @@ async def test_markup_given_again_after_a_partial_fix_is_the_same_page(
     assert rejected["key"] not in keys, "what was rejected does not come back"
 
 
+async def test_a_short_page_is_recognised_after_an_edit(zora: Zora) -> None:
+    """As is a longer one of the same site, with its navigation, under a title of its own."""
+    page = (
+        '<html lang="en"><title>{0}</title><nav>Home Shop Journal About Help Basket Account</nav><h1>{0}</h1><p>{1}</p>'
+        "<p>Our {2} are climate neutral.</p><p>We ship on Mondays.</p><footer>Fernhill, Kent, since 1998</footer>"
+    )
+    await run(zora, "SAM", "review_climate_page", {"html": page.format("Mugs", "Our mugs are eco-friendly.", "vases")})
+    await run(zora, "SAM", "review_climate_page", {"html": page.format("Spoons", "Our spoons are strong.", "bowls")})
+    before = await open_ones(zora)
+    mended = "Our mugs are made of 80% recycled clay."
+    again = await run(zora, "SAM", "review_climate_page", {"html": page.format("Mugs", mended, "vases")})
+    (closed,) = [row for row in await suggestions(zora) if row["closed_by_task_id"] == again]
+    assert about(closed, "eco-friendly")
+    assert set(before) - set(await open_ones(zora)) == {closed["id"]}
+
+
+async def test_a_short_page_from_which_a_claim_was_removed_is_recognised(zora: Zora) -> None:
+    page = "<title>Mugs</title><h1>Mugs</h1>{}<p>Our vases are climate neutral.</p>"
+    await run(zora, "SAM", "review_climate_page", {"html": page.format("<p>Our mugs are eco-friendly.</p>")})
+    await run(zora, "SAM", "review_climate_page", {"html": page.format("")})
+    (kept,) = (await open_ones(zora)).values()
+    assert about(kept, "vases")
+
+
 async def test_a_chain_of_edits_stays_one_page(zora: Zora) -> None:
     """The last version has little in common with the first, but each is like the one before."""
     words = [f"Mug number {number} holds {number} cups of tea." for number in range(20)]

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from zora_core.models import identity
+from zora_core.skills.dom import Element
 from zora_core.skills.page import Page
 
 _WORD = re.compile(r"\w+")
@@ -18,8 +19,10 @@ _NAMING = ("src", "href", "action", "name", "id")
 _MARKS = 100
 _MARK_LENGTH = 8
 # The share of marks that two versions of a page have in common, and how many common marks make that share enough.
-_ENOUGH = 0.6
-_ENOUGH_MARKS = 10
+_ENOUGH = 0.5
+_ENOUGH_MARKS = 8
+# Of two versions between which something was only added or removed, one has all marks of the other; at least so many.
+_LEAST_MARKS = 3
 # The share for less evidence: pages with few marks, or without a title and a main heading. At least so many in common.
 _ALMOST_ALL = 0.8
 _FEW_MARKS = 5
@@ -42,9 +45,15 @@ def _canonical(page: Page) -> Iterator[str]:
 
 
 def _marks(page: Page) -> Iterator[str]:
-    yield from _WORD.findall(page.text.casefold())
+    shared: set[Element] = set()  # what all pages of a site have
     for element in page.document.elements:
-        if element.tag not in {"link", "script", "meta"}:
+        if element.tag in {"nav", "footer"} or element.parent in shared:
+            shared.add(element)
+    for block in page.blocks:
+        if block.element not in shared:
+            yield from _WORD.findall(block.text.casefold())
+    for element in page.document.elements:
+        if element not in shared and element.tag not in {"link", "script", "meta"}:
             yield from (f"{element.tag} {name} {element.get(name)}" for name in _NAMING if element.get(name))
 
 
@@ -63,7 +72,10 @@ def likeness(one: str, other: str) -> float:
     sample = heapq.nsmallest(_MARKS, marks | other_marks)
     common = marks & other_marks & set(sample)
     share = len(common) / len(sample) if sample else 0.0
-    sure = bool(head) and len(common) >= _ENOUGH_MARKS and share >= _ENOUGH
+    part = min(marks, other_marks, key=len)
+    sure = bool(head) and (
+        (len(common) >= _ENOUGH_MARKS and share > _ENOUGH) or (part <= common and len(part) >= _LEAST_MARKS)
+    )
     return share if sure or (len(common) >= _FEW_MARKS and share > _ALMOST_ALL) else 0.0
 
 
