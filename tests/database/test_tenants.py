@@ -883,8 +883,7 @@ async def compare(owner: Database, api: Database, ours: Tenant, readers: list[Fu
         "find_agent_tasks", "get_agent_suggestion", "get_agent_task", "has_tenant", "journal_proofs",
         "list_agent_suggestions", "list_climate_missions", "list_climate_profiles", "list_climate_totals",
         "list_frontend_configs", "list_journal_entries", "list_memory_events", "list_open_suggestions",
-        "list_related_tasks", "list_workers", "queue_history", "recent_agent_tasks", "reviewed_markup",
-        "search_memory_events",
+        "list_related_tasks", "list_workers", "queue_history", "recent_agent_tasks", "search_memory_events",
     }  # fmt: skip
 
     for filters in TASK_LISTS:
