@@ -322,6 +322,12 @@ class TaskContext:
         self.ledger.add_page(page, self.ledger.positions(source or ref)[-1])
         return page
 
+    async def reviewed_markup(self) -> list[dict[str, Any]]:
+        """The pages that earlier tasks of this type were given as markup: `known_as` and `sketch`, newest first."""
+        rows = await self._database.call("reviewed_markup", tenant_id=self._tenant_id, task_id=self._task_id)
+        self._cite_rows("agent_tasks", rows)
+        return rows
+
     async def page_keys(self) -> list[str]:
         """The keys of the tenant's pages."""
         return [c.page for c in await self._rows("frontend_configs", PageConfig, "list_frontend_configs")]
