@@ -35,6 +35,10 @@ class TooMuchAtOnce(DatabaseUnavailable):
     """
 
 
+class RequestTooLarge(TooMuchAtOnce):
+    """A gateway in front of the database refuses a request of this size, and would refuse the same one again."""
+
+
 class SchemaError(ZoraError):
     """The database's schema does not fit this version of the program."""
 

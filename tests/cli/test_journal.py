@@ -139,7 +139,7 @@ def test_an_anchor_held_elsewhere_tells_of_an_end_that_was_cut_off(tenant: Zora,
     assert "known here" in said, "who holds an anchor knows the key"
     tamper(tenant, "delete from journal_blocks where tenant_id = $tenant")
     assert "block 0: it is gone, and this machine has it" in tenant("journal", "verify", status=1)
-    assert "Run `zora journal verify`" in tenant("journal", "seal", status=1)
+    assert "run `zora journal verify`" in tenant("journal", "seal", status=1)
     tenant("journal", "export", str(export))
     said = tenant("journal", "verify", str(export), "--anchor", str(anchors), ZORA_HOME=elsewhere, status=1)
     assert f"{anchors} has it" in said.replace("\n", "")

@@ -20,7 +20,7 @@ from pydantic_core import to_json
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from zora_core.admin.rendering import count, render
+from zora_core.admin.rendering import COUNT_CAP, count, render
 from zora_core.admin.site import SESSION_COOKIE, check_origin
 from zora_core.api.access import Principal, caller
 from zora_core.api.errors import answer_for
@@ -170,7 +170,10 @@ def board_values(board: Mapping[str, Any]) -> dict[str, Any]:
 
 def board_counts(board: Mapping[str, Any]) -> dict[str, str]:
     """The counts of `agent_board`, as they are shown."""
-    return {name: count(board[name]) for name in ("needs", "running_total", "ready", "waiting", "failed")}
+    counts = {name: count(board[name]) for name in ("needs", "running_total", "ready", "waiting", "failed")}
+    if not board["waiting_is_exact"] and board["waiting"] <= COUNT_CAP:
+        counts["waiting"] = f"at least {counts['waiting']}"
+    return counts
 
 
 def lanes(board: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:

@@ -30,6 +30,7 @@ from zora_core.api.access import Caller, caller
 from zora_core.api.errors import ANSWERS, Forbidden, RateLimited, Unauthorized
 from zora_core.errors import DatabaseUnavailable, DataRejected, UnknownTaskType, ZoraError
 from zora_core.models import Role
+from zora_core.suggested_command import completed, zora_command
 
 if TYPE_CHECKING:
     from zora_core.agents.agent import TaskType
@@ -129,6 +130,20 @@ class Visit:
             return self.caller.api.registry.find(agent_id or "", name or "")
         except UnknownTaskType:
             return None
+
+    @property
+    def foreign(self) -> str | None:
+        """The visitor's tenant, for commands; None when it is the server's own."""
+        tenant_id = self.caller.principal.tenant_id
+        return None if tenant_id == self.caller.api.settings.tenant_id else str(tenant_id)
+
+    def command(self, *words: object) -> str:
+        """A command to run on the server's machine, for the visitor's tenant."""
+        return zora_command(*words, tenant=self.foreign)
+
+    def completed(self, text: str) -> str:
+        """A text of the database with its commands complete; see `suggested_command`."""
+        return completed(text, tenant=self.foreign)
 
     @property
     def here(self) -> str:
@@ -234,7 +249,7 @@ class Pages(list[Route]):
                 except ZoraError as error:
                     if not any(isinstance(error, kind) for kind in ANSWERS):
                         raise
-                    return visit.back(Notice(plain_message(error), "problem"))
+                    return visit.back(Notice(visit.completed(plain_message(error)), "problem"))
 
             serve.role = role  # type: ignore[attr-defined]
             serve.person = person  # type: ignore[attr-defined]

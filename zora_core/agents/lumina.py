@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
-from zora_core.agents.page_payload import ONE_PAGE, PagePayload, noted, page_key, page_subject
+from zora_core.agents.page_payload import ONE_PAGE, PagePayload, markup_result, noted, page_key, page_subject
 from zora_core.errors import InvalidInput, InvalidPayload, UnknownTaskType
 from zora_core.models import AgentId, Finding, Metric, Quote, Severity, Suggestion, Task, TaskResult
 
@@ -130,13 +130,14 @@ def _frontend_result(assets: Assets, year: int) -> TaskResult:
     subject = page_subject(page)
     suggestions = [_item_suggestion(page, subject, number, item) for number, item in enumerate(proposed, 1)]
     return TaskResult(
-        examined={subject: [page_key(page, item.key) for item in items]} if subject and not page.limits else {},
+        examined={subject: [page_key(page, item.key) for item in items]} if not page.limits else {},
         summary=noted(_frontend_summary(page.ref, found, items, len(proposed), access.elements), page.limits),
         findings=select(found, suggestions, STORED_FINDINGS),
         suggestions=suggestions,
         result={
             "page": page.ref,
             "limits_reached": list(page.limits),
+            **markup_result(page),
             "items": [item.as_dict() for item in kept],
             "items_total": len(items),
             "items_proposed": len(proposed),
@@ -194,7 +195,7 @@ def _item_suggestion(page: Page, subject: str, number: int, item: WorkItem) -> S
         },
         findings=item.findings,
         evidence=item.evidence,
-        key=page_key(page, item.key, evidence=item.evidence),
+        key=page_key(page, item.key),
         subject=subject,
     )
 

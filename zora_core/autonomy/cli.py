@@ -48,6 +48,7 @@ from zora_core.errors import (
 )
 from zora_core.logs import set_up_logging
 from zora_core.storable import problem
+from zora_core.suggested_command import act_for
 
 _USAGE = (ConfigurationError, InvalidPayload, RetriesExhausted, UnexpectedAnswer, UnknownTaskType)
 
@@ -103,6 +104,8 @@ def _the_error(raised: Exception) -> ZoraError | None:
 def main(ctx: click.Context, tenant: str | None, verbose: bool) -> None:
     """Run and manage six AI agents that work through a task queue in PostgreSQL."""
     ctx.obj = tenant
+    act_for(tenant)
+    ctx.call_on_close(lambda: act_for(None))
     set_up_logging(tracebacks=verbose)
 
 

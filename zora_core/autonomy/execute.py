@@ -208,6 +208,8 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
         run.limit_seconds = run.timeout_seconds or task_type.timeout_seconds
         run.handling = True
         async with run.limit.applied(run.limit_seconds):
+            if task_type.resources is not None and run.lane is not None:
+                context.resources = await run.lane.resources(task_type.resources)
             if any(references(task.payload)):
                 task = task.model_copy(update={"payload": resolve(task.payload, await context.results())})
             if run.round:

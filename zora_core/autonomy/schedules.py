@@ -11,6 +11,7 @@ from uuid import UUID
 
 from zora_core.cron import Cron
 from zora_core.errors import InvalidInput
+from zora_core.suggested_command import zora_command
 
 if TYPE_CHECKING:
     from zora_core.database.database import Database, Row
@@ -116,7 +117,7 @@ async def examine_schedules(database: Database, tenant_id: UUID, now: datetime) 
     ]
     found = f"{len(rows)} enabled"
     if unknown:
-        found += f"; the next run of {_some(unknown)} is not computed yet, see `zora schedules list`"
+        found += f"; of {_some(unknown)} it is not known when they come next, see `{zora_command('schedules', 'list')}`"
     if late:
         found += f"; overdue: {_some(late)}, see “Running schedules” in docs/schedules.md"
     return "note" if unknown or late else "ok", found

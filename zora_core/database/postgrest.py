@@ -37,6 +37,7 @@ from zora_core.errors import (
     ConfigurationError,
     DatabaseUnavailable,
     DataRejected,
+    RequestTooLarge,
     SchemaError,
     TooMuchAtOnce,
     UnexpectedAnswer,
@@ -150,8 +151,8 @@ class PostgrestDatabase(Database):
 
     async def check_schema(self) -> schema.Installed:
         """See `Database.check_schema`."""
-        (said,) = await self.call("installed_schema")
-        installed = schema.Installed.of(said)
+        said = await self.call("installed_schema")  # nothing, after a restore of the schema without its rows
+        installed = schema.Installed.of(said[0]) if said else schema.Installed()
         schema.compare(installed, remedy=RUN_SCRIPT)
         return installed
 
@@ -210,7 +211,7 @@ class PostgrestDatabase(Database):
             )
             return lasting(problem, self.answered)
         if status == 413:
-            return TooMuchAtOnce(f"{self._where} refuses a request of this size: {said}")
+            return RequestTooLarge(f"{self._where} refuses a request of this size: {said}")
         if status == 429 or (not code and status in _PASSING):
             note = f"status {status}{', ' + code if code else ''}"
             return DatabaseUnavailable(f"{self._where} cannot serve this at the moment: {said} ({note})")

@@ -22,6 +22,7 @@ from zora_core.database.address import read_address
 from zora_core.errors import ConfigurationError
 from zora_core.private_files import make_private_folder, write_private
 from zora_core.settings import Settings
+from zora_core.suggested_command import zora_command
 
 SEED_BYTES = 32
 
@@ -108,7 +109,7 @@ def _read_seed(path: Path) -> bytes | None:
             return seed
     raise ConfigurationError(
         f"the journal's key {path} is not {SEED_BYTES} bytes in base64: put it back from your copy, or remove it and "
-        "run `zora journal seal --new-key`"
+        f"run `{zora_command('journal', 'seal', '--new-key')}`"
     )
 
 

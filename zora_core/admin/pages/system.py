@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from zora_core import __version__
 from zora_core.admin import charts, health
+from zora_core.admin.live import board_counts
 from zora_core.admin.site import Form, Notice, Pages, Query, Visit
 from zora_core.api.policies import PauseCreate, PolicySet
 from zora_core.errors import InvalidInput
@@ -99,6 +100,7 @@ async def _show(
         "system.html",
         status=400 if failed else 200,
         board=board,
+        counts=board_counts(board),
         paused_all=everybody,
         paused_by=await visit.value("user_name", user_id=by) if by else None,
         paused=sorted(paused),

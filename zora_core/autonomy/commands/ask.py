@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from zora_core.autonomy.commands.common import Session, json_option, need_terminal, print_json, run, session
-from zora_core.autonomy.commands.output import zora_command
 from zora_core.errors import InvalidState
+from zora_core.suggested_command import zora_command
 
 FIRST = 1_000_000  # the highest priority: a person waits
 SECONDS = 120.0  # for the plan, when somebody else's worker makes it

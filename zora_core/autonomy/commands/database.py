@@ -8,6 +8,7 @@ import click
 
 from zora_core.autonomy.commands.common import json_option, print_json, run
 from zora_core.settings import load_schema, load_settings
+from zora_core.suggested_command import zora_command
 
 
 @click.command()
@@ -93,7 +94,9 @@ def url(as_json: bool) -> None:
     home = load_settings().home
     server = EmbeddedServer.at(home)
     if not server.running():
-        raise click.ClickException(f"the embedded server in {home} is not running: start `zora run-loop` beside this")
+        raise click.ClickException(
+            f"the embedded server in {home} is not running: start `{zora_command('run-loop')}` beside this"
+        )
     data: Any = {"url": server.url()}
     print_json(data) if as_json else click.echo(data["url"])
 

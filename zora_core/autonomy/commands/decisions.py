@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from zora_core.autonomy.commands.common import Session, json_option, need_terminal, print_json, read_json, run, session
-from zora_core.autonomy.commands.output import zora_command
 from zora_core.errors import DataRejected, InvalidInput, InvalidState
 from zora_core.models import AgentId
+from zora_core.suggested_command import zora_command
 
 _limit = click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 _as = click.option("--as", "user", metavar="EMAIL", help="Who decides; a founder or brand admin [the founder].")
@@ -314,7 +314,9 @@ def list_tables(as_json: bool) -> None:
 
     async def read() -> list[dict[str, Any]]:
         async with session() as zora:
-            return await zora.call("list_effect_tables")
+            rows = await zora.call("list_effect_tables")
+            await _note_closed_tables(zora)
+            return rows
 
     _show_tables(run(read()), as_json)
 
@@ -337,13 +339,15 @@ def register(table: str, key: str, writable: tuple[str, ...], rests_on: tuple[st
 
     async def write() -> list[dict[str, Any]]:
         async with session() as zora:
-            return await zora.call(
+            rows = await zora.call(
                 "register_effect_table",
                 name=table,
                 key_column=key,
                 writable=list(writable),
                 rests_on=list(rests_on) or None,
             )
+            await _note_closed_tables(zora)
+            return rows
 
     _show_tables(run(write()), as_json)
 
@@ -356,9 +360,20 @@ def remove_table(table: str) -> None:
     async def write() -> None:
         async with session() as zora:
             await zora.call("remove_effect_table", name=table)
+            await _note_closed_tables(zora)
 
     run(write())
     click.echo(f"{table} is no longer registered.")
+
+
+async def _note_closed_tables(zora: Session) -> None:
+    """Say what the owner must run where this connection may not grant or revoke the API's rights on a table."""
+    for row in await zora.call("closed_effect_tables"):
+        said = "has not yet the registered rights" if row["registered"] else "has rights left"
+        click.echo(
+            f"note: the API {said} on {row['name']}: as {row['run_by']}, run `{row['command']}` on the database",
+            err=True,
+        )
 
 
 def _show_tables(rows: list[dict[str, Any]], as_json: bool) -> None:

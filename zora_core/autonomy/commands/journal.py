@@ -16,9 +16,9 @@ from uuid import UUID
 import click
 
 from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
-from zora_core.autonomy.commands.output import zora_command
 from zora_core.errors import ConfigurationError, NotFound, ZoraError
 from zora_core.settings import load_settings
+from zora_core.suggested_command import zora_command
 from zora_core.visible import visible_json
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ OVER_HTTP = (
     "Over HTTP the database's functions are asked, which its owner can replace: verifying an export that somebody else "
     "holds, or over a connection string, proves more."
 )
+
 WAIT_SECONDS = 8.0  # for entries to be old enough to be sealed
 
 

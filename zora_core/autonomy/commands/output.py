@@ -7,13 +7,13 @@ our own `Console` get past them, and its texts are escaped before they are style
 from __future__ import annotations
 
 import contextlib
-import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
 
+from zora_core.suggested_command import completed
 from zora_core.visible import visible
 
 if TYPE_CHECKING:
@@ -61,17 +61,10 @@ def visible_output() -> Iterator[None]:
     sys.stdout, sys.stderr = before
 
 
-def zora_command(*words: object) -> str:
-    """A command to run next, complete: with the `--tenant` of this one, quoted for a POSIX shell."""
-    context = click.get_current_context(silent=True)
-    tenant = context.find_root().obj if context else None
-    return shlex.join(["zora", *(["--tenant", tenant] if tenant else []), *map(str, words)])
-
-
 def print_error(message: str) -> None:
     """Write a line to standard error, in red on a terminal."""
     stream: Any = sys.stderr
-    click.echo(click.style(visible(message), fg="red"), file=getattr(stream, "unescaped", stream))
+    click.echo(click.style(visible(completed(message)), fg="red"), file=getattr(stream, "unescaped", stream))
 
 
 def echo_rendered(rendered: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from zora_core.autonomy.commands.common import Session, json_option, print_json, read_json, run, session, shown_task
-from zora_core.autonomy.commands.output import zora_command
+from zora_core.suggested_command import completed, zora_command
 
 MAX_COUNTED = 1_000_000  # suggestions; counting so many takes a second
 AGENTS = ("CONNOR", "LUMINA", "EIVOR", "ORACLE", "AEGIS", "SAM")
@@ -214,7 +214,7 @@ def show(task: str, as_json: bool) -> None:
     from zora_core.autonomy.commands.render import print_task
     from zora_core.autonomy.commands.render_tree import print_dependencies, print_tree
 
-    print_task(row, about["explanation"], about["journal"], about["suggestions"])
+    print_task(row, completed(about["explanation"]), about["journal"], about["suggestions"])
     print_dependencies(about["dependencies"])
     print_tree(about["tree"], row["id"])
 
@@ -234,7 +234,7 @@ def explain(task: str, as_json: bool) -> None:
     if as_json:
         print_json({"id": row["id"], "status": row["status"], "explanation": explanation})
     else:
-        click.echo(explanation)
+        click.echo(completed(explanation))
 
 
 @tasks.command()

@@ -15,8 +15,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from zora_core.autonomy.commands.output import new_console, zora_command
+from zora_core.autonomy.commands.output import new_console
 from zora_core.shapes import findings_of, sources_of, suggestions_of
+from zora_core.suggested_command import zora_command
 from zora_core.visible import visible
 
 if TYPE_CHECKING:

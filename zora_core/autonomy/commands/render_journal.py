@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from zora_core.autonomy.commands.output import zora_command
 from zora_core.autonomy.commands.render import console, table, text, when
+from zora_core.suggested_command import zora_command
 
 if TYPE_CHECKING:
     from zora_core.journal.verification import Problem, Report

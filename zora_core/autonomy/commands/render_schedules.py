@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 from rich.text import Text
 
-from zora_core.autonomy.commands.output import zora_command
 from zora_core.autonomy.commands.render import console, short, table, text, when
+from zora_core.suggested_command import zora_command
 
 MISFIRES = {
     "skip": "skipped",

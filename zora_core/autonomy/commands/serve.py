@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
 from zora_core.autonomy.commands.common import session
-from zora_core.autonomy.commands.output import zora_command
-from zora_core.autonomy.commands.runtime import narrowing
+from zora_core.autonomy.commands.runtime import sleep_option, worker_options
 from zora_core.autonomy.interrupts import ending_soon, interrupt_work
+from zora_core.suggested_command import zora_command
 
 LINK_SECONDS = 3600
 
@@ -32,26 +33,17 @@ LINK_SECONDS = 3600
     show_default=True,
     help="Maximum number of tasks at a time.",
 )
-@click.option(
-    "--sleep-seconds", type=click.FloatRange(0, min_open=True), default=30, show_default=True,
-    help="Seconds between two looks at the queue, if no notification comes.",
-)  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 is any free port.")
+@click.option("--no-worker", is_flag=True, help="Serve the API alone; tasks are run by `zora run-loop` elsewhere.")
+@worker_options
+@sleep_option
 @click.option(
     "--rate-limit", type=click.IntRange(0), default=6000, show_default=True, envvar="ZORA_RATE_LIMIT",
     help="Maximum requests per minute for each credential; 0: unlimited.",
 )  # fmt: skip
-@narrowing
-@click.option("--quiet", is_flag=True, help="Do not log requests.")
+@click.option("--quiet", is_flag=True, help="No line per request.")
 def serve(
-    host: str,
-    port: int,
-    no_worker: bool,
-    concurrency: int,
-    sleep_seconds: float,
-    rate_limit: int,
-    only_agents: tuple[str, ...],
-    only_types: tuple[str, ...],
-    quiet: bool,
+    host: str, port: int, no_worker: bool, sleep_seconds: float, rate_limit: int, quiet: bool, **options: Any
 ) -> None:
     """Serve the admin pages and the API, and run tasks as they arrive, until Ctrl-C."""
     import asyncio
@@ -93,12 +85,7 @@ def serve(
                     runtime = None
                     if not no_worker:
                         runtime = progress.runtime = AgentRuntime(
-                            settings=zora.settings,
-                            database=zora.database,
-                            concurrency=concurrency,
-                            only_agents=only_agents,
-                            only_types=only_types,
-                            observe=progress.observe,
+                            settings=zora.settings, database=zora.database, observe=progress.observe, **options
                         )
                     await server.serve(api, listener, runtime, sleep_seconds=sleep_seconds)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
-from zora_core.autonomy.commands.output import zora_command
+from zora_core.suggested_command import zora_command
 
 if TYPE_CHECKING:
     from zora_core.workflows import Workflow
