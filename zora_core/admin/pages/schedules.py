@@ -263,7 +263,7 @@ def _state(visit: Visit, row: dict[str, Any], paused: set[str], now: datetime) -
     if row["next_run_at"] is None:
         return "waits", "not planned", f"When it comes next is computed by any {run}."
     if row["next_run_at"] < now - LATE:
-        return "problem", "late", f"It is due, and nobody carries it out: start {run}."
+        return "problem", "late", f"It is due, but no worker runs it: start {run}."
     return "ok", "enabled", ""
 
 
