@@ -86,9 +86,9 @@ def problem(value: Any, name: str, *, texts: bool = True) -> str | None:
     return None
 
 
-def check_storable(value: Any, name: str) -> None:
+def check_storable(value: Any, name: str, *, texts: bool = True) -> None:
     """Raise `InvalidInput` with the `problem` of a value that cannot be stored."""
-    if said := problem(value, name):
+    if said := problem(value, name, texts=texts):
         raise InvalidInput(said)
 
 

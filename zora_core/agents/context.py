@@ -184,6 +184,7 @@ class TaskContext:
 
     async def _saved(self, name: str, value: Any, reads: Sequence[Mapping[str, Any]]) -> Any:
         """What is kept of a step's value, once it is."""
+        check_storable(value, f"the value of the step {name!r}", texts=False)
         try:
             size = len(to_json(value))
         except PydanticSerializationError as error:
