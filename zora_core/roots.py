@@ -74,14 +74,15 @@ def set_tenant_roots(home: Path, tenant_id: UUID, roots: Sequence[Path] | None) 
     """Set the folders of a tenant, an empty list for none at all; None removes the setting."""
     make_private_folder(home)
     lock = home / "file_roots.lock"
-    touch_private(lock)
-    with _SETTING, fasteners.InterProcessLock(lock):
-        tenants = _read_tenants(home)
-        if roots is None:
-            tenants.pop(str(tenant_id), None)
-        else:
-            tenants[str(tenant_id)] = [str(root) for root in roots]
-        replace_private(_tenants_file(home), (json.dumps(tenants, indent=2) + "\n").encode())
+    with _SETTING:
+        touch_private(lock)  # within, because closing the file drops this process's lock on it
+        with fasteners.InterProcessLock(lock):
+            tenants = _read_tenants(home)
+            if roots is None:
+                tenants.pop(str(tenant_id), None)
+            else:
+                tenants[str(tenant_id)] = [str(root) for root in roots]
+            replace_private(_tenants_file(home), (json.dumps(tenants, indent=2) + "\n").encode())
 
 
 @contextlib.contextmanager
