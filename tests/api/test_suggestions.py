@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from typing import Any
 
 import httpx
@@ -67,6 +68,19 @@ async def test_a_member_proposes_an_admin_approves_and_takes_it_back(zora: Zora,
         if e["event_type"] == "agent_suggestion_applied"
     ]
     assert entry["author"] == "brand_admin@example.org"
+
+
+async def test_a_long_key_over_many_values_costs_no_more_than_its_length(
+    founder: httpx.AsyncClient,
+) -> None:
+    tracemalloc.start()
+    try:
+        made = await propose(founder, headline({"k" * 60_000: [1] * 120_000}))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert made["effect"]["changes"][0]["op"] == "update"
+    assert peak < 100_000_000  # bytes, for a body of 300 kB
 
 
 async def test_an_edited_value_is_applied_and_one_that_does_not_fit_is_told(zora: Zora, founder: Any) -> None:
