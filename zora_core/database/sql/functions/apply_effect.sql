@@ -51,13 +51,13 @@ $$;
 
 -- A table that effects may name, or nulls: its key, the columns that an effect may write, those that a decision on a row of
 -- it rests on, and those that it has lost since it was registered. Ours are here; the owner's are in the table
--- effect_tables; replaced says that another table has the name now. The types are for casts: row_type is qualified where
--- the table is named like a type, and key_type without a length, to which a cast would shorten.
+-- effect_tables; replaced says that another table has the name now. The types are for casts: row_type because a table may
+-- be named like another type, and key_type without a length, to which a cast would shorten.
 create or replace function effect_table(
-    p_tenant_id uuid, p_name text, out relation regclass, out row_type text, out key_column text, out key_type text,
+    p_tenant_id uuid, p_name text, out relation regclass, out row_type regtype, out key_column text, out key_type text,
     out writable text [], out rests_on text [], out lost text, out registration uuid, out replaced boolean
 ) language sql stable as $$
-    select r.relation, format_type(r.row_type, null), t.key_column,
+    select r.relation, r.row_type, t.key_column,
         (
             select format_type(a.atttypid, -1) from pg_attribute as a
             where a.attrelid = r.relation and a.attname = t.key_column and not a.attisdropped
@@ -87,7 +87,8 @@ create or replace function effect_table(
         where e.tenant_id = p_tenant_id
     ) as t (name, key_column, writable, rests_on, registration, identity)
     left join lateral (
-        select c.oid::regclass, c.reltype from pg_class as c where c.oid = to_regclass(t.name) and c.relkind in ('r', 'p')
+        select c.oid::regclass, c.reltype::regtype from pg_class as c
+        where c.oid = to_regclass(t.name) and c.relkind in ('r', 'p')
     ) as r (relation, row_type) on true
     where t.name = p_name
     limit 1
@@ -157,7 +158,9 @@ $$;
 
 -- Values as the columns of a table hold them; "now" stays for a time. All SQL on registered tables writes r.* for a row,
 -- because r alone would be a column of that name.
-create or replace function as_columns_hold(p_row_type text, p_values jsonb) returns jsonb language plpgsql stable as $$
+create or replace function as_columns_hold(
+    p_row_type regtype, p_values jsonb
+) returns jsonb language plpgsql stable as $$
 declare
     v_typed jsonb;
 begin
@@ -300,7 +303,7 @@ $$;
 create or replace function expected_by_change(p_tenant_id uuid, p_change jsonb) returns jsonb language plpgsql stable as $$
 declare
     v_expected jsonb := coalesce(p_change -> 'before', p_change -> 'row');
-    v_row_type constant text := (effect_table(p_tenant_id, p_change ->> 'table')).row_type;
+    v_row_type constant regtype := (effect_table(p_tenant_id, p_change ->> 'table')).row_type;
     v_typed jsonb;
 begin
     case p_change ->> 'op'
