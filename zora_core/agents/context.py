@@ -324,6 +324,8 @@ class TaskContext:
 
     async def reviewed_markup(self) -> list[dict[str, Any]]:
         """The pages that earlier tasks of this type were given as markup: `known_as` and `sketch`, newest first."""
+        if self._task_id is None:  # a handler that is tried without a task
+            return []
         rows = await self._database.call("reviewed_markup", tenant_id=self._tenant_id, task_id=self._task_id)
         self._cite_rows("agent_tasks", rows)
         return rows
