@@ -173,7 +173,9 @@ async def test_a_profile_of_another_tenant_cannot_be_referred_to(zora: Zora, fou
         is_primary=False,
     )  # fmt: skip
     value = {"title": "T", "category": "energy", "profile_id": str(theirs)}
-    body = headline(None, suggestion_type="create_climate_missions", target={}, suggested_value=value)
+    body = headline(
+        None, suggestion_type="create_climate_missions", target={}, current_value=None, suggested_value=value
+    )
     error = envelope(await founder.post(SUGGESTIONS, json=body), 400, "VALIDATION_ERROR")
     assert "does not exist" in error["message"]
     made = await propose(founder, {**body, "suggested_value": {"title": "T", "category": "energy"}})
