@@ -11,12 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from pydantic_core import to_json
-
 from zora_core.errors import InvalidInput, InvalidPayload
+from zora_core.storable import problem
 
 REFERENCE = "$result"
-MAX_RESOLVED_BYTES = 20_000_000  # of JSON that the references of one payload stand for: four results of full size
 _KNOWN = {REFERENCE, "path", "default"}
 
 
@@ -68,46 +66,30 @@ def references(payload: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield from references(value)
 
 
-def resolve(payload: Any, results: Mapping[str, Any], max_bytes: int = MAX_RESOLVED_BYTES) -> Any:
+def resolve(payload: Any, results: Mapping[str, Any]) -> Any:
     """The payload with each reference replaced by what it refers to.
 
-    Raises `InvalidPayload` naming the reference that leads to nothing and has no default, or the one with which the
-    references stand for more than `max_bytes` of JSON.
+    Raises `InvalidPayload` naming the reference that leads to nothing and has no default, and for a payload that
+    becomes too large, as many references to one large result make it.
     """
-    return _Resolving(results, max_bytes).resolve(payload)
+    resolved = _resolved(payload, results)
+    if said := problem(resolved, "the payload with the results it refers to", texts=False):
+        raise InvalidPayload(said)
+    return resolved
 
 
-class _Resolving:
-    """Resolves one payload, and counts what its references stand for: each may be the whole of a large result."""
-
-    def __init__(self, results: Mapping[str, Any], max_bytes: int) -> None:
-        self._results = results
-        self._max_bytes = self._left = max_bytes
-        self._found: dict[tuple[str, str], tuple[Any, int]] = {}
-
-    def resolve(self, payload: Any) -> Any:
-        if isinstance(payload, list):
-            return [self.resolve(value) for value in payload]
-        if not isinstance(payload, dict):
-            return payload
-        if REFERENCE not in payload:
-            return {name: self.resolve(value) for name, value in payload.items()}
-        name, path = payload[REFERENCE], str(payload.get("path", ""))
-        if (name, path) not in self._found:
-            value = _at(self._results.get(name), path.split(".") if path else [])
-            self._found[name, path] = value, len(to_json(value))
-        value, size = self._found[name, path]
-        if value in (None, []):
-            if "default" not in payload:
-                raise InvalidPayload(f"the result of {name!r} has nothing at {path!r}: give the reference a default")
-            return payload["default"]
-        self._left -= size
-        if self._left < 0:
-            raise InvalidPayload(
-                f"the references of the payload stand for more than {self._max_bytes:,} bytes of JSON, with {name!r} "
-                f"at {path!r}: refer to smaller parts of results by `path`"
-            )
-        return value
+def _resolved(payload: Any, results: Mapping[str, Any]) -> Any:
+    if isinstance(payload, list):
+        return [_resolved(value, results) for value in payload]
+    if not isinstance(payload, dict):
+        return payload
+    if REFERENCE not in payload:
+        return {name: _resolved(value, results) for name, value in payload.items()}
+    name, path = payload[REFERENCE], str(payload.get("path", ""))
+    value = _at(results.get(name), path.split(".") if path else [])
+    if value in (None, []) and "default" not in payload:
+        raise InvalidPayload(f"the result of {name!r} has nothing at {path!r}: give the reference a default")
+    return payload["default"] if value in (None, []) else value
 
 
 def _at(value: Any, path: list[str]) -> Any:

@@ -1,7 +1,7 @@
-"""What open pages are told while they are looked at: one look at the database a second for all pages of a tenant.
+"""Live updates of open pages: one query a second for all pages of a tenant.
 
-Pages are not told of every change, as programs are (`zora_core/api/changes.py`): a person reads no thousand changes a
-second, and whoever works must not pay for being watched. A page that nobody looks at closes its connection.
+Pages do not get every change, as programs do (`zora_core/api/changes.py`): a person cannot read a thousand changes a
+second, and workers must not become slower because of open pages. A page in the background closes its connection.
 """
 
 from __future__ import annotations

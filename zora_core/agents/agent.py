@@ -26,7 +26,7 @@ EvidenceRule = Literal["required", "none"]
 
 
 class Payload(BaseModel):
-    """Base of every task type's payload. Unknown fields are refused, so that a typo cannot pass for a default."""
+    """Base of every task type's payload. Unknown fields are refused, so that a misspelt field does not go unnoticed."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,7 +45,7 @@ class Snooze:
     reason: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what is no time to wait."""
+        """Refuse a number of seconds out of range."""
         if (
             isinstance(self.seconds, bool)
             or not isinstance(self.seconds, int | float)

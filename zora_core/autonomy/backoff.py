@@ -93,7 +93,7 @@ async def retrying(
 
 
 def insisting(call: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
-    """For `retrying`, a call that nobody can correct: a refusal counts as an unexpected answer.
+    """For `retrying`, a call without a person to correct it: a refusal counts as an unexpected answer.
 
     It comes from a trigger or a constraint that somebody has added to a table, and may be gone in a moment. A value
     that no table could store is still refused at once.

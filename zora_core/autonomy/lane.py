@@ -159,7 +159,7 @@ class Lane:
             del self._resources[opened]
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Run the loop until the lane is closed, whatever handlers do to it: others still run on it."""
+        """Run the loop until the lane is closed. If a handler stops the loop, run it again for the other handlers."""
         while not self._closed:
             try:
                 loop.run_forever()

@@ -1,4 +1,4 @@
-"""Recording outcomes in batches: whatever has ended while the last batch was on its way makes up the next one."""
+"""Records outcomes in batches: outcomes that arrive while a batch is being recorded form the next one."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ ONCE_SECONDS = 3600.0  # for which a limited run counts as running, unless it sa
 
 @dataclass(frozen=True, kw_only=True)
 class TaskRun:
-    """What became of one claimed task.
+    """The outcome of one claimed task.
 
     `status` is the row's new status, or `lost` when the lease was lost and this worker wrote nothing; a `pending` task
     runs again later (`error` says why, if it failed this time).
@@ -558,7 +558,7 @@ class Worker:
     async def _beat(self, *, only_news: bool) -> None:
         """Prolong leases in one call, hand in progress that is new, learn of cancellations.
 
-        Progress that the database has is not sent again: a beat with progress announces a change to whoever watches.
+        Progress that the database has is not sent again: a beat with progress announces a change to watchers.
         """
         runs = [run for run in self.running.values() if not only_news or run.news is not None]
         if not runs:
@@ -730,7 +730,7 @@ class Worker:
 
         async def listen_until_lost() -> None:
             async with self._database.listening("agent_tasks", notified) as lost:
-                self._wake.set()  # whatever was created while nobody listened
+                self._wake.set()  # for tasks created while there was no connection
                 await lost.wait()
             raise DatabaseUnavailable("the connection for notifications was lost")
 

@@ -151,7 +151,7 @@ def _print_one(change: dict[str, Any], there: dict[str, Any] | None) -> None:
 
 
 def _print_row(change: dict[str, Any], there: dict[str, Any] | None) -> None:
-    """The columns of one row as it is now; what the proposal expected is told where it differs."""
+    """The columns of one row as it is now; an expected value is shown where it differs."""
     before, after = change.get("before") or {}, change.get("after") or {}
     expected = before if there is None else there["expected"] or {}
     now = expected if there is None else there["found"]
@@ -243,7 +243,7 @@ def _what(row: dict[str, Any]) -> str:
 
 
 def print_pauses(rows: list[dict[str, Any]]) -> None:
-    """What is paused; nothing when nothing is."""
+    """The pauses in force; None without any."""
     for row in rows:
         what = "Everything" if row["agent_id"] == "*" else row["agent_id"]
         because = f": {row['reason']}" if row["reason"] else ""

@@ -66,7 +66,7 @@ def run_once(ctx: click.Context, /, limit: int, as_json: bool, **options: Any) -
 
 
 async def _why_none(zora: Session) -> str:
-    """What to tell when no task was claimable: which ready tasks have a type that is not installed here."""
+    """The message when no task was claimed: which ready tasks have a type that is not installed here."""
     from zora_core.agents.builtin import registry
 
     known = {str(task_type) for task_type in registry()}

@@ -1,5 +1,5 @@
 -- Claim up to p_limit ready tasks of a tenant for a worker: highest priority first, then oldest. Every claim writes a
--- fresh lease token; whoever holds it, and nobody else, may heartbeat and settle the task.
+-- fresh lease token; only the run that holds it may heartbeat and settle the task.
 --
 -- p_task_types are the types that the worker can run, each as 'AGENT type'; null claims any. What is paused is passed over,
 -- and what is past its deadline, which fails (expire_agent_tasks).
