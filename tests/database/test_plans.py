@@ -114,7 +114,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     [
         ("ready_agent_tasks", {"tenant_id": f"'{DEFAULT_TENANT_ID}'::uuid", "worker_id": "'w'", "limit": "10",
                                "task_types": "'{SAM t,LUMINA t}'::text[]", "idle": "false"},
-         {"agent_tasks_ready"}),
+         {"agent_tasks_claimable"}),
         ("suspect_priority", {"tenant_id": f"'{DEFAULT_TENANT_ID}'::uuid", "worker_id": "'w'",
                               "task_types": "'{SAM t,LUMINA t}'::text[]"},
          {"agent_tasks_suspect", "agent_tasks_lease"}),

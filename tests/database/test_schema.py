@@ -478,7 +478,7 @@ async def test_the_objects_that_are_looked_for_are_those_that_the_script_makes(f
     [
         ("drop function effect_digest cascade", "column agent_suggestions.effect_digest"),
         ("drop function list_workers", "function list_workers"),
-        ("drop index agent_tasks_ready", "index agent_tasks_ready"),
+        ("drop index agent_tasks_claimable", "index agent_tasks_claimable"),
         ("drop trigger journal_entries_append_only on journal_entries", "trigger journal_entries.journal_entries_app"),
         ("alter table journal_blocks disable trigger all", "trigger journal_blocks.journal_blocks_append_only"),
         ("drop trigger agent_tasks_notify_created on agent_tasks", "trigger agent_tasks.agent_tasks_notify_created"),
@@ -527,7 +527,7 @@ create table journal_entries (id uuid primary key);
          "Set ZORA_SCHEMA"),
         ("create type agent_task_status as (a integer)", "type agent_task_status", "Set ZORA_SCHEMA"),
         ("create function is_paused() returns integer language sql return 1", "function is_paused", "Set ZORA_SCHEMA"),
-        ("create sequence agent_tasks_ready", "index agent_tasks_ready", "Set ZORA_SCHEMA"),
+        ("create sequence agent_tasks_claimable", "index agent_tasks_claimable", "Set ZORA_SCHEMA"),
         (ORIGINAL, "type agent_task_status, table agent_tasks, table journal_entries", "`zora import`"),
     ],
 )  # fmt: skip

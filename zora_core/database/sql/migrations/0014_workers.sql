@@ -25,7 +25,7 @@ where status = 'pending' and waiting_for is null and lost_leases > 0;
 -- By kind, because a claim reads the first rows of each kind that its worker can run and merges them: what others are to
 -- run is not read. See functions/claim_agent_tasks.sql.
 drop index agent_tasks_ready;
-create index agent_tasks_ready on agent_tasks (tenant_id, agent_id, task_type, priority desc, created_at, id)
+create index agent_tasks_claimable on agent_tasks (tenant_id, agent_id, task_type, priority desc, created_at, id)
 where status = 'pending' and waiting_for is null;
 
 -- These have other parameters now, or return the lease token: a worker that got its own task back has two runs of one id.
