@@ -19,6 +19,7 @@ from uuid import UUID, uuid4
 
 from zora_core.errors import ConfigurationError
 from zora_core.private_files import make_private_folder, replace_private, touch_private
+from zora_core.suggested_command import zora_command
 
 PERMISSION_DAYS = 30
 CREATING_SECONDS = 60.0
@@ -173,7 +174,8 @@ def _read_tenants(home: Path) -> dict[str, list[str]]:
         return {}
     except OSError as error:
         raise ConfigurationError(
-            f"cannot read {path} ({error.strerror}): delete it, and set it anew with `zora tenants roots`"
+            f"cannot read {path} ({error.strerror}): delete it, and set it anew with "
+            f"`{zora_command('tenants', 'roots')}`"
         ) from error
     except ValueError as error:
         raise ConfigurationError(f"{path} is not JSON ({error}): delete it and set it anew") from error
@@ -181,6 +183,6 @@ def _read_tenants(home: Path) -> dict[str, list[str]]:
         isinstance(roots, list) and all(isinstance(root, str) for root in roots) for roots in found.values()
     ):
         raise ConfigurationError(
-            f"{path} does not hold lists of folders by tenant: set it anew with `zora tenants roots`"
+            f"{path} does not hold lists of folders by tenant: set it anew with `{zora_command('tenants', 'roots')}`"
         )
     return found

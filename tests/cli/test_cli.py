@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from zora_core.database.embedded import EmbeddedServer
+from zora_core.settings import DEFAULT_TENANT_ID
 
 DEMO = "demo"
 
@@ -288,7 +289,7 @@ def test_the_embedded_database_is_dumped_by_the_command_in_the_docs(zora: Zora, 
 
 
 def test_doctor_finds_a_fresh_installation_in_order(zora: Zora) -> None:
-    zora("journal", "seal")  # no worker runs that would, and what stays unsealed for a minute is told
+    zora("journal", "seal")  # no worker seals it, and doctor reports entries unsealed for a minute
     checks = {check["name"]: check for check in zora.json("doctor")}
     assert {check["state"] for check in checks.values()} == {"ok"}
     assert {"versions", "connection", "schema", "clock", "oldest transaction", "dead rows", "stuck tasks"} <= set(
@@ -408,3 +409,23 @@ def test_text_that_cannot_be_stored_is_refused_in_one_line(zora: Zora, arguments
     *_, last = done.stderr.strip().splitlines()
     assert last.lower().startswith("error: ")
     assert any(word in last for word in ("UTF-8", "NUL", "half a character", "not JSON"))
+
+
+def test_a_tenant_is_made_beside_the_default_one(zora: Zora) -> None:
+    made = zora.json("tenants", "add", "Acme")
+    assert made["created"]
+    assert made["id"] != str(DEFAULT_TENANT_ID)
+    assert zora.json("tenants", "add", "Acme") == {"id": made["id"], "created": False}
+    said = zora("tenants", "add", "Beta Works")
+    assert "Made the tenant Beta Works: " in said
+    assert "`zora --tenant beta-works run-loop`" in said
+    for slug in ("acme", "beta-works"):
+        assert "No tasks match" in zora("--tenant", slug, "tasks", "list")
+
+
+def test_a_tenant_that_was_made_without_a_name_is_given_one(zora: Zora) -> None:
+    named = Zora({**zora.environment, "ZORA_TENANT_ID": "00000000-0000-0000-0000-0000000000c1"})
+    assert "No tasks match" in named("tasks", "list")  # the embedded database makes it
+    assert "Made the tenant Cockle" in named("tenants", "add", "Cockle")
+    assert "already" in named("tenants", "add", "Conch")
+    assert "No tasks match" in zora("--tenant", "cockle", "tasks", "list")

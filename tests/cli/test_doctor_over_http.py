@@ -156,6 +156,7 @@ def test_functions_that_the_api_has_not_noticed_are_shown_to_it_by_the_line_that
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ("truncate zora_migrations, zora_functions", "version 0, this zora needs {latest}: run the output of"),
         ("delete from zora_migrations where version = {latest}", "version {before}, this zora needs {latest}: run"),
         (
             "insert into zora_migrations values ({after}, 'x'); update zora_functions set release = '9.0.0'",

@@ -131,7 +131,7 @@ def test_every_command_works_over_http(project: Project, tmp_path: Path, monkeyp
     assert "Applied" in zora(*of_demo, "suggestions", "approve", plan, "--yes")
     zora(*of_demo, "suggestions", "undo", plan)
 
-    # What hangs together, and what comes round.
+    # Workflows and schedules.
     file = tmp_path / "tidy.yaml"
     file.write_text(OWN)
     zora("workflows", "save", str(file))
@@ -209,3 +209,23 @@ def test_every_command_works_over_http(project: Project, tmp_path: Path, monkeyp
     assert "It is not running." in zora("db", "stop")
     assert "is not running" in zora("db", "url", status=1)
     assert set(leaves()) - zora.ran == WITHOUT_A_DATABASE
+
+
+def test_a_table_is_registered_over_http_with_the_line_that_its_owner_must_run(project: Project) -> None:
+    project.install()
+    project.zora("tenants", "add", "Acme")
+    project.sql("create table plants (id serial primary key, tenant_id uuid not null, name text, price int)")
+    project.sql("alter table plants enable row level security")  # as Supabase advises
+    may_write = "select has_column_privilege('zora_api', 'plants', 'name', 'update') as may"
+    for arguments, problem, may in (
+        (("register", "plants", "--writable", "name"), "has not yet the registered rights", "t"),
+        (("register", "plants", "--writable", "price"), "has not yet the registered rights", "f"),
+        (("remove", "plants"), "has rights left", "f"),
+    ):
+        said = " ".join(project.zora("tables", *arguments).split())
+        assert f"note: the API {problem} on plants: as postgres_owner, run " in said
+        assert "note:" in project.zora("tables", "list")
+        (command,) = re.findall(r"`(select [^`]*)`", said)
+        project.sql(command)
+        assert project.sql(may_write).split()[-1] == may
+        assert "note:" not in project.zora("tables", "list")

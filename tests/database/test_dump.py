@@ -234,3 +234,76 @@ async def test_a_table_that_is_gone_is_not_migrated_over(place: Place) -> None:
     with pytest.raises(SchemaError, match="the schema public has lost table agent_suggestions, with all rows"):
         await schema.migrate(owner)
     await owner.close()
+
+
+async def schema_of(url: str) -> tuple[list[tuple[str, ...]], list[tuple[int, str]]]:
+    """The catalogue of a database, and what it says of its migrations."""
+    connection = await asyncpg.connect(url)
+    try:
+        applied = await connection.fetch("select version, name from zora_migrations order by version")
+        worded = {"constraint", "index"}  # as in is_whole()
+        found = {tuple(row if row[0] not in worded else row[:2]) for row in await catalogue(connection)}
+        return sorted(found), [tuple(row) for row in applied]
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("by", ["the command", "the script"])
+async def test_a_dump_of_the_schema_alone_is_recognised_and_completed(place: Place, by: str) -> None:
+    dump = await place.run("pg_dump", "--schema-only", place.source)
+    await place.run("psql", "-q", "--set=ON_ERROR_STOP=1", place.target, given=dump)
+    assert "run `zora migrate`" in await place.zora("status", status=1)
+    if by == "the command":
+        await place.zora("migrate")
+    else:
+        await place.run("psql", "-q", "--set=ON_ERROR_STOP=1", place.target, given=schema.render_script())
+    assert await schema_of(place.target) == await schema_of(place.source)
+    assert "nothing to do" in await place.zora("migrate")
+    assert "✓  schema" in await place.zora("doctor")
+    await the_api_works(place.target)
+
+
+async def test_a_dump_of_an_earlier_schema_alone_gets_the_migrations_that_it_lacks(
+    place: Place, server: Server
+) -> None:
+    *_, last = schema.migrations()
+    earlier = schema.render_script().replace(last.sql, "return;").replace(f", {last.version}';", "';")
+    async with server.fresh() as url:
+        await place.run("psql", "-q", "--set=ON_ERROR_STOP=1", url, given=earlier)
+        dump = await place.run("pg_dump", "--schema-only", url)
+    await place.run("psql", "-q", "--set=ON_ERROR_STOP=1", place.target, given=dump)
+    await place.zora("migrate")
+    assert await schema_of(place.target) == await schema_of(place.source)
+
+
+async def test_a_dump_of_a_later_schema_alone_is_left_as_it_is(place: Place) -> None:
+    owner = await asyncpg.connect(place.source)
+    await owner.execute("comment on table zora_migrations is 'ZORA 9.0.0, migrations 1, 2, 99'")
+    await owner.close()
+    dump = await place.run("pg_dump", "--schema-only", place.source)
+    await place.run("psql", "-q", "--set=ON_ERROR_STOP=1", place.target, given=dump)
+    assert "a later zora than this one" in await place.zora("migrate", status=1)
+
+
+@pytest.mark.parametrize("name", ["public", "zora"])
+async def test_a_dump_of_the_schema_without_comments_is_explained_with_the_command_that_completes_it(
+    place: Place, name: str
+) -> None:
+    if name != "public":
+        owner = await asyncpg.connect(place.source)
+        await schema.migrate(owner, name)
+        await owner.close()
+    dump = await place.run("pg_dump", "--schema-only", "--no-comments", f"--schema={name}", place.source)
+    dump = re.sub(r"^CREATE SCHEMA public;$", "", dump, flags=re.MULTILINE)
+    await place.run("psql", "-q", "--set=ON_ERROR_STOP=1", place.target, given=dump)
+    said = await place.zora("migrate", status=1, ZORA_SCHEMA=name)
+    assert f"the schema {name} holds ZORA's tables, but the table zora_migrations" in said
+    command = re.findall(r"`(pg_dump [^`]*)`", said.replace("\n", " "))[0]
+    done = await asyncio.to_thread(
+        subprocess.run, command, shell=True, capture_output=True, text=True,
+        env={**os.environ, "OLD": place.source, "NEW": place.target,
+             "PATH": f"{place.programs}{os.pathsep}{os.environ['PATH']}"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    await place.zora("migrate", ZORA_SCHEMA=name)
+    assert "✓  schema" in await place.zora("doctor", ZORA_SCHEMA=name)

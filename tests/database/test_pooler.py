@@ -19,13 +19,14 @@ from tests.conftest import Server, Zora
 from tests.database.test_outages import connected, set_for
 from zora_core.autonomy.worker import TaskRun
 from zora_core.database.postgres import connect
-from zora_core.errors import DatabaseUnavailable
+from zora_core.errors import DatabaseUnavailable, ZoraError
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/opt/homebrew/bin")
 
 CONFIGURATION = """
 [databases]
 shared = host={host} port={port} dbname=shared user=postgres
+unprivileged = host={host} port={port} dbname=shared user=unprivileged
 
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -147,4 +148,34 @@ async def test_a_server_that_reads_only_is_not_written_to(zora: Zora, pooled_url
             await connection.execute("set default_transaction_read_only = off")
             await connection.execute("alter system reset default_transaction_read_only")
             await connection.execute("select pg_reload_conf()")
+        await database.close()
+
+
+@pytest.fixture
+async def unprivileged(zora: Zora) -> AsyncIterator[str]:
+    """A role that owns no table and whom row-level security shows no row, as after a restore by another owner."""
+    await zora.sql("create role unprivileged login")
+    await zora.sql("grant all on all tables in schema public to unprivileged")
+    yield "unprivileged"
+    await zora.sql("drop owned by unprivileged")
+    await zora.sql("drop role unprivileged")
+
+
+@pytest.mark.parametrize("way", ["directly", "through the pooler"])
+async def test_rows_that_row_level_security_hides_are_an_error_and_not_missing(
+    zora: Zora, pooled_url: str, unprivileged: str, way: str
+) -> None:
+    urls = {"directly": zora.url.replace("postgres@", f"{unprivileged}@"),
+            "through the pooler": pooled_url.replace("/shared?", f"/{unprivileged}?")}  # fmt: skip
+    database = await connect(urls[way])
+    try:
+        assert database.pooled is (way != "directly")
+        for call in (
+            database.call("list_agent_tasks", tenant_id=zora.tenant_id),
+            database.read("journal_head_row", zora.tenant_id),
+            database.check_schema(),
+        ):
+            with pytest.raises(ZoraError, match="row-level security"):
+                await call
+    finally:
         await database.close()

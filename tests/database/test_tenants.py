@@ -806,6 +806,42 @@ async def test_a_table_that_other_roles_use_is_registered_after_its_owner_enable
     await zora.call("register_effect_table", **registered)
 
 
+async def test_a_table_of_another_owner_is_registered_with_the_commands_that_open_it(server: Server) -> None:
+    async with server.fresh() as url:
+        admin = await asyncpg.connect(url)
+        await admin.execute("create role shopkeeper; create role zora_owner login; grant zora_api to zora_owner")
+        owner = None
+        try:
+            await admin.execute("create schema zora authorization zora_owner")
+            await admin.execute("create schema shop authorization shopkeeper")
+            await admin.execute("create table shop.notes (id serial primary key, tenant_id uuid not null, text text)")
+            await admin.execute("alter table shop.notes owner to shopkeeper; grant usage on schema shop to zora_owner")
+            owner = await asyncpg.connect(url.replace("postgres@", "zora_owner@"))
+            await owner.execute(schema.render_script(schema="zora"))
+            await owner.execute("set search_path = zora, pg_temp")
+            tenant_id = uuid4()
+            await owner.execute("insert into tenants (id, name, slug) values ($1, 'o', 'o')", tenant_id)
+            for change, registered in (
+                ("select from register_effect_table($1, 'shop.notes', 'id', '{text}')", True),
+                ("select from remove_effect_table($1, 'shop.notes')", False),
+            ):
+                await owner.execute(change, tenant_id)
+                (row,) = await owner.fetch("select * from closed_effect_tables($1)", tenant_id)
+                assert (row["name"], row["registered"], row["run_by"]) == ("shop.notes", registered, "an administrator")
+                assert row["command"].startswith("grant shopkeeper to zora_owner; ")
+                await admin.execute(row["command"])
+                assert await owner.fetch("select * from closed_effect_tables($1)", tenant_id) == []
+                allowed = "select has_column_privilege('zora_api', 'shop.notes', 'text', 'update')"
+                assert await admin.fetchval(allowed) is registered
+                await admin.execute("revoke shopkeeper from zora_owner")
+        finally:
+            if owner is not None:
+                await owner.close()
+            await admin.execute("drop schema if exists shop cascade; drop schema if exists zora cascade")
+            await admin.execute("drop owned by zora_owner; drop role zora_owner; drop role shopkeeper")
+            await admin.close()
+
+
 async def test_the_apis_role_deletes_no_record_and_changes_no_structure(unguarded: Unguarded) -> None:
     ours, theirs = unguarded.ours, unguarded.theirs
     async with connected(unguarded.url) as owner, connected(unguarded.url, role=API_ROLE) as api:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+
+from zora_core.suggested_command import zora_command
 
 # What `zora create-task` calls the fields of a task, and the defaults that need not be said.
 _FLAGS: dict[str, tuple[str, Any]] = {
@@ -20,8 +21,10 @@ _FLAGS: dict[str, tuple[str, Any]] = {
 }
 
 
-def command_line(agent_id: str, task_type: str, title: str, payload: Mapping[str, Any], **other: Any) -> str:
-    """The `zora create-task` that makes the same task, quoted for a POSIX shell.
+def command_line(
+    agent_id: str, task_type: str, title: str, payload: Mapping[str, Any], *, tenant: str | None = None, **other: Any
+) -> str:
+    """The `zora create-task` that makes the same task, quoted for a POSIX shell; `tenant` as for `zora_command`.
 
     `other` has fields of a task as `create_agent_tasks` calls them: `description`, `priority`, `run_at`, `deadline_at`,
     `max_attempts`, `timeout_seconds`, `idempotency_key`. Raises `TypeError` for any other, and `ValueError` for a time
@@ -29,7 +32,7 @@ def command_line(agent_id: str, task_type: str, title: str, payload: Mapping[str
     """
     if unknown := sorted(set(other) - set(_FLAGS)):
         raise TypeError(f"zora create-task has no flag for {unknown[0]!r} (known: {', '.join(_FLAGS)})")
-    words = ["zora", "create-task", str(agent_id), task_type]
+    words = ["create-task", str(agent_id), task_type]
     words += [f"--title={title}"] if title.startswith("-") else [title]
     if payload:
         words += ["--payload", json.dumps(payload, ensure_ascii=False)]
@@ -38,7 +41,7 @@ def command_line(agent_id: str, task_type: str, title: str, payload: Mapping[str
         if value is not None and value != default:
             said = _moment(value) if isinstance(value, datetime) else str(value)
             words += [f"{flag}={said}"] if said.startswith("-") else [flag, said]
-    return shlex.join(words)
+    return zora_command(*words, tenant=tenant)
 
 
 def _moment(value: datetime) -> str:

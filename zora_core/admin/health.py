@@ -1,7 +1,7 @@
 """Health in words, as far as a tenant may know: its queue, workers and schedules, and how fast the database is.
 
 What is of the whole installation (connections, locks, disk, size, dead rows) would tell of other tenants, and is not
-asked for: whoever runs the server has `zora doctor`.
+asked for: the server's operator has `zora doctor`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from zora_core.autonomy.doctor import CLOCK_SKEW_SECONDS
 from zora_core.autonomy.schedules import examine_schedules
-from zora_core.journal.sealing import START_SEALING
+from zora_core.journal.sealing import start_sealing
 from zora_core.journal.state import read_state
 from zora_core.skills import health
 
@@ -128,9 +128,9 @@ async def _journal(visit: Visit) -> Finding:
         return Finding("Journal", "note", said, _sentence(state.clock))
     if not state.is_late:
         return Finding("Journal", "ok", said)
-    if visit.caller.principal.tenant_id != visit.caller.api.settings.tenant_id:
+    if visit.foreign is not None:
         said += " This server answers your tenant, but runs tasks and seals the journal of another."
-    return Finding("Journal", "note", said, f"{START_SEALING}.")
+    return Finding("Journal", "note", said, f"{start_sealing(visit.foreign)}.")
 
 
 def _sentence(text: str) -> str:

@@ -205,7 +205,7 @@ def with_query(path: str, given: dict[str, Any], **changes: Any) -> str:
 
 
 def internal_error_page() -> Response:
-    """The answer to an error that nobody expected; the log has it, with the request's id."""
+    """The answer to an unexpected error; the log has it, with the request's id."""
     message = "The log has it under this request's id. Nothing was half done: what is written is written as a whole."
     return Response(render("error.html", title="Something went wrong", message=message), 500, media_type="text/html")
 

@@ -30,6 +30,7 @@ from zora_core.api.access import Caller, caller
 from zora_core.api.errors import ANSWERS, Forbidden, RateLimited, Unauthorized
 from zora_core.errors import DatabaseUnavailable, DataRejected, UnknownTaskType, ZoraError
 from zora_core.models import Role
+from zora_core.suggested_command import completed, zora_command
 
 if TYPE_CHECKING:
     from zora_core.agents.agent import TaskType
@@ -131,6 +132,20 @@ class Visit:
             return None
 
     @property
+    def foreign(self) -> str | None:
+        """The visitor's tenant, for commands; None when it is the server's own."""
+        tenant_id = self.caller.principal.tenant_id
+        return None if tenant_id == self.caller.api.settings.tenant_id else str(tenant_id)
+
+    def command(self, *words: object) -> str:
+        """A command to run on the server's machine, for the visitor's tenant."""
+        return zora_command(*words, tenant=self.foreign)
+
+    def completed(self, text: str) -> str:
+        """A text of the database with its commands complete; see `suggested_command`."""
+        return completed(text, tenant=self.foreign)
+
+    @property
     def here(self) -> str:
         """The path and query of this page; of the one that its form came from, when that is shown again."""
         if self.request.method == "POST":
@@ -201,11 +216,11 @@ class Pages(list[Route]):
     """The routes of one module of pages."""
 
     def get(self, path: str, role: Role = Role.VIEWER) -> Callable[[Handler], Handler]:
-        """Register a page that whoever has `role` may see."""
+        """Register a page that requires `role`."""
         return self._route("GET", path, role, person=False)
 
     def post(self, path: str, role: Role, *, person: bool = False) -> Callable[[Handler], Handler]:
-        """Register an action that whoever has `role` may take; with `person`, agents may not."""
+        """Register an action that requires `role`; with `person`, agents are refused."""
         return self._route("POST", path, role, person=person)
 
     def _route(self, method: str, path: str, role: Role, *, person: bool) -> Callable[[Handler], Handler]:
@@ -234,7 +249,7 @@ class Pages(list[Route]):
                 except ZoraError as error:
                     if not any(isinstance(error, kind) for kind in ANSWERS):
                         raise
-                    return visit.back(Notice(plain_message(error), "problem"))
+                    return visit.back(Notice(visit.completed(plain_message(error)), "problem"))
 
             serve.role = role  # type: ignore[attr-defined]
             serve.person = person  # type: ignore[attr-defined]
@@ -268,7 +283,7 @@ async def read_form(request: Request) -> Form:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_FORM_BYTES:
-            raise HTTPException(413, "the form is too large: at most 1 MB are taken")
+            raise HTTPException(413, "the form is too large: the maximum is 1 MB")
     try:
         pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
     except ValueError:
@@ -288,7 +303,7 @@ def check_origin(connection: HTTPConnection) -> None:
 
 
 def csrf_token(token: str) -> str:
-    """A text that only whoever has the session can make; another one each time, because pages are compressed."""
+    """A token that only this session can have; a new one each time, because pages are compressed."""
     nonce = secrets.token_hex(8)
     return f"{nonce}.{_csrf(token, nonce)}"
 

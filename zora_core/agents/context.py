@@ -39,6 +39,7 @@ from zora_core.roots import permitted, tenant_roots, unfit
 from zora_core.settings import EXAMPLES, Settings, examples
 from zora_core.skills.secrets import hides_secrets, without_secrets
 from zora_core.storable import check_storable, escaped, storable
+from zora_core.suggested_command import zora_command
 from zora_core.threads import in_thread
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ class TaskContext:
     the result is checked against it. `now` is the database's time when the task was claimed (aware, UTC); handlers have
     no clock of their own. `task_types` is every task type that the runtime knows, installed ones included.
 
+    `resources` is what the agent's `resources` yields. It belongs to the event loop of async handlers: a plain handler
+    runs on a thread and cannot await it.
+
     `children` is what became of the tasks to which this one delegated last, by their keys, and `then` what it gave
     along; empty and None until it has delegated.
     """
@@ -89,6 +93,7 @@ class TaskContext:
         self.task_types = task_types
         self.ledger = Ledger()
         self.now = now
+        self.resources: Any = None
         self.children: dict[str, ChildResult] = {}
         self.then: Any = None
         self._database = database
@@ -317,6 +322,14 @@ class TaskContext:
         self.ledger.add_page(page, self.ledger.positions(source or ref)[-1])
         return page
 
+    async def reviewed_markup(self) -> list[dict[str, Any]]:
+        """The pages that earlier tasks of this type were given as markup: `known_as` and `sketch`, newest first."""
+        if self._task_id is None:  # a handler that is tried without a task
+            return []
+        rows = await self._database.call("reviewed_markup", tenant_id=self._tenant_id, task_id=self._task_id)
+        self._cite_rows("agent_tasks", rows)
+        return rows
+
     async def page_keys(self) -> list[str]:
         """The keys of the tenant's pages."""
         return [c.page for c in await self._rows("frontend_configs", PageConfig, "list_frontend_configs")]
@@ -376,17 +389,18 @@ class TaskContext:
         return root.name if path == root else path.relative_to(root).as_posix()
 
     def _allowed(self, roots: Sequence[Path]) -> str:
+        set_roots, create = zora_command("tenants", "roots", "FOLDER"), zora_command("create-task")
         if roots:
             names = escaped(", ".join(map(str, roots)))
-            return f" ({names}): add its folder to ZORA_FILE_ROOTS, or run `zora tenants roots FOLDER`"
+            return f" ({names}): add its folder to ZORA_FILE_ROOTS, or run `{set_roots}`"
         if (own := self._own_folder) is not None:
             return (
                 f": no folders are configured. The task was created in {escaped(str(own))}, but "
                 f"{unfit(own, self._settings.home)}"
             )
         return (
-            ": no folders are configured. Set ZORA_FILE_ROOTS for the worker, or run `zora tenants roots FOLDER` (a "
-            "task created with `zora create-task` may also read the folder it was created in, on the same machine)"
+            f": no folders are configured. Set ZORA_FILE_ROOTS for the worker, or run `{set_roots}` (a "
+            f"task created with `{create}` may also read the folder it was created in, on the same machine)"
         )
 
     async def file(self, path: str, *, kind: str = "file", ref: str | None = None) -> bytes:

@@ -21,6 +21,7 @@ from zora_core.api.errors import Forbidden, Unauthorized
 from zora_core.api.keys import parse_key
 from zora_core.errors import ConfigurationError
 from zora_core.models import AgentId, Role
+from zora_core.suggested_command import zora_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -210,7 +211,9 @@ def bearer(connection: HTTPConnection) -> str:
     """The credential in the Authorization header, or `Unauthorized`."""
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthorized("send `Authorization: Bearer` and an API key (`zora keys create`) or a token")
+        raise Unauthorized(
+            f"send `Authorization: Bearer` and an API key (`{zora_command('keys', 'create', 'NAME')}`) or a token"
+        )
     return token.strip()
 
 
@@ -220,7 +223,7 @@ async def caller(connection: HTTPConnection, token: str, role: Role) -> Caller:
     try:
         principal = await api.credentials.check(token)
     except Unauthorized:
-        # Whoever tries keys is slowed down by where they come from; there is no credential to count by.
+        # Attempts with invalid keys are counted by address, because there is no valid credential to count by.
         api.limiter.take(f"address:{connection.client.host if connection.client else ''}")
         raise
     connection.scope["principal"] = principal

@@ -20,6 +20,7 @@ from zora_core.database.postgrest import RUN_SCRIPT
 from zora_core.errors import DatabaseUnavailable, SchemaError, ZoraError
 from zora_core.journal.sealing import examine as examine_journal
 from zora_core.settings import Settings, load_settings
+from zora_core.suggested_command import zora_command
 
 LONG_TRANSACTION_SECONDS = 300  # an old snapshot keeps dead rows from being removed, which slows every claim
 DEAD_SHARE = 0.5
@@ -37,7 +38,7 @@ class Check:
 
 
 async def examine() -> list[Check]:
-    """Check everything that can be reached; the first thing that cannot be reached ends the list."""
+    """Run the checks in order; stops at the first one that cannot connect."""
     checks = [
         Check(
             "versions",
@@ -72,7 +73,9 @@ async def examine() -> list[Check]:
         if settings.supabase_url:
             checks.append(await _api_role(database))
         elif obstacle := await database.api_login_obstacle():
-            found = f"`zora serve` logs in as the role of DATABASE_URL and then acts as {API_ROLE}: {obstacle}"
+            found = (
+                f"`{zora_command('serve')}` logs in as the role of DATABASE_URL and then acts as {API_ROLE}: {obstacle}"
+            )
             checks.append(Check(API_ROLE, "note", found))
         before = datetime.now(UTC)
         health = await database.value("database_health", tenant_id=settings.tenant_id)
@@ -136,8 +139,8 @@ async def _api_role(database: Database) -> Check:
     try:
         await (await database.restricted()).close()
     except ZoraError as error:
-        return Check(API_ROLE, "note", f"`zora serve` cannot work: {error}")
-    return Check(API_ROLE, "ok", "`zora serve` may act as it")
+        return Check(API_ROLE, "note", f"`{zora_command('serve')}` cannot work: {error}")
+    return Check(API_ROLE, "ok", f"`{zora_command('serve')}` may act as it")
 
 
 def _figures(health: dict[str, Any], before: datetime, after: datetime) -> list[Check]:
@@ -151,15 +154,13 @@ def _figures(health: dict[str, Any], before: datetime, after: datetime) -> list[
             "ok" if skew < CLOCK_SKEW_SECONDS else "note",
             "agrees with the server's"
             if skew < CLOCK_SKEW_SECONDS
-            else f"differs from the server's by {skew:.0f} s: the queue goes by the server's, logs by this machine's",
+            else f"differs from the server's by {skew:.0f} s: the queue uses the server's, logs this machine's",
         )
     )
     if health["sees_sessions"]:
         checks += _sessions(health)
     else:
-        checks.append(
-            Check("sessions", "ok", "connections and long transactions of other roles are not for this role to see")
-        )
+        checks.append(Check("sessions", "ok", "this role cannot see connections and long transactions of other roles"))
     dead = {t["table"]: t for t in health["dead_tuples"]}
     bloated = [name for name, t in dead.items() if t["dead"] > 10_000 and t["dead"] > DEAD_SHARE * t["live"]]
     checks.append(

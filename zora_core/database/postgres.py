@@ -44,8 +44,9 @@ select set_config('default_transaction_isolation', 'read committed', false),
 """
 
 # Rows that row level security hides from the owner's connections, such as when a table has another owner, must not look
-# like rows that are gone: PostgreSQL refuses the call instead.
-_SEES_ALL_ROWS = "select set_config('row_security', 'off', false)"
+# like rows that are gone: PostgreSQL refuses the call instead. Behind a pooler it holds for the transaction.
+_SEES_ALL_ROWS = "set row_security = off"
+_SEES_ALL_ROWS_POOLED = "set local row_security = off"
 
 LISTEN_CHECK_SECONDS = 15.0  # between two questions to a connection that only listens
 LISTEN_ANSWER_SECONDS = 10.0
@@ -117,10 +118,16 @@ class PostgresDatabase(Database):
 
     async def _fetch_pooled(self, connection: asyncpg.Connection, query: str, values: Sequence[Any]) -> list[Any]:
         """The rows of a call in a transaction of its own: a setting of the session would reach other programs."""
-        async with _transaction(connection, read_write=self._read_write):
-            if self._restricted:
-                await connection.execute(f"set local role {API_ROLE}")
+        async with self._transaction(connection, read_write=self._read_write):
             return await connection.fetch(query, *values)  # type: ignore[no-any-return]
+
+    @asynccontextmanager
+    async def _transaction(self, connection: asyncpg.Connection, **options: bool) -> AsyncIterator[None]:
+        """A transaction that, through a pooler, begins with what a session of our own has from its start."""
+        async with _transaction(connection, **options):
+            if self.pooled:
+                await connection.execute(f"set local role {API_ROLE}" if self._restricted else _SEES_ALL_ROWS_POOLED)
+            yield
 
     async def batch(self, calls: Sequence[Call]) -> list[list[Row]]:
         """See `Database.batch`: one after the other, each in a transaction of its own."""
@@ -135,10 +142,8 @@ class PostgresDatabase(Database):
         the database's own, and can hide rows but not change them.
         """
         text = schema.query(query, ("tenant_id", *arguments), self._schema)
-        async with self._connection() as connection, _transaction(connection, readonly=True):
+        async with self._connection() as connection, self._transaction(connection, readonly=True):
             if self._restricted:
-                if self.pooled:
-                    await connection.execute(f"set local role {API_ROLE}")
                 await connection.execute("select set_config('zora.tenant_id', $1, true)", str(tenant_id))
             await connection.execute("set local search_path = pg_catalog, pg_temp")
             return await connection.fetch(text, tenant_id, *arguments.values())  # type: ignore[no-any-return]
@@ -226,12 +231,12 @@ class PostgresDatabase(Database):
 
     async def check_schema(self) -> schema.Installed:
         """See `Database.check_schema`."""
-        async with self._connection() as connection, _transaction(connection):
+        async with self._connection() as connection, self._transaction(connection):
             return await schema.check(connection, self._schema)
 
     async def missing_objects(self) -> list[str]:
         """See `Database.missing_objects`."""
-        async with self._connection() as connection, _transaction(connection):
+        async with self._connection() as connection, self._transaction(connection):
             return await schema.missing(connection, self._schema)
 
     async def close(self) -> None:

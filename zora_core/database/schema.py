@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 PUBLIC = "public"
 
-# Any constant will do, as long as it is the same for everyone who migrates.
+# Any constant works, if every migrating process uses the same one.
 _LOCK = "select pg_advisory_xact_lock(7206017351921)"
 
 # The guard refuses to change a database; its message says why.
 _REFUSED = "PT409"
 
-# Whoever is signed in to Supabase reads these, rows of one tenant: no credentials, no users, nothing of the machinery.
+# Users who are signed in to Supabase can read these, for one tenant: no credentials, no users, no internal tables.
 READABLE = (
     "agent_tasks",
     "agent_task_dependencies",
@@ -259,6 +259,7 @@ def _filled(file: str, schema: str) -> str:
         ":schema": schema,
         ":release": __version__,
         ":versions": f"{{{','.join(str(migration.version) for migration in migrations())}}}",
+        ":migrations": f"{{{','.join(migration.name for migration in migrations())}}}",
         ":kinds": f"{{{','.join(kind for kind, _, _ in since)}}}",
         ":names": f"{{{','.join(name for _, name, _ in since)}}}",
         ":since": f"{{{','.join(str(version) for _, _, version in since)}}}",
@@ -298,6 +299,8 @@ def render_script(*, supabase: bool = False, schema: str = PUBLIC) -> str:
         f"if to_regnamespace('{schema}') is null then create schema {quoted(schema)}; end if;\n"
         "end\n$schema$;",
         f"set local search_path = {quoted(schema)}, pg_temp;",
+        # Rows that are hidden from the role that runs the script would look like rows that are missing.
+        "set local row_security = off;",
         _filled("guard.sql", schema),
         _text("bootstrap.sql"),
     ]
@@ -319,6 +322,9 @@ def render_script(*, supabase: bool = False, schema: str = PUBLIC) -> str:
         "on conflict (only_row) do update set digest = excluded.digest, release = excluded.release,\n"
         "    replaced = array_remove(zora_functions.replaced || zora_functions.digest, excluded.digest),\n"
         "    applied_at = now();",
+        # What a dump of the schema without its rows says of its version; see guard.sql.
+        f"comment on table zora_migrations is 'ZORA {__version__}, migrations "
+        f"{', '.join(str(migration.version) for migration in migrations())}';",
         "commit;",
         *([supabase_check(schema)] if supabase else []),
     ]

@@ -23,6 +23,7 @@ from zora_core.errors import ConfigurationError
 from zora_core.journal.canonical import read_json
 from zora_core.private_files import make_private_folder, write_private
 from zora_core.settings import Settings
+from zora_core.suggested_command import zora_command
 
 SEED_BYTES = 32
 
@@ -49,7 +50,7 @@ class SigningKey:
 
 
 def signed_by(public: bytes, text: str, signature: bytes) -> bool:
-    """Whether whoever has this public key's other half signed the text."""
+    """Whether the text was signed with the private key of this public key."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -109,12 +110,12 @@ def _read_seed(path: Path) -> bytes | None:
             return seed
     raise ConfigurationError(
         f"the journal's key {path} is not {SEED_BYTES} bytes in base64: put it back from your copy, or remove it and "
-        "run `zora journal seal --new-key`"
+        f"run `{zora_command('journal', 'seal', '--new-key')}`"
     )
 
 
 def _make_seed(path: Path) -> None:
-    """A new key, complete from the moment when it can be seen; whoever made one at the same time was first."""
+    """A new key, complete from the moment when it can be seen; one that was made at the same time wins."""
     make_private_folder(path.parent)
     new = path.with_name(f"key.{secrets.token_hex(8)}")
     try:
@@ -144,7 +145,7 @@ class Anchor:
 
     @classmethod
     def parse(cls, line: str) -> Anchor:
-        """From a line of JSON; raises `ValueError` when it is no anchor."""
+        """From a line of JSON; raises `ValueError` when it is not an anchor."""
         try:
             fields: dict[str, Any] = read_json(line)
             anchor = cls(**{name: fields[name] for name in cls.__dataclass_fields__})

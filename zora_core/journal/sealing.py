@@ -19,6 +19,7 @@ from zora_core.errors import ConfigurationError, JournalNotSealed
 from zora_core.journal.canonical import NO_BLOCK, Header, read_header
 from zora_core.journal.keys import Anchor, Remembered, SigningKey, public_key, signed_by, signing_key
 from zora_core.journal.state import JournalState, clock_problem, read_state, time_of
+from zora_core.suggested_command import zora_command
 
 if TYPE_CHECKING:
     from zora_core.database.database import Database
@@ -31,10 +32,6 @@ DUE_SECONDS = 10.0  # a block is sealed when it is full, or when its first entry
 LOOK_SECONDS = 5.0
 BUSY_SHARE = 0.1  # of the time is spent on sealing at most, so that a backlog is sealed beside the work, not instead
 REFUSED_SECONDS = 60.0
-START_SEALING = (
-    "Sealing needs a running `zora serve` or `zora run-loop` of this tenant (`zora --tenant …`); if it does not seal, "
-    "its log says why"
-)
 HEADERS = 1000  # read at a time when others have sealed since
 
 
@@ -154,9 +151,7 @@ class Sealer:
                 head = _next(head, row, number)
                 number += 1
         if head is None or number < header.number or head.hash != header.previous.hex():
-            raise JournalNotSealed(
-                f"block {number} of the chain is missing or does not fit the next one: run `zora journal verify`"
-            )
+            raise JournalNotSealed(f"block {number} of the chain is missing or does not fit the next one: {_verify()}")
         return head
 
     async def _remember(self, head: Anchor) -> None:
@@ -174,16 +169,16 @@ def _next(head: Anchor | None, row: Any, number: int) -> Anchor:
     try:
         header = read_header(row["header"])
     except ValueError as error:
-        raise JournalNotSealed(f"block {number} is unreadable ({error}): run `zora journal verify`") from error
+        raise JournalNotSealed(f"block {number} is unreadable ({error}): {_verify()}") from error
     found = anchor_of(row["header"])
     if (row["number"], header.number) != (number, number):
-        raise JournalNotSealed(f"block {number} was removed: run `zora journal verify`")
+        raise JournalNotSealed(f"block {number} was removed: {_verify()}")
     if head is not None and number == head.number and found.hash != head.hash:
         raise JournalNotSealed(gone(head))
     if head is not None and number > head.number and header.previous.hex() != head.hash:
-        raise JournalNotSealed(f"block {number} does not follow the one before it: run `zora journal verify`")
+        raise JournalNotSealed(f"block {number} does not follow the one before it: {_verify()}")
     if not signed_by(header.public_key, row["header"], row["signature"]):
-        raise JournalNotSealed(f"the signature of block {number} is wrong: run `zora journal verify`")
+        raise JournalNotSealed(f"the signature of block {number} is wrong: {_verify()}")
     return found
 
 
@@ -203,16 +198,27 @@ def gone(head: Anchor) -> str:
     """What to say when a remembered block is not there any more."""
     return (
         f"block {head.number}, which this machine saw sealed at {head.sealed_at}, is not in the database any more: its "
-        "end was cut off or rewritten. Run `zora journal verify`; if you restored a backup, go on from there with "
-        "`zora journal seal --forget-head`"
+        f"end was cut off or rewritten: {_verify()}; if you restored a backup, go on from there with "
+        f"`{zora_command('journal', 'seal', '--forget-head')}`"
     )
+
+
+def _verify() -> str:
+    return f"run `{zora_command('journal', 'verify')}`"
+
+
+def start_sealing(tenant: str | None = None) -> str:
+    """What to do when entries are not sealed; for `tenant`, by default for the one of this command line."""
+    serve, loop = zora_command("serve", tenant=tenant), zora_command("run-loop", tenant=tenant)
+    return f"Sealing needs a running `{serve}` or `{loop}`; if it does not seal, its log says why"
 
 
 def another_key(head: Anchor, ours: bytes) -> str:
     """What to say when the chain is signed by somebody else."""
     return (
         f"block {head.number} was signed by the key {head.public_key[:16]}…, ours is {ours.hex()[:16]}…: set "
-        "ZORA_JOURNAL_KEY to the same key on every machine, or go on with ours by `zora journal seal --new-key`"
+        "ZORA_JOURNAL_KEY to the same key on every machine, or go on with ours by "
+        f"`{zora_command('journal', 'seal', '--new-key')}`"
     )
 
 
@@ -254,5 +260,5 @@ def _waiting(state: JournalState, sealed: str) -> tuple[Literal["ok", "note"], s
     if state.clock is not None:
         return "note", f"{found}; {state.clock}"
     if state.is_late:
-        return "note", f"{found}. {START_SEALING}"
+        return "note", f"{found}. {start_sealing()}"
     return "ok", found

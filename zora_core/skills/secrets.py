@@ -61,7 +61,7 @@ def redact(text: str) -> str:
 
 
 def without_secrets(data: bytes) -> bytes:
-    """The content of a file with credentials masked; what is no text stays as it is."""
+    """The content of a file with credentials masked; what is not text stays as it is."""
     if b"\0" in data[:8000]:
         return data
     text = data.decode("utf-8", "surrogateescape")

@@ -108,6 +108,7 @@ async def create(visit: Visit) -> Response:
             task.task_type,
             task.title,
             payload,
+            tenant=visit.foreign,
             **task.model_dump(include=set(_OWN) - {"title"}, exclude_none=True),
         )
         return await _form(visit, kind, own, submitted(fields, form), command=command)

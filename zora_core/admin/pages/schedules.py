@@ -64,7 +64,7 @@ async def index(visit: Visit) -> Response:
     ]
     return await visit.page(
         "schedules.html",
-        schedules=[_shown(row, paused, now) for row in rows],
+        schedules=[_shown(visit, row, paused, now) for row in rows],
         strip=day_strip(strip, now, title="The next 24 hours, in UTC") if strip else None,
         undrawn=max(0, len(coming) - DRAWN),
     )
@@ -161,7 +161,7 @@ async def _show(
     status: int = 200,
 ) -> Response:
     now = datetime.now(UTC)
-    shown = _shown(row, await _paused(visit), now)
+    shown = _shown(visit, row, await _paused(visit), now)
     zone = _zone(row)
     times = _upcoming(row)
     kind = visit.task_type(row["agent_id"], row["task_type"])
@@ -219,7 +219,7 @@ async def enable(visit: Visit) -> Response:
         user_id=visit.user_id,
     )
     if enabled:
-        return await _planned(visit, row["id"], "It goes on.", stay=True)
+        return await _planned(visit, row["id"], "Resumed.", stay=True)
     return visit.back(Notice(f"“{row['name']}” is paused. What would have come meanwhile is not made up for."))
 
 
@@ -245,12 +245,13 @@ async def _paused(visit: Visit) -> set[str]:
     return {row["agent_id"] for row in await visit.call("list_agent_pauses")}
 
 
-def _shown(row: dict[str, Any], paused: set[str], now: datetime) -> dict[str, Any]:
+def _shown(visit: Visit, row: dict[str, Any], paused: set[str], now: datetime) -> dict[str, Any]:
     """A stored schedule with its cron expression in words and its `state`: class, word and explanation."""
-    return {**row, "words": in_words(row["cron"]), "state": _state(row, paused, now), "next_local": _local(row)}
+    state = _state(visit, row, paused, now)
+    return {**row, "words": in_words(row["cron"]), "state": state, "next_local": _local(row)}
 
 
-def _state(row: dict[str, Any], paused: set[str], now: datetime) -> tuple[str, str, str]:
+def _state(visit: Visit, row: dict[str, Any], paused: set[str], now: datetime) -> tuple[str, str, str]:
     if not row["enabled"]:
         return "paused", "paused", "Nothing is created until it is enabled."
     if row["problem"]:
@@ -258,10 +259,11 @@ def _state(row: dict[str, Any], paused: set[str], now: datetime) -> tuple[str, s
     if paused & {"*", row["agent_id"]}:
         who = "All agents are" if "*" in paused else f"{row['agent_id']} is"
         return "waits", "agent paused", f"{who} paused: what is due waits until then."
+    run = f"`{visit.command('run-loop')}` or `{visit.command('serve')}`"
     if row["next_run_at"] is None:
-        return "waits", "not planned", "When it comes next is computed by any `zora run-loop` or `zora serve`."
+        return "waits", "not planned", f"When it comes next is computed by any {run}."
     if row["next_run_at"] < now - LATE:
-        return "problem", "late", "It is due, and nobody carries it out: start `zora run-loop` or `zora serve`."
+        return "problem", "late", f"It is due, but no worker runs it: start {run}."
     return "ok", "enabled", ""
 
 
@@ -280,13 +282,13 @@ def _local(row: dict[str, Any]) -> str | None:
 
 
 async def _planned(visit: Visit, schedule_id: UUID, said: str, *, stay: bool = False) -> Response:
-    """Compute its fire times, which SQL does not, and show the schedule, or `stay`, and say when it comes next."""
+    """Compute its fire times, which SQL does not, and show the schedule, or `stay`, and name its next run."""
     await plan_schedules(visit.caller.api.database, visit.caller.principal.tenant_id)
     (row,) = await visit.call("get_schedule", id=str(schedule_id))
     where = None if stay else f"/admin/schedules/{schedule_id}"
     if row["problem"]:
         return visit.back(Notice(f"{said} {row['problem']}", "problem"), to=where)
-    comes = f" “{row['name']}” comes next on {_local(row)} ({row['timezone']})." if row["next_run_at"] else ""
+    comes = f" “{row['name']}” runs next on {_local(row)} ({row['timezone']})." if row["next_run_at"] else ""
     return visit.back(Notice(said + comes), to=where)
 
 

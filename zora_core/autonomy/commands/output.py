@@ -1,4 +1,4 @@
-"""The one way out to a terminal: whatever a command writes is made visible first, whoever wrote it.
+"""All output of commands: terminal escapes and invisible characters are escaped before anything is written.
 
 While a command runs, standard output and error are streams that escape what a terminal would obey. Only the styles of
 our own `Console` get past them, and its texts are escaped before they are styled.
@@ -7,13 +7,13 @@ our own `Console` get past them, and its texts are escaped before they are style
 from __future__ import annotations
 
 import contextlib
-import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
 
+from zora_core.suggested_command import completed
 from zora_core.visible import visible
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class VisibleStream:
-    """A text stream that escapes what is written to it. It has no `buffer`: bytes would get past it."""
+    """A text stream that escapes its input. It has no `buffer`, because bytes would not be escaped."""
 
     def __init__(self, stream: TextIO) -> None:
         """Write to `stream`."""
@@ -61,17 +61,10 @@ def visible_output() -> Iterator[None]:
     sys.stdout, sys.stderr = before
 
 
-def zora_command(*words: object) -> str:
-    """A command to run next, complete: with the `--tenant` of this one, quoted for a POSIX shell."""
-    context = click.get_current_context(silent=True)
-    tenant = context.find_root().obj if context else None
-    return shlex.join(["zora", *(["--tenant", tenant] if tenant else []), *map(str, words)])
-
-
 def print_error(message: str) -> None:
     """Write a line to standard error, in red on a terminal."""
     stream: Any = sys.stderr
-    click.echo(click.style(visible(message), fg="red"), file=getattr(stream, "unescaped", stream))
+    click.echo(click.style(visible(completed(message)), fg="red"), file=getattr(stream, "unescaped", stream))
 
 
 def echo_rendered(rendered: str) -> None:
@@ -91,7 +84,7 @@ def new_console(*, stderr: bool = False) -> Console:
                 yield Segment(found if control else visible(found), style, control)
 
         def print(self, *objects: Any, crop: bool = False, **settings: Any) -> None:
-            """Print without cutting what is wider than the terminal, or than 80 columns in a pipe."""
+            """Print without cutting lines that are wider than the terminal, or than 80 columns in a pipe."""
             super().print(*objects, crop=crop, **settings)
 
         @property

@@ -15,8 +15,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from zora_core.autonomy.commands.output import new_console, zora_command
+from zora_core.autonomy.commands.output import new_console
 from zora_core.shapes import findings_of, sources_of, suggestions_of
+from zora_core.suggested_command import zora_command
 from zora_core.visible import visible
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def print_more(shown: int, counted: dict[str, Any]) -> None:
 
 
 def percent(fraction: float) -> str:
-    """Progress for people: 40 %."""
+    """Progress as text: 40 %."""
     return f"{fraction * 100:.0f} %"
 
 
@@ -115,7 +116,7 @@ def table(*columns: str, rows: Iterable[Sequence[Any]]) -> Table:
 
 
 def _piped() -> bool:
-    """Whether a program reads what is printed, and nobody said how wide it may be."""
+    """Whether the output goes to a program, without a given width."""
     return not console.is_terminal and "COLUMNS" not in os.environ
 
 
@@ -446,7 +447,7 @@ def print_memories(rows: list[dict[str, Any]], query: str) -> None:
 
 
 def print_checks(checks: Sequence[Check]) -> None:
-    """What doctor found."""
+    """Print the results of `zora doctor`."""
     marks = {"ok": "✓", "note": "!", "wrong": "✗"}
     console.print(
         table(
@@ -467,7 +468,7 @@ def print_new_key(key: str, row: dict[str, Any]) -> None:
     until = f"until {when(row['expires_at'])}" if row["expires_at"] else "until it is revoked"
     about.print(text(f"The key “{row['name']}” stands for {row['email']}, {row['role']}, {until}.\n"))
     console.print(text(key, "bold"), soft_wrap=True)
-    about.print("\nIt will not be shown again. Programs send it with every request: `Authorization: Bearer <key>`.")
+    about.print("\nIt is not shown again. Programs send it with every request: `Authorization: Bearer <key>`.")
 
 
 def print_keys(rows: list[dict[str, Any]]) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 import click
 from rich.text import Text
 
-from zora_core.autonomy.commands.output import echo_rendered, zora_command
+from zora_core.autonomy.commands.output import echo_rendered
 from zora_core.autonomy.commands.render import COLOURS, console, evidence_line, short, table, text, when
 from zora_core.errors import ZoraError
 from zora_core.shapes import pieces_of
+from zora_core.suggested_command import zora_command
 from zora_core.visible import odd_words
 
 MAX_EVIDENCE = 12  # pieces that are shown
@@ -150,7 +151,7 @@ def _print_one(change: dict[str, Any], there: dict[str, Any] | None) -> None:
 
 
 def _print_row(change: dict[str, Any], there: dict[str, Any] | None) -> None:
-    """The columns of one row as it is now; what the proposal expected is told where it differs."""
+    """The columns of one row as it is now; an expected value is shown where it differs."""
     before, after = change.get("before") or {}, change.get("after") or {}
     expected = before if there is None else there["expected"] or {}
     now = expected if there is None else there["found"]
@@ -242,7 +243,7 @@ def _what(row: dict[str, Any]) -> str:
 
 
 def print_pauses(rows: list[dict[str, Any]]) -> None:
-    """What is paused; nothing when nothing is."""
+    """The pauses in force; None without any."""
     for row in rows:
         what = "Everything" if row["agent_id"] == "*" else row["agent_id"]
         because = f": {row['reason']}" if row["reason"] else ""

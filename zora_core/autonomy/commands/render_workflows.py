@@ -1,12 +1,12 @@
-"""Workflows and their runs as people read them."""
+"""Prints workflows and their runs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zora_core.autonomy.commands.output import zora_command
 from zora_core.autonomy.commands.render import COLOURS, console, one_line, short, table, text, when
 from zora_core.shapes import as_object
+from zora_core.suggested_command import zora_command
 
 if TYPE_CHECKING:
     from zora_core.workflows import Step, Workflow

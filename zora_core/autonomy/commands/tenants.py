@@ -1,28 +1,32 @@
-"""Tenants: making the one that the environment names."""
+"""Tenants: making them, and which folders their tasks may read."""
 
 from __future__ import annotations
 
 import re
+from uuid import UUID, uuid4
 
 import click
 
 from zora_core.autonomy.commands.common import Session, json_option, print_json, run, session
-from zora_core.settings import load_settings
+from zora_core.errors import NotFound
+from zora_core.settings import DEFAULT_TENANT_ID, load_settings
+from zora_core.suggested_command import zora_command
 
 
 @click.group()
 def tenants() -> None:
-    """For whom everything is done; each task, memory and key belongs to one."""
+    """Manage tenants. Each task, memory and key belongs to one tenant."""
 
 
 @tenants.command()
 @click.argument("name")
-@click.option("--slug", help="The short name, for `--tenant` [NAME in small letters, with hyphens].")
+@click.option("--slug", help="Short name for `--tenant` [NAME in lower case, with hyphens].")
 @json_option
 def add(name: str, slug: str | None, as_json: bool) -> None:
-    """Make the tenant that ZORA_TENANT_ID names, and call it NAME.
+    """Make a tenant called NAME. Repeating it changes nothing.
 
-    `zora migrate` and the embedded database make theirs by themselves. Repeating it changes nothing.
+    It gets the id in ZORA_TENANT_ID, or a new one where ZORA_TENANT_ID is not set and the default tenant exists, which
+    `zora migrate` and the embedded database make by themselves.
     """
     from zora_core.database.connect import open_database
 
@@ -31,29 +35,41 @@ def add(name: str, slug: str | None, as_json: bool) -> None:
     settings = load_settings()
     slug = (slug or re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or str(settings.tenant_id)).lower()
 
-    async def write() -> bool:
+    async def write() -> tuple[UUID, bool]:
         database = await open_database(settings)
+
+        async def found(tenant: object) -> UUID | None:
+            try:
+                return UUID(str(await database.value("find_tenant", tenant=str(tenant))))
+            except NotFound:
+                return None
+
         try:
-            return bool(await database.value("ensure_tenant", id=settings.tenant_id, name=name.strip(), slug=slug))
+            id_ = settings.tenant_id
+            if id_ == DEFAULT_TENANT_ID and await found(id_):
+                if existing := await found(slug):
+                    return existing, False
+                id_ = uuid4()
+            return id_, bool(await database.value("ensure_tenant", id=id_, name=name.strip(), slug=slug))
         finally:
             await database.close()
 
-    created = run(write())
+    tenant_id, created = run(write())
     if as_json:
-        print_json({"id": settings.tenant_id, "created": created})
+        print_json({"id": tenant_id, "created": created})
     elif created:
-        click.echo(f"Made the tenant {name.strip()}: {settings.tenant_id}, or `--tenant {slug}`.")
+        click.echo(f"Made the tenant {name.strip()}: {tenant_id}, or `--tenant {slug}`.")
         click.echo(
-            "`zora serve` answers every tenant, but runs tasks and seals the journal of one only: for this tenant, run "
-            f"`zora --tenant {slug} serve` or `zora --tenant {slug} run-loop`."
+            "A server answers every tenant, but runs tasks and seals the journal of one only: for this tenant, run "
+            f"`{zora_command('serve', tenant=slug)}` or `{zora_command('run-loop', tenant=slug)}`."
         )
     else:
-        click.echo(f"There is a tenant {settings.tenant_id} already; nothing to do.")
+        click.echo(f"There is a tenant {tenant_id} already; nothing to do.")
 
 
 @tenants.command()
 @click.argument("folders", nargs=-1, metavar="[FOLDER]...")
-@click.option("--none", "nothing", is_flag=True, help="Let the tenant's tasks read no folder at all.")
+@click.option("--none", "nothing", is_flag=True, help="Do not let the tenant's tasks read any folder.")
 @click.option("--reset", is_flag=True, help="Remove the tenant's setting: ZORA_FILE_ROOTS applies again.")
 @json_option
 def roots(folders: tuple[str, ...], nothing: bool, reset: bool, as_json: bool) -> None:
@@ -88,7 +104,8 @@ def roots(folders: tuple[str, ...], nothing: bool, reset: bool, as_json: bool) -
     for root in effective:
         click.echo(f"  {root}")
     if not effective:
-        click.echo("  no folder; a task created with `zora create-task` may read the folder it was created in")
+        create = zora_command("create-task")
+        click.echo(f"  no folder; a task created with `{create}` may read the folder it was created in")
 
 
 COMMANDS = (tenants,)

@@ -7,12 +7,23 @@ declare
     v_ours constant boolean := to_regclass(format('%I.zora_migrations', current_schema())) is not null;
     v_applied integer [] := '{}';
     v_state jsonb := '{}';
+    v_noted text [];
     v_found text [];
 begin
     if v_ours then
         select coalesce(array_agg(m.version), '{}') into v_applied from zora_migrations as m;
         -- As jsonb, because the columns that tell the release were added later.
         select coalesce(max(to_jsonb(f)::text)::jsonb, '{}') into v_state from zora_functions as f;
+    end if;
+    if v_ours and v_applied = '{}' then
+        v_noted := regexp_match(
+            obj_description(to_regclass(format('%I.zora_migrations', current_schema())), 'pg_class'),
+            '^ZORA (\S+), migrations (\d+(?:, \d+)*)$'
+        );
+        if v_noted is not null then
+            v_applied := string_to_array(v_noted[2], ', ');
+            v_state := jsonb_build_object('release', v_noted[1]) || v_state;
+        end if;
     end if;
 
     if not v_applied <@ ':versions'::integer []
@@ -42,6 +53,15 @@ begin
             select from pg_class as c where c.relnamespace = current_schema()::regnamespace and c.relname = n.name
         )
     end;
+    if v_found is not null and v_ours and v_applied = '{}' then
+        raise exception 'the % holds ZORA''s tables, but the table zora_migrations, which says of which version they are, '
+            'is empty, as after pg_dump --schema-only: nothing was changed', v_place
+            using errcode = 'PT409', hint = format(
+                'Copy its rows from the database that was dumped, with `pg_dump --data-only '
+                '--table=%1$s.zora_migrations --table=%1$s.zora_functions "$OLD" | psql "$NEW"`, then run this again.',
+                current_schema()
+            );
+    end if;
     if v_found is not null then
         raise exception 'the % already has objects that ZORA would create (%): nothing was changed', v_place,
             array_to_string(v_found[:10], ', ')
@@ -60,6 +80,12 @@ begin
     if v_found is not null then
         raise exception 'the % has lost %, with all rows: nothing was changed', v_place, array_to_string(v_found, ', ')
             using errcode = 'PT409', hint = 'Restore the database from a backup again, as docs/backup.md describes.';
+    end if;
+
+    if v_noted is not null then
+        insert into zora_migrations (version, name)
+        select m.version, m.name from unnest(':versions'::integer [], ':migrations'::text []) as m (version, name)
+        where m.version = any (v_applied);
     end if;
 end
 $guard$;

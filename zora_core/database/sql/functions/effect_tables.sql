@@ -1,9 +1,10 @@
--- Which of the owner's tables the effects of a tenant may change. That is for whoever owns the database, not for a tenant's
--- users: the API's role may read the list and not change it.
+-- The owner's tables that effects of a tenant may change. Only the owner of the database registers them, not a tenant's
+-- users: the API's role can read the list, but not change it.
 
 -- Give the API's role the rights that the registrations of all tenants say for a table, and no others: none when no tenant
 -- has it registered any more. What is approved over the API is applied by that role, which sees the rows of one tenant. Only
--- the table's owner can grant that, so that nothing happens for anybody else.
+-- the table's owner can grant that: 42501 for anybody else. Registering and removing a table go on without it, because over
+-- HTTP the caller owns nothing; closed_effect_tables() then says what the owner must run.
 --
 -- Row-level security is needed first. It is enabled here, unless other roles use the table: they would lose sight of its
 -- rows, so that PT400 asks the owner to decide. The second policy is restrictive, because permissive ones of the owner, for
@@ -17,9 +18,12 @@ declare
     v_sequence regclass;
 begin
     select * into v_class from pg_class as c where c.oid = v_relation;
-    if not exists (select from pg_roles where rolname = 'zora_api')
-    or not coalesce(pg_has_role(v_class.relowner, 'usage'), false) then
+    if v_relation is null or not exists (select from pg_roles where rolname = 'zora_api') then
         return;
+    end if;
+    if not pg_has_role(v_class.relowner, 'usage') then
+        raise exception 'only the owner of the table %, %, can open it for the API', v_relation,
+            v_class.relowner::regrole using errcode = 'insufficient_privilege';
     end if;
     select array_agg(distinct quote_ident(a.attname)) into v_writable
     from effect_tables as t
@@ -135,7 +139,11 @@ begin
     on conflict (tenant_id, name) do update
     set key_column = excluded.key_column, writable = excluded.writable, rests_on = excluded.rests_on
     returning t.*;
-    perform open_effect_table(p_name);
+    begin
+        perform open_effect_table(p_name);
+    exception
+        when insufficient_privilege then null;  -- reported by closed_effect_tables()
+    end;
 end
 $$;
 
@@ -143,20 +151,26 @@ $$;
 create or replace function remove_effect_table(
     p_tenant_id uuid, p_name text
 ) returns setof effect_tables language plpgsql as $$
+declare
+    v_relation regclass;
 begin
     return query delete from effect_tables as t where t.tenant_id = p_tenant_id and t.name = p_name returning t.*;
     if found then
         -- Also tables that were renamed since they were registered.
-        perform open_effect_table(o.relation::text)
-        from (
+        for v_relation in
             select to_regclass(p_name)
             union
             select p.polrelid::regclass from pg_policy as p
             where p.polname = 'zora_api_bounds' and p.polrelid <> all (array(
                 select to_regclass(t.name)::oid from effect_tables as t where to_regclass(t.name) is not null
             ))
-        ) as o (relation)
-        where o.relation is not null;
+        loop
+            begin
+                perform open_effect_table(v_relation::text);
+            exception
+                when insufficient_privilege then null;  -- reported by closed_effect_tables()
+            end;
+        end loop;
     else
         raise exception 'the table % is not registered (registered: %)', quote_nullable(p_name), coalesce((
             select string_agg(t.name, ', ' order by t.name) from effect_tables as t where t.tenant_id = p_tenant_id
@@ -168,4 +182,61 @@ $$;
 -- A tenant's registered tables, by name.
 create or replace function list_effect_tables(p_tenant_id uuid) returns setof effect_tables language sql stable as $$
     select t.* from effect_tables as t where t.tenant_id = p_tenant_id order by t.name
+$$;
+
+-- The tables for which the API's role does not have exactly the rights that their registrations say, because whoever
+-- registered or removed them could not grant or revoke these: a tenant's tables, and those that are registered no more.
+-- `command` sets the rights; `run_by` is the role that can run it.
+create or replace function closed_effect_tables(p_tenant_id uuid) returns table (
+    name text, registered boolean, run_by text, command text
+) language sql stable as $$
+    with relations as (
+        select to_regclass(t.name) as id from effect_tables as t where t.tenant_id = p_tenant_id
+        union
+        select p.polrelid::regclass from pg_policy as p
+        where p.polname = 'zora_api_bounds' and p.polrelid <> all (array(
+            select to_regclass(t.name)::oid from effect_tables as t where to_regclass(t.name) is not null
+        ))
+    ),
+    found as (
+        select r.id, c.relowner, c.relnamespace, z.relowner as ours, z.relnamespace::regnamespace as place, a.writable,
+            exists (select from pg_policy as p where p.polrelid = r.id and p.polname = 'zora_api_bounds') as bounded,
+            has_schema_privilege('zora_api', c.relnamespace, 'usage') as reached,
+            coalesce(array(
+                select g.attname::text from pg_attribute as g
+                cross join aclexplode(g.attacl) as x
+                where g.attrelid = r.id and not g.attisdropped and x.privilege_type = 'UPDATE'
+                    and x.grantee = 'zora_api'::regrole
+                order by g.attname::text
+            ), '{}') as granted
+        from relations as r
+        inner join pg_class as c on c.oid = r.id
+        inner join pg_class as z on z.oid = 'effect_tables'::regclass
+        cross join lateral (
+            select array_agg(distinct w.name::text order by w.name::text) as writable
+            from effect_tables as t
+            cross join unnest(t.writable) as w (name)
+            inner join pg_attribute as g on g.attrelid = r.id and g.attname = w.name and not g.attisdropped
+            where to_regclass(t.name) = r.id
+        ) as a
+        where exists (select from pg_roles where rolname = 'zora_api')
+    ),
+    needed as (
+        select f.*,
+            case when not pg_has_role(f.ours, f.relowner, 'usage')
+                then format('grant %s to %s; ', f.relowner::regrole, f.ours::regrole)
+            end as membership,
+            case when f.writable is not null and not f.reached
+                and not has_schema_privilege(f.ours, f.relnamespace, 'usage with grant option')
+                then format('grant usage on schema %s to zora_api; ', f.relnamespace::regnamespace)
+            end as passage
+        from found as f
+        where f.bounded <> (f.writable is not null) or f.granted <> coalesce(f.writable, '{}')
+            or (f.writable is not null and not f.reached)
+    )
+    select n.id::text, n.writable is not null,
+        case when n.membership is null and n.passage is null then n.ours::regrole::text else 'an administrator' end,
+        concat(n.membership, n.passage, format('select %s.open_effect_table(%L)', n.place, n.id))
+    from needed as n
+    order by 1
 $$;

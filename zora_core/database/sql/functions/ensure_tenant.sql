@@ -1,4 +1,5 @@
--- Make sure that a tenant exists; returns whether it was created now. PT409 when another tenant has the slug.
+-- Make sure that a tenant exists; returns whether it was created now, or got this name now: one that was made without a
+-- name is called by its id until then. PT409 when another tenant has the slug.
 create or replace function ensure_tenant(p_id uuid, p_name text, p_slug text) returns boolean language plpgsql as $$
 begin
     insert into tenants (id, name, slug) values (p_id, p_name, p_slug) on conflict do nothing;
@@ -8,7 +9,14 @@ begin
     if not exists (select from tenants as t where t.id = p_id) then
         raise exception 'the slug % is that of another tenant', quote_literal(p_slug) using errcode = 'PT409';
     end if;
-    return false;
+    begin
+        update tenants as t set name = p_name, slug = p_slug
+        where t.id = p_id and t.slug = p_id::text and t.name = t.slug and p_slug <> t.slug;
+        return found;
+    exception
+        when unique_violation then
+            raise exception 'the slug % is that of another tenant', quote_literal(p_slug) using errcode = 'PT409';
+    end;
 end
 $$;
 
