@@ -73,6 +73,13 @@ def test_a_reference_is_replaced_by_what_it_leads_to(reference: dict[str, Any], 
     assert resolve(payload, RESULTS) == {"page": "climate", "deep": [{"here": value}]}
 
 
+def test_many_references_to_a_large_result_are_refused() -> None:
+    results = {"audit": {"result": [*range(10_000)], "text": "x" * 1_000_000}}
+    for path, said in (("result", "more than 2,000,000 values"), ("text", "more than 50,000,000 characters")):
+        with pytest.raises(InvalidPayload, match=said):
+            resolve({"x": [{"$result": "audit", "path": path}] * 1_000}, results)
+
+
 @pytest.mark.parametrize("path", ["nothing", "findings.2", "findings.title", "findings.0.title.x"])
 def test_a_reference_that_leads_nowhere_is_told(path: str) -> None:
     with pytest.raises(InvalidPayload, match=f"the result of 'audit' has nothing at '{path}'"):

@@ -114,6 +114,57 @@ async def test_a_process_that_dies_is_an_error_that_says_how() -> None:
     assert await in_process(len, [""]) == 0
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+@pytest.mark.parametrize("function", [work.die_with_a_fork, work.die_with_a_program])
+async def test_a_process_that_dies_takes_along_what_it_started_and_frees_its_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, function: Callable[[str], None]
+) -> None:
+    pool = processes._Pool()
+    monkeypatch.setattr(processes, "_POOL", pool)
+    monkeypatch.setattr(processes, "MOST_CHILDREN", 1)
+    async with asyncio.timeout(20):
+        with pytest.raises(AnalysisFailed, match="was ended by signal 9"):
+            await in_process(function, [str(tmp_path / "started")])
+        await until_gone(await until_written(tmp_path / "started"))
+        assert await in_process(len, ["the next call works"]) == 19
+    pool.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+async def test_an_idle_process_that_is_killed_takes_its_fork_along(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pool = processes._Pool()
+    monkeypatch.setattr(processes, "_POOL", pool)
+    monkeypatch.setattr(processes, "MOST_CHILDREN", 1)
+    async with asyncio.timeout(20):
+        child = await in_process(work.leave_a_fork, [str(tmp_path / "fork")])
+        fork = await until_written(tmp_path / "fork")
+        os.kill(child, signal.SIGKILL)
+        await until_gone(child)
+        assert not gone(fork)
+        assert await in_process(len, ["the next call works"]) == 19
+        await until_gone(fork)
+    pool.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+async def test_a_fork_that_returns_answers_no_call(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = processes._Pool()
+    monkeypatch.setattr(processes, "_POOL", pool)
+    monkeypatch.setattr(processes, "MOST_CHILDREN", 1)
+    said: list[str] = []
+    async with asyncio.timeout(20):
+        child = await in_process(work.process_id)
+        for _ in range(10):
+            assert await in_process(work.return_twice, report=lambda _, message: said.append(message)) == child
+            assert await in_process(len, ["four"]) == 4
+    assert (said, caplog.records) == ([], [])
+    pool.close()
+
+
 async def test_credentials_of_the_environment_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = ("ZORA_JWT_SECRET", "DATABASE_URL", "SUPABASE_SERVICE_KEY", "ZORA_JOURNAL_KEY", "SOME_API_KEY")
     for name in secrets:

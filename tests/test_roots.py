@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -67,6 +70,38 @@ def test_a_tenants_folders_are_kept_by_tenant_and_can_be_none(home: Path, tmp_pa
     set_tenant_roots(home, one, None)
     assert (tenant_roots(home, one), tenant_roots(home, other)) == (None, ())
     assert stat.S_IMODE((home / "file_roots.json").stat().st_mode) == 0o600
+
+
+def test_tenants_whose_folders_are_set_at_once_all_keep_theirs(home: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys, uuid; from pathlib import Path; from zora_core.roots import set_tenant_roots\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "for name in sys.argv[2:]: set_tenant_roots(Path(sys.argv[1]), uuid.UUID(name), [Path('/srv/shop')])"
+    )
+    tenants = [uuid4() for _ in range(40)]
+    with contextlib.ExitStack() as stack:
+        commands = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", program, str(home), *map(str, tenants[start:20:2])],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for start in range(2)
+        ]
+        for command in commands:
+            assert command.stdout
+            assert command.stdout.readline() == "ready\n"
+        for command in commands:
+            assert command.stdin
+            command.stdin.write("go\n")
+            command.stdin.flush()
+        with ThreadPoolExecutor(20) as threads:
+            list(threads.map(lambda tenant: set_tenant_roots(home, tenant, [tmp_path]), tenants[20:]))
+        assert [command.wait(timeout=60) for command in commands] == [0, 0]
+    assert None not in [tenant_roots(home, tenant) for tenant in tenants]
 
 
 def test_a_damaged_setting_is_named(home: Path) -> None:

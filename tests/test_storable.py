@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -40,6 +44,63 @@ def test_what_cannot_be_stored_is_named_in_one_line(value: Any, said: str) -> No
         check_storable(value, "title")
     assert "\n" not in str(refused.value)
     str(refused.value).encode()
+
+
+def itself() -> Any:
+    value: Any = []
+    value += [value, value]
+    return value
+
+
+def doubled(levels: int) -> Any:
+    value: Any = ["x"]
+    for _ in range(levels):
+        value = [value, value]
+    return value
+
+
+def sparse(levels: int) -> Any:
+    """Lists that hold the same list again at each level, below others of the same length."""
+    value: Any = list(range(1_000))
+    for _ in range(levels):
+        value = [*range(1_000), value]
+    return value
+
+
+LONG = "k" * 500_000
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({LONG: [1] * 250_000}, None),
+        ({LONG: {LONG: [{"a": 1}] * 10_000}}, None),
+        ({LONG: [*["x"] * 250_000, "\0"]}, r"body\.k{100}…\[250000\] has a NUL character"),
+        ({LONG: {LONG + "\0": 1}}, r"body\.k{100}… has the key 'k{100}…'"),
+        ([LONG] * 125_000, "more than 50,000,000 characters"),
+        ([{LONG: 1}] * 125_000, "more than 50,000,000 characters"),
+        ([[LONG, "\0"]] * 125_000, r"body\[0\]\[1\] has a NUL character"),
+        (doubled(19), None),
+        (doubled(99), "more than 2,000,000 values"),
+        (doubled(100), "deeper than 100 levels"),
+        (sparse(99), None),
+        (sparse(100), "deeper than 100 levels"),
+        ([doubled(17)] * 1_000_000, "more than 2,000,000 values"),
+        (itself(), "deeper than 100 levels"),
+    ],
+    ids=itertools.count(),
+)
+def test_a_check_costs_what_the_input_is_long_and_not_what_it_refers_to(value: Any, said: str | None) -> None:
+    tracemalloc.start()
+    began = time.process_time()
+    try:
+        found = problem(value, "body")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found is None if said is None else found and re.search(said, found)
+    assert peak < 50_000_000
+    assert time.process_time() - began < 20  # it was minutes; the tracing makes seconds of what takes 0.1 s
 
 
 @given(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -131,3 +132,34 @@ def talk() -> str:
     logging.getLogger("zora.test").warning("password=hunter2 was read")
     progress(0.5, "half way")
     return "done"
+
+
+def die_with_a_fork(marker: str) -> None:
+    """Fork, as multiprocessing may, and be killed, as for its memory; the fork would outlive this process."""
+    if fork := os.fork():
+        note(marker, fork)
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(600)
+
+
+def die_with_a_program(marker: str) -> None:
+    program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    note(marker, program.pid)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave_a_fork(marker: str) -> int:
+    """Return, while a fork lives on."""
+    if fork := os.fork():
+        note(marker, fork)
+        return os.getpid()
+    time.sleep(600)
+    return 0
+
+
+def return_twice() -> int:
+    """Fork, and return from both processes."""
+    if not os.fork():
+        progress(0.5, "from the fork")
+        logging.getLogger("zora.test").warning("from the fork")
+    return os.getpid()

@@ -31,9 +31,10 @@ def main() -> None:
     global _report
     # The pipes are for messages alone: what a function prints goes to standard error.
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    null = os.open(os.devnull, os.O_RDONLY)
+    null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(2, 1)
+    _keep_from_forks(null, requests.fileno(), answers.fileno())
     _end_with_parent()
 
     def tell(*message: Any) -> None:
@@ -122,6 +123,21 @@ def _limit_memory(megabytes: int) -> None:
         wanted = min(wanted, hard)
     with contextlib.suppress(ValueError, OSError):  # macOS refuses a limit below what is reserved already
         resource.setrlimit(what, (wanted, hard))
+
+
+def _keep_from_forks(null: int, *pipes: int) -> None:
+    """Have a fork of this process read nothing from the pipes, write nothing to them, and not keep them open.
+
+    The parent sees by the closed pipe that this process has ended. A fork that returns from its function, too, would
+    otherwise answer the next request with the result of this one.
+    """
+
+    def leave() -> None:
+        for pipe in pipes:
+            os.dup2(null, pipe, inheritable=False)
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=leave)
 
 
 def _end_with_parent() -> None:

@@ -12,6 +12,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from zora_core.errors import InvalidInput, InvalidPayload
+from zora_core.storable import problem
 
 REFERENCE = "$result"
 _KNOWN = {REFERENCE, "path", "default"}
@@ -68,14 +69,22 @@ def references(payload: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def resolve(payload: Any, results: Mapping[str, Any]) -> Any:
     """The payload with each reference replaced by what it refers to.
 
-    Raises `InvalidPayload` naming the reference that leads to nothing and has no default.
+    Raises `InvalidPayload` naming the reference that leads to nothing and has no default, and for a payload that
+    becomes too large, as many references to one large result make it.
     """
+    resolved = _resolved(payload, results)
+    if said := problem(resolved, "the payload with the results it refers to", texts=False):
+        raise InvalidPayload(said)
+    return resolved
+
+
+def _resolved(payload: Any, results: Mapping[str, Any]) -> Any:
     if isinstance(payload, list):
-        return [resolve(value, results) for value in payload]
+        return [_resolved(value, results) for value in payload]
     if not isinstance(payload, dict):
         return payload
     if REFERENCE not in payload:
-        return {name: resolve(value, results) for name, value in payload.items()}
+        return {name: _resolved(value, results) for name, value in payload.items()}
     name, path = payload[REFERENCE], str(payload.get("path", ""))
     value = _at(results.get(name), path.split(".") if path else [])
     if value in (None, []) and "default" not in payload:

@@ -168,7 +168,7 @@ class _Child(threading.Thread):
         return None, value
 
     def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
+        if self._process is None or _ended(self._process):
             self.discard()
             paths = [path or os.getcwd() for path in sys.path]
             self._process = subprocess.Popen(
@@ -316,14 +316,25 @@ def receive(stream: IO[bytes]) -> bytes:
     return data
 
 
+def _ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a child has ended; its process id stays taken where possible, so that `_kill` reaches its group."""
+    if hasattr(os, "waitid"):  # not on macOS before Python 3.13
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return process.poll() is not None
+
+
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a child and what it has started."""
-    if process.poll() is not None:
+    """Kill a child and what it has started, which may live on although the child itself has ended.
+
+    Until somebody has waited for the child, no other process and no other group gets its id.
+    """
+    if process.returncode is not None:
         return
     if sys.platform == "win32":
         process.kill()
     else:
-        with contextlib.suppress(ProcessLookupError):
+        # No such group, or on macOS one of which all processes have ended.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
 
 

@@ -12,10 +12,13 @@ import contextlib
 import errno
 import json
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from uuid import UUID, uuid4
+
+import fasteners
 
 from zora_core.errors import ConfigurationError
 from zora_core.private_files import make_private_folder, replace_private, touch_private
@@ -26,6 +29,7 @@ CREATING_SECONDS = 60.0
 """Age after which a command that announced tasks is taken for killed: a call of the database ends sooner."""
 WAIT_SECONDS = 10.0
 """How long a task waits for a command that may have created it; the command only lacks the database's answer."""
+_SETTING = threading.Lock()  # the lock of a file is between processes only
 _SYSTEM = tuple(Path(name) for name in ("/proc", "/sys", "/dev"))
 
 
@@ -68,13 +72,17 @@ def tenant_roots(home: Path, tenant_id: UUID) -> tuple[Path, ...] | None:
 
 def set_tenant_roots(home: Path, tenant_id: UUID, roots: Sequence[Path] | None) -> None:
     """Set the folders of a tenant, an empty list for none at all; None removes the setting."""
-    tenants = _read_tenants(home)
-    if roots is None:
-        tenants.pop(str(tenant_id), None)
-    else:
-        tenants[str(tenant_id)] = [str(root) for root in roots]
     make_private_folder(home)
-    replace_private(_tenants_file(home), (json.dumps(tenants, indent=2) + "\n").encode())
+    lock = home / "file_roots.lock"
+    with _SETTING:
+        touch_private(lock)  # within, because closing the file drops this process's lock on it
+        with fasteners.InterProcessLock(lock):
+            tenants = _read_tenants(home)
+            if roots is None:
+                tenants.pop(str(tenant_id), None)
+            else:
+                tenants[str(tenant_id)] = [str(root) for root in roots]
+            replace_private(_tenants_file(home), (json.dumps(tenants, indent=2) + "\n").encode())
 
 
 @contextlib.contextmanager

@@ -82,10 +82,12 @@ class Workflow(_Strict):
                 if name not in self.inputs:
                     known = ", ".join(self.inputs) or "none"
                     raise InvalidInput(f"the step {step.key!r} names the input {name!r} (known: {known})")
+        payloads = _payloads([step.payload for step in self.steps], self.inputs)
+        for step, payload in zip(self.steps, payloads, strict=True):
             try:
                 task_type = registry.find(step.agent_id, step.task_type)
                 if not any(references(step.payload)):  # else it is checked when the results are there
-                    task_type.parse(_filled(step.payload, self.inputs))
+                    task_type.parse(payload)
             except (UnknownTaskType, InvalidPayload) as error:
                 raise InvalidInput(f"the step {step.key!r}: {error}") from error
 
@@ -95,14 +97,15 @@ class Workflow(_Strict):
             known = ", ".join(self.inputs) or "none"
             raise InvalidInput(f"{self.key} has no input {unknown[0]!r} (known: {known})")
         context = {**self.inputs, **inputs}
-        steps = [step.model_dump(mode="json", exclude_none=True) for step in self.steps]
+        steps = [*map(dict, ordered([step.model_dump(mode="json", exclude_none=True) for step in self.steps]))]
+        payloads = _payloads([step["payload"] for step in steps], context)
         return [
             {
                 **step,
                 "title": _NAME.sub(lambda found: str(context.get(found[1], found[0])), step["title"])[:500],
-                "payload": _filled(step["payload"], context),
+                "payload": payload,
             }
-            for step in map(dict, ordered(steps))
+            for step, payload in zip(steps, payloads, strict=True)
         ]
 
     def levels(self) -> list[list[Step]]:
@@ -190,6 +193,13 @@ def _inputs(payload: Any) -> Iterator[str]:
     elif isinstance(payload, list):
         for value in payload:
             yield from _inputs(value)
+
+
+def _payloads(payloads: list[dict[str, Any]], context: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The payloads with their inputs; raises `InvalidInput` when a large input occurs in them too often."""
+    filled = [_filled(payload, context) for payload in payloads]
+    check_storable(filled, "the run, with its inputs filled in,", texts=False)
+    return filled
 
 
 def _filled(payload: Any, context: Mapping[str, Any]) -> Any:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import hashlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from tests.conftest import Zora
+from zora_core import roots
 from zora_core.agents import Registry
 from zora_core.agents.context import TaskContext
 from zora_core.errors import InvalidInput
@@ -115,6 +119,38 @@ async def test_without_configured_folders_only_a_task_created_at_the_terminal_re
     permit(zora.settings.home, [task], Path.home())
     with pytest.raises(InvalidInput, match=r"no folders are configured\. The task was created in .*home folder"):
         of(task).path("page.html")
+
+
+@pytest.mark.parametrize(
+    ("agent", "task_type", "payload"),
+    [
+        ("SAM", "review_climate_page", {"page": "home"}),
+        ("ORACLE", "research_topic", {"topic": "mugs", "sources": ["file:notes.txt"]}),
+        ("CONNOR", "analyze_codebase", {"target": "."}),
+    ],
+)
+async def test_a_handler_that_waits_for_a_permission_does_not_hold_up_the_other_handlers(
+    zora: Zora, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agent: str, task_type: str, payload: dict[str, Any]
+) -> None:
+    folder, command, on_loop = tmp_path / "shop", contextlib.ExitStack(), []
+    folder.mkdir()
+    (folder / "page.html").write_text("<p>Our mugs are made of clay.</p>")
+    (folder / "notes.txt").write_text("Our mugs are made of clay.")
+    await zora.seed("frontend_configs", page="home", config={"path": "page.html"})
+    task = await zora.create(agent, task_type, payload)
+
+    def end_the_command(_seconds: float) -> None:
+        with contextlib.suppress(RuntimeError):
+            on_loop.append(asyncio.get_running_loop())
+        permit(zora.settings.home, [task], folder)
+        command.close()
+
+    monkeypatch.setattr(roots.time, "sleep", end_the_command)
+    command.enter_context(roots.announced(zora.settings.home))
+    (run,) = await zora.run_once()
+    assert (run.status, run.error) == ("completed", None)
+    assert on_loop == []
+    assert not [*(zora.settings.home / "permissions" / "announced").iterdir()], "it has waited"
 
 
 async def test_a_tenants_own_folders_take_the_place_of_the_others(zora: Zora, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from typing import Any
 
 import httpx
@@ -67,6 +68,19 @@ async def test_a_member_proposes_an_admin_approves_and_takes_it_back(zora: Zora,
         if e["event_type"] == "agent_suggestion_applied"
     ]
     assert entry["author"] == "brand_admin@example.org"
+
+
+async def test_a_long_key_over_many_values_costs_no_more_than_its_length(
+    founder: httpx.AsyncClient,
+) -> None:
+    tracemalloc.start()
+    try:
+        made = await propose(founder, headline({"k" * 60_000: [1] * 120_000}))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert made["effect"]["changes"][0]["op"] == "update"
+    assert peak < 100_000_000  # bytes, for a body of 300 kB
 
 
 async def test_an_edited_value_is_applied_and_one_that_does_not_fit_is_told(zora: Zora, founder: Any) -> None:
@@ -159,7 +173,9 @@ async def test_a_profile_of_another_tenant_cannot_be_referred_to(zora: Zora, fou
         is_primary=False,
     )  # fmt: skip
     value = {"title": "T", "category": "energy", "profile_id": str(theirs)}
-    body = headline(None, suggestion_type="create_climate_missions", target={}, suggested_value=value)
+    body = headline(
+        None, suggestion_type="create_climate_missions", target={}, current_value=None, suggested_value=value
+    )
     error = envelope(await founder.post(SUGGESTIONS, json=body), 400, "VALIDATION_ERROR")
     assert "does not exist" in error["message"]
     made = await propose(founder, {**body, "suggested_value": {"title": "T", "category": "energy"}})

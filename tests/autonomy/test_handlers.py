@@ -139,12 +139,12 @@ class Odd(Agent):
         (raising(ValueError("a\0b\ud800")), "ValueError: a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}"),
         (raising(BaseExceptionGroup("g", [Own("o"), ValueError("v")])), "(2 sub-exceptions): Own: o; ValueError: v"),
         (raising(group(5000)), "BaseExceptionGroup: g"),
-        (lambda: TaskResult(summary="s", result=nested(5000)), "the result is nested more than 100 levels deep"),
-        (lambda: TaskResult(summary="s", result=nested(150)), "the result is nested more than 100 levels deep"),
-        (lambda: TaskResult(summary="s", result={"list": [[nested(5000)]]}), "nested more than 100 levels deep"),
+        (lambda: TaskResult(summary="s", result=nested(5000)), "the result is nested deeper than 100 levels"),
+        (lambda: TaskResult(summary="s", result=nested(150)), "the result is nested deeper than 100 levels"),
+        (lambda: TaskResult(summary="s", result={"list": [[nested(5000)]]}), "nested deeper than 100 levels"),
         (
             lambda: Delegate([ChildTask(key="a", agent_id="ORACLE", task_type="async", title="t")], then=nested(5000)),
-            "the delegation is nested more than 100 levels deep",
+            "the delegation is nested deeper than 100 levels",
         ),
         (lambda: Snooze(0), "Snooze needs a number of seconds above 0"),
         (lambda: Snooze(-5), "Snooze needs a number of seconds above 0"),
@@ -282,7 +282,7 @@ async def test_a_deep_suggestion_is_refused(zora: Zora) -> None:
     await zora.create("ORACLE", "async", max_attempts=1)
     (run,) = await zora.run_once(Odd(work))
     assert run.status == "failed"
-    assert "nested more than 100 levels deep" in (run.error or "")
+    assert "nested deeper than 100 levels" in (run.error or "")
 
 
 async def test_a_delegation_over_the_limit_is_refused_before_its_children_are_looked_at(zora: Zora) -> None:

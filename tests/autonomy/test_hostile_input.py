@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from tests import work
 from tests.conftest import Zora
-from zora_core.agents import Agent, AgentId, Payload, TaskContext, TaskResult, handler
+from tests.test_storable import BOMB
+from zora_core.agents import Agent, AgentId, ChildTask, Delegate, Payload, TaskContext, TaskResult, handler
 from zora_core.agents.agent import Task
-from zora_core.models import Element, Finding, Severity
+from zora_core.models import Element, Finding, Quote, Severity, Suggestion
 from zora_core.skills import page as page_module
 
 LEASE_SECONDS = 1.5
@@ -59,6 +61,71 @@ class Naive(Agent):
         piece = Element(source="html", selector="#a", html='<p id="a">text')
         finding = Finding(rule_id="x.y", title="t", detail="d", severity=Severity.LOW, confidence=1.0, evidence=[piece])
         return TaskResult(summary="found", findings=[finding])
+
+
+class Aliases(Agent):
+    """Handlers that pass on what they read from YAML, where 300 bytes can refer to billions of values."""
+
+    agent_id = AgentId.ORACLE
+
+    @handler("result", evidence="none")
+    async def result(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        return TaskResult(summary="read", result=yaml.safe_load(BOMB))
+
+    @handler("loop", evidence="none")
+    async def loop(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        return TaskResult(summary="read", result=yaml.safe_load("a: &a [*a, *a]"))
+
+    @handler("text", evidence="none")
+    async def text(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        return TaskResult(summary="read", result={"lines": ["password = hunter2 " * 1_000] * 2_000})
+
+    @handler("suggestion")
+    async def suggestion(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        ctx.cite("payload", "page", "text")
+        advice = Suggestion(
+            suggestion_type="advice", title="t", suggested_value=yaml.safe_load(BOMB),
+            evidence=[Quote(source="page", text="text")],
+        )  # fmt: skip
+        return TaskResult(summary="read", suggestions=[advice])
+
+    @handler("child", evidence="none")
+    async def child(self, task: Task, payload: Payload, ctx: TaskContext) -> Delegate:
+        return Delegate(
+            [ChildTask(key="a", agent_id="SAM", task_type="count", title="t", payload=yaml.safe_load(BOMB))]
+        )
+
+    @handler("then", evidence="none")
+    async def then(self, task: Task, payload: Payload, ctx: TaskContext) -> Delegate:
+        return Delegate([ChildTask(key="a", agent_id="SAM", task_type="count", title="t")], then=yaml.safe_load(BOMB))
+
+    @handler("step", evidence="none")
+    async def step(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        await ctx.step("read", yaml.safe_load, BOMB)
+        raise AssertionError("it cannot be kept")
+
+
+@pytest.mark.parametrize(
+    ("task_type", "said"),
+    [
+        ("result", "the result holds more than 2,000,000 values"),
+        ("loop", "the result is nested deeper than 100 levels"),
+        ("text", "38,006,016 bytes of JSON"),
+        ("suggestion", "the list of suggestions holds more than 2,000,000 values"),
+        ("child", "the delegation holds more than 2,000,000 values"),
+        ("then", "the delegation holds more than 2,000,000 values"),
+        ("step", "the value of the step 'read' holds more than 2,000,000 values"),
+    ],
+)
+async def test_a_small_outcome_that_refers_to_much_fails_its_task_and_holds_up_no_other(
+    zora: Zora, task_type: str, said: str
+) -> None:
+    failed = await zora.create("ORACLE", task_type)
+    after = await zora.create("SAM", "count")
+    async with asyncio.timeout(60):
+        await zora.run_once(Aliases(), Naive())
+    assert said in ((await zora.task(failed)).error_message or "")
+    assert (await zora.task(after)).status == "completed"
 
 
 class Beats:

@@ -703,13 +703,17 @@ async def test_a_reference_to_nothing_fails_the_task_and_says_so(zora: Zora) -> 
     )  # fmt: skip
 
 
-async def take_back(zora: Zora) -> None:
-    """Let every lease expire and be taken back in one transaction, so that no heartbeat comes between."""
+async def take_back(zora: Zora, *, unnoticed: bool = False) -> None:
+    """Let every lease expire and be taken back in one transaction, so that no heartbeat comes between.
+
+    `unnoticed`: as after a failover to a server that does not know the claim, where the task has lost no lease.
+    """
     connection = await asyncpg.connect(zora.url)
     try:
         await connection.execute(
             "begin; update agent_tasks set lease_expires_at = zora_now() - interval '1 second' "
-            "where status = 'in_progress'; select rescue_agent_tasks(); commit"
+            "where status = 'in_progress'; select rescue_agent_tasks(); "
+            f"{'update agent_tasks set lost_leases = 0; ' if unnoticed else ''}commit"
         )
     finally:
         await connection.close()
@@ -741,6 +745,28 @@ async def test_a_worker_that_gets_its_own_task_back_runs_it_again_and_forgets_th
     assert (task.status, task.attempt) == ("completed", 1)
     (row,) = await zora.sql("select count(*) from memory_events where metadata ->> 'status' = 'completed'")
     assert row["count"] == 1
+
+
+async def test_the_old_run_of_a_task_that_comes_back_is_stopped_without_a_heartbeat(
+    zora: Zora, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe, ended = Probe(), list[TaskRun]()
+    await zora.create("SAM", "wait")
+    call = zora.database.call
+
+    async def without_heartbeats(function: str, /, **arguments: Any) -> list[dict[str, Any]]:
+        return [] if function == "heartbeat_agent_tasks" else await call(function, **arguments)
+
+    monkeypatch.setattr(zora.database, "call", without_heartbeats)
+    worker = zora.worker(probe, observe=lambda e: ended.append(e) if isinstance(e, TaskRun) else None)
+    async with working(worker):
+        await until(lambda: probe.calls == 1)
+        await take_back(zora, unnoticed=True)
+        await until(lambda: probe.calls == 2)
+        await until(lambda: [run.status for run in ended] == ["lost"])
+        probe.release.set()
+        await until(lambda: len(ended) == 2)
+    assert ended[1].status == "completed"
 
 
 async def test_a_task_claimed_again_before_its_settlement_was_acknowledged_has_two_runs(

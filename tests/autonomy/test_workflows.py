@@ -252,3 +252,15 @@ def test_a_definition_that_cannot_be_is_told_by_name(text: str, message: str) ->
     with pytest.raises(InvalidInput) as refusal:
         load(text).check(registry())
     assert message in str(refusal.value)
+
+
+def test_a_large_input_that_occurs_too_often_is_refused() -> None:
+    definition = {
+        "key": "w", "name": "w", "inputs": {"page": "x" * 500_000},
+        "steps": [{"key": "a", "agent_id": "SAM", "task_type": "review_accessibility", "title": "t",
+                   "payload": {"target": [{"$input": "page"}] * 20_000}}],
+    }  # fmt: skip
+    workflow = Workflow.model_validate(definition)
+    for use in (lambda: workflow.check(registry()), lambda: workflow.tasks({})):
+        with pytest.raises(InvalidInput, match="holds more than 50,000,000 characters"):
+            use()

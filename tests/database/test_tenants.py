@@ -496,6 +496,9 @@ def values(tenant: Tenant, function: str, parameter: str, kind: str) -> list[Any
         "rows": [json.dumps([imported(tenant.mark), imported(tenant.mark, "design")])],
         "counts": ['{"memories": 1}'],
         "one": ["{}"],
+        "new": ["{}"],
+        "values": ['{"title": "t"}'],
+        "back": ["{}"],
         "other": ["{}"],
         "seed": ['{"pages": [], "profiles": [{"profile_type": "brand", "name": "n"}], "missions": [], "journal": []}'],
     }
@@ -507,6 +510,7 @@ def values(tenant: Tenant, function: str, parameter: str, kind: str) -> list[Any
         "timestamp with time zone": [datetime(2026, 1, 1, tzinfo=UTC)],
         "interval": [timedelta(seconds=1)],
         "regclass": ["agent_tasks"],
+        "regtype": ["agent_tasks"],
         "boolean[]": [[True] * len(tenant.tokens)],
         "text[]": [["text"] * len(tenant.tokens)],
         "timestamp with time zone[]": [[datetime(2026, 1, 1, tzinfo=UTC)]],

@@ -138,7 +138,7 @@ class Connor(Agent):
         from zora_core.skills.codebase import GitFailed, export_head, find_repository, read_history
         from zora_core.skills.wording import count
 
-        root = _target(payload.target, ctx)
+        root = await ctx.in_thread(_target, payload.target, ctx)
         name = ctx.name_of(root)
         await ctx.progress(0, "reading the history")
         repository = await ctx.compute(find_repository, root, ctx.roots())

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -103,6 +102,7 @@ class TaskContext:
         self._task_id = task_id
         self._lease_token = lease_token
         self._computing = computing
+        self._permitted: tuple[Path | None] | None = None
         self._steps: dict[str, dict[str, Any]] | None = None
         self._step_locks: dict[str, asyncio.Lock] = {}
 
@@ -189,6 +189,7 @@ class TaskContext:
 
     async def _saved(self, name: str, value: Any, reads: Sequence[Mapping[str, Any]]) -> Any:
         """What is kept of a step's value, once it is."""
+        check_storable(value, f"the value of the step {name!r}", texts=False)
         try:
             size = len(to_json(value))
         except PydanticSerializationError as error:
@@ -306,8 +307,8 @@ class TaskContext:
         return self._page(ref, html, source=url, url=answer.final_url)
 
     async def _file_page(self, ref: str, path: str, *, kind: str) -> Page:
-        file = self.path(path)
         data = await self.file(path, kind=kind, ref=ref if kind == "page" else None)
+        file = await in_thread(self.path, path)
         if b"\0" in data:
             raise InvalidInput(f"{path!r} holds no markup: it has NUL characters")
         html, _ = webencodings.decode(data, webencodings.UTF8, "replace")
@@ -343,15 +344,21 @@ class TaskContext:
         self.cite("url", url, answer.body, names=[answer.final_url])
         return answer
 
-    @cached_property
     def _own_folder(self) -> Path | None:
         """Where a person created the task; looked up once, because it waits while tasks are being created."""
-        return permitted(self._settings.home, self._task_id)
+        if self._permitted is None:  # no lock: threads that look it up at the same time find the same
+            self._permitted = (permitted(self._settings.home, self._task_id),)
+        return self._permitted[0]
 
     def roots(self) -> list[Path]:
-        """The folders that this task may read; a relative path counts from the first. See `zora_core.roots`."""
+        """The folders that this task may read; a relative path counts from the first. See `zora_core.roots`.
+
+        The first call in a run, of this or of `path`, `may_read` or `name_of`, waits up to ten seconds while a command
+        is creating tasks, because this task may be one of them. In an `async` handler write
+        `await ctx.in_thread(ctx.roots)`.
+        """
         settings = self._settings
-        own = self._own_folder
+        own = self._own_folder()
         configured = tenant_roots(settings.home, self._tenant_id)
         roots = [*(settings.file_roots if configured is None else configured)]
         if own is not None and unfit(own, settings.home) is None:
@@ -366,7 +373,8 @@ class TaskContext:
     def path(self, path: str) -> Path:
         """Resolve a file or directory that this task may read; raises `InvalidInput` for any other.
 
-        Hidden files and folders, and files that usually hold credentials, are refused.
+        Hidden files and folders, and files that usually hold credentials, are refused. It may wait (see `roots`): in an
+        `async` handler write `await ctx.in_thread(ctx.path, path)`.
         """
         check_storable(path, "the path")
         if path.startswith(f"{EXAMPLES}/"):
@@ -393,7 +401,7 @@ class TaskContext:
         if roots:
             names = escaped(", ".join(map(str, roots)))
             return f" ({names}): add its folder to ZORA_FILE_ROOTS, or run `{set_roots}`"
-        if (own := self._own_folder) is not None:
+        if (own := self._own_folder()) is not None:
             return (
                 f": no folders are configured. The task was created in {escaped(str(own))}, but "
                 f"{unfit(own, self._settings.home)}"
@@ -405,15 +413,15 @@ class TaskContext:
 
     async def file(self, path: str, *, kind: str = "file", ref: str | None = None) -> bytes:
         """The content of a file of at most 5 MB that may be read, credentials in it masked, recorded as a source."""
-        data = self._content(path)
-        return self._cite_file(path, data, await self.compute(without_secrets, data), kind, ref)
+        file, data = await in_thread(self._content, path)
+        return self._cite_file(path, file, data, await self.compute(without_secrets, data), kind, ref)
 
     def read_file(self, path: str, *, kind: str = "file", ref: str | None = None) -> bytes:
         """What `file` returns, for a handler that is a plain function; in an `async` one use `file`."""
-        data = self._content(path)
-        return self._cite_file(path, data, without_secrets(data), kind, ref)
+        file, data = self._content(path)
+        return self._cite_file(path, file, data, without_secrets(data), kind, ref)
 
-    def _content(self, path: str) -> bytes:
+    def _content(self, path: str) -> tuple[Path, bytes]:
         file = self.path(path)
         if not file.is_file():
             raise InvalidInput(f"{path!r} is not a file")
@@ -421,10 +429,10 @@ class TaskContext:
             data = stream.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
             raise InvalidInput(f"{path!r} has more than {MAX_FILE_BYTES:,} bytes ({file.stat().st_size:,})")
-        return data
+        return file, data
 
-    def _cite_file(self, path: str, data: bytes, shown: bytes, kind: str, ref: str | None) -> bytes:
-        ref = ref or escaped(str(self.path(path)))
+    def _cite_file(self, path: str, file: Path, data: bytes, shown: bytes, kind: str, ref: str | None) -> bytes:
+        ref = ref or escaped(str(file))
         source = self._source(kind, ref, hashlib.sha256(data).hexdigest(), len(data), "bytes")
         self.ledger.add(source, shown, names=[path])
         return shown

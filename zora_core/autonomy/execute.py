@@ -10,7 +10,7 @@ import logging
 import math
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,7 +26,7 @@ from zora_core.errors import FalseEvidence, InvalidInput, InvalidPayload, Unknow
 from zora_core.graph import ordered, references, resolve
 from zora_core.masking import mask
 from zora_core.models import Task, TaskResult
-from zora_core.storable import MAX_DEPTH, storable
+from zora_core.storable import check_storable, storable
 
 if TYPE_CHECKING:
     from zora_core.agents.agent import TaskType
@@ -221,7 +221,7 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
                     settlement = _delegated(run, delegation, registry)
                 case TaskResult() as result:
                     settlement = await _completed(run, task_type, result, context)
-            _check_size(settlement)
+            _check_size([settlement.summary, settlement.result])
             return settlement
     except GeneratorExit:  # Python closes coroutines that await what raises it: only the task's first one can go on
         raise
@@ -278,6 +278,7 @@ def _delegated(run: Run, delegation: Delegate, registry: Registry) -> Settlement
         raise InvalidInput(
             f"the delegation names {len(delegation.children)} children, more than the limit of {MAX_CHILDREN}"
         )
+    check_storable([[c.payload for c in delegation.children], delegation.then], "the delegation", texts=False)
     rows = [child.row() for child in delegation.children]
     for row in rows:
         try:
@@ -288,7 +289,6 @@ def _delegated(run: Run, delegation: Delegate, registry: Registry) -> Settlement
             raise type(error)(f"child {row['key']!r}: {error}") from error
     children = [dict(row) for row in ordered(rows)]
     result = {"children": children, "then": delegation.then}
-    _check_depth("delegation", result)
     return run.settlement(
         "delegated", summary=f"delegated to {', '.join(row['key'] for row in children)}", result=result
     )
@@ -301,19 +301,20 @@ async def _completed(run: Run, task_type: TaskType, result: TaskResult, context:
             f"{run.task.agent_id} {run.task.task_type} returned a result without evidence: read what it rests on "
             'through ctx, cite it with ctx.cite, or declare the handler with evidence="none" if it only does something'
         )
-    _check_depth("result", result.result)
-    for suggestion in result.suggestions:
-        _check_depth("suggestion", [suggestion.target, suggestion.current_value, suggestion.suggested_value])
+    values = [[given.target, given.current_value, given.suggested_value] for given in result.suggestions]
+    check_storable(result.result, "the result", texts=False)
+    check_storable(values, "the list of suggestions", texts=False)
+    _check_size([result.result, values])  # before credentials are searched for in it
     stored = await context.checked(result)
     for suggestion, row in zip(result.suggestions, stored["suggestions"], strict=True):
         row["effect"] = effect_of(suggestion)
     return run.settlement("completed", summary=masked(result.summary), result=stored)
 
 
-def _check_size(settlement: Settlement) -> None:
+def _check_size(outcome: Any) -> None:
     """Raise `InvalidInput` for an outcome that the database might not take within its time limit."""
     try:
-        size = len(to_json([settlement.summary, settlement.result]))
+        size = len(to_json(outcome))
     except (PydanticSerializationError, UnicodeError) as error:
         raise InvalidInput(f"the handler's outcome is not JSON: {error}") from error
     if size > MAX_RESULT_BYTES:
@@ -321,18 +322,3 @@ def _check_size(settlement: Settlement) -> None:
             f"the handler's outcome has {size:,} bytes of JSON, more than the limit of {MAX_RESULT_BYTES:,}: shorten "
             "its summary, result, suggestions, or the payloads of its children"
         )
-
-
-def _check_depth(what: str, value: Any) -> None:
-    """Raise `InvalidInput` for a value that is nested deeper than what reads it again can follow."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, Mapping | list | tuple)
-            for inner in (outer.values() if isinstance(outer, Mapping) else outer)
-        ]
-        if not level:
-            return
-    raise InvalidInput(f"the {what} is nested more than {MAX_DEPTH} levels deep: return a flatter one")

@@ -16,6 +16,11 @@
 -- "before" is the precondition: it holds every column that the decision rests on, also such as are not written. What a
 -- proposal leaves out of it is read from the row when the proposal is stored (prepare_effect). Under a path, null stands
 -- for nothing there.
+--
+-- prepare_effect() also writes keys and values as the columns hold them (a numeric (6, 1) makes 1.3 of 1.25), and adds
+-- "registration", which says under which registration of the owner's table the change was made. What is written is read
+-- again before the transaction ends: an effect whose values a trigger, a rule or another of its changes replaces is not
+-- applied.
 
 -- An effect may name tables of the owner's, so that any statement on one can raise anything: its triggers, types and
 -- policies are not ours, and it can be changed, locked or dropped at any time. Wherever such a statement runs, its error
@@ -35,21 +40,37 @@ create or replace function missing_columns(p_relation regclass, p_names text [])
     )
 $$;
 
+-- Which table this is, whatever its name: the cluster, the database and the table's oid. Only identities with the same
+-- cluster and database can be compared, because a restore elsewhere gives the tables other oids.
+create or replace function table_identity(p_relation regclass) returns text language sql stable as $$
+    select concat_ws('/', c.system_identifier, d.oid, p_relation::oid)
+    from pg_control_system() as c
+    cross join pg_database as d
+    where d.datname = current_database()
+$$;
+
 -- A table that effects may name, or nulls: its key, the columns that an effect may write, those that a decision on a row of
--- it rests on, and those that it has lost since it was registered. Ours are here; the owner's are in the table effect_tables.
+-- it rests on, and those that it has lost since it was registered. Ours are here; the owner's are in the table
+-- effect_tables; replaced says that another table has the name now. The types are for casts: row_type because a table may
+-- be named like another type, and key_type without a length, to which a cast would shorten.
 create or replace function effect_table(
-    p_tenant_id uuid, p_name text, out relation regclass, out key_column text, out key_type text,
-    out writable text [], out rests_on text [], out lost text
+    p_tenant_id uuid, p_name text, out relation regclass, out row_type regtype, out key_column text, out key_type text,
+    out writable text [], out rests_on text [], out lost text, out registration uuid, out replaced boolean
 ) language sql stable as $$
-    select r.relation, t.key_column,
+    select r.relation, r.row_type, t.key_column,
         (
-            select format_type(a.atttypid, null) from pg_attribute as a
+            select format_type(a.atttypid, -1) from pg_attribute as a
             where a.attrelid = r.relation and a.attname = t.key_column and not a.attisdropped
         ),
         t.writable, t.rests_on,
-        missing_columns(r.relation, array[t.key_column, 'tenant_id'] || t.writable || t.rests_on)
+        missing_columns(r.relation, array[t.key_column, 'tenant_id'] || t.writable || t.rests_on), t.registration,
+        coalesce(
+            t.identity <> table_identity(r.relation)
+            and regexp_replace(t.identity, '/[^/]*$', '') = regexp_replace(table_identity(r.relation), '/[^/]*$', ''), false
+        )
     from (
-        values
+        select o.*, null::uuid as registration, null as identity
+        from (values
             ('climate_missions', 'id', array['profile_id', 'title', 'description', 'category', 'status',
                 'estimated_impact_kgco2', 'due_date', 'verified'], array['profile_id', 'title', 'category', 'status']),
             ('climate_profiles', 'id', '{}', array['profile_type', 'name', 'energy_source', 'transport_mode',
@@ -59,12 +80,16 @@ create or replace function effect_table(
             ('autonomy_schedules', 'id', array['name', 'agent_id', 'task_type', 'payload', 'cron', 'timezone',
                 'enabled', 'misfire_policy'], array['name', 'agent_id', 'task_type', 'payload', 'cron', 'timezone',
                 'enabled', 'misfire_policy'])
+        ) as o (name, key_column, writable, rests_on)
         union all
-        select e.name, e.key_column, e.writable, e.rests_on from effect_tables as e where e.tenant_id = p_tenant_id
-    ) as t (name, key_column, writable, rests_on)
-    cross join lateral (
-        select (select c.oid from pg_class as c where c.oid = to_regclass(t.name) and c.relkind in ('r', 'p'))::regclass
-    ) as r (relation)
+        select e.name, e.key_column, e.writable, e.rests_on, e.registration, e.identity
+        from effect_tables as e
+        where e.tenant_id = p_tenant_id
+    ) as t (name, key_column, writable, rests_on, registration, identity)
+    left join lateral (
+        select c.oid::regclass, c.reltype::regtype from pg_class as c
+        where c.oid = to_regclass(t.name) and c.relkind in ('r', 'p')
+    ) as r (relation, row_type) on true
     where t.name = p_name
     limit 1
 $$;
@@ -82,8 +107,13 @@ begin
             when v_spec.key_column is null then format('is about a table that no effect may change, %s: the owner registers '
                 'tables with `zora tables register`', v_table)
             when v_spec.relation is null then format('is about the table %s, which was registered and is missing', v_table)
+            when v_spec.replaced then format('is about the table %s, which is not the one that was registered: the owner '
+                'registers it again with `zora tables register`', v_table)
             when v_spec.lost is not null then format('is about the table %s, which has lost columns since it was registered: '
                 '%s (tenant_id must be of type uuid)', v_table, v_spec.lost)
+            when p_change ->> 'registration' is distinct from v_spec.registration::text
+                then format('belongs to an earlier registration of the table %s: the table or its key column is another one '
+                    'now', v_table)
             when v_op in ('update', 'expect') and p_change ->> 'key' is null then 'lacks the key of a row'
             when v_spec.key_type = 'uuid' and coalesce(p_change ->> 'key', p_change -> 'row' ->> v_spec.key_column)
                 !~* '^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$'
@@ -103,6 +133,17 @@ begin
             when v_op = 'insert' and (p_change -> 'row') - v_spec.writable <> '{}'
                 then format('writes columns that no effect may write: %s', (p_change -> 'row') - v_spec.writable)
             when v_op = 'delete' and v_spec.writable = '{}' then format('removes a row of %s, which no effect may', v_table)
+            when v_op = 'update' and p_change -> 'after' ? v_spec.key_column
+                then format('writes the key column %s, which only a new row may set', v_spec.key_column)
+            else (
+                select format('names columns that the table %s does not have: %s', v_table, m.columns)
+                from missing_columns(v_spec.relation, array(
+                    select jsonb_object_keys(case when jsonb_typeof(f.value) = 'object' then f.value end)
+                    from jsonb_each(p_change) as f
+                    where f.key = any ('{before,after,row}')
+                )) as m (columns)
+                where m.columns is not null
+            )
         end;
     end if;
     return case
@@ -115,23 +156,79 @@ begin
 end
 $$;
 
+-- Values as the columns of a table hold them; "now" stays for a time. All SQL on registered tables writes r.* for a row,
+-- because r alone would be a column of that name.
+create or replace function as_columns_hold(
+    p_row_type regtype, p_values jsonb
+) returns jsonb language plpgsql stable as $$
+declare
+    v_typed jsonb;
+begin
+    execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', p_row_type) into v_typed using p_values;
+    return (
+        select coalesce(jsonb_object_agg(
+            e.key, case when e.key like '%\_at' and e.value = '"now"' then e.value else v_typed -> e.key end
+        ), '{}')
+        from jsonb_each(p_values) as e
+    );
+end
+$$;
+
+-- A value with another one at a path; null takes away what is there.
+create or replace function at_path(p_value jsonb, p_path text [], p_new jsonb) returns jsonb language sql immutable as $$
+    select case when p_new = 'null' then p_value #- p_path else jsonb_set(p_value, p_path, p_new) end
+$$;
+
+-- Why a change cannot write at its path in this row; null when it can. PostgreSQL writes nothing where a part before the last
+-- is missing, and elsewhere when an index is outside of its list.
+create or replace function path_problem(p_change jsonb, p_row jsonb) returns text language plpgsql immutable as $$
+declare
+    v_path constant text [] := array(select jsonb_array_elements_text(p_change -> 'path'));
+    v_new record;
+    v_held jsonb;
+begin
+    for v_new in select * from jsonb_each(p_change -> 'after') loop
+        begin
+            v_held := at_path(p_row -> v_new.key, v_path, v_new.value) #> v_path;
+            if v_held is not distinct from nullif(v_new.value, 'null') then
+                continue;
+            end if;
+        exception
+            when data_exception then null;  -- said below
+        end;
+        return format('cannot be made: %s cannot hold this value at %s. Every part of the path before the last must exist; '
+            'an index may be at most the length of its list, and only the last element can be taken away', v_new.key,
+            array_to_string(v_path, '.'));
+    end loop;
+    return null;
+end
+$$;
+
 -- The row that a change is about, as it is now; null when there is none. p_lock locks it until the transaction ends.
 create or replace function row_of_change(
     p_tenant_id uuid, p_change jsonb, p_lock boolean
 ) returns jsonb language plpgsql as $$
 declare
     v_spec record;
+    v_key text;
     v_row jsonb;
+    v_found integer;
 begin
     select * into v_spec from effect_table(p_tenant_id, p_change ->> 'table');
     if v_spec.relation is null then
         return null;
     end if;
+    v_key := coalesce(p_change ->> 'key', p_change -> 'row' ->> v_spec.key_column);
     execute format(
-        'select to_jsonb(r) from %s as r where r.tenant_id = $1 and r.%I = $2::%s%s', v_spec.relation, v_spec.key_column,
+        'select to_jsonb(r.*) from %s as r where r.tenant_id = $1 and r.%I = $2::%s%s', v_spec.relation, v_spec.key_column,
         v_spec.key_type, case when p_lock then ' for update' end
     )
-    into v_row using p_tenant_id, coalesce(p_change ->> 'key', p_change -> 'row' ->> v_spec.key_column);
+    into v_row using p_tenant_id, v_key;
+    get diagnostics v_found = row_count;
+    if v_found > 1 then
+        raise exception '% rows of the table % have the key %: a key must name one row', v_found, p_change ->> 'table', v_key
+            using errcode = 'PT409';
+    end if;
     return v_row;
 end
 $$;
@@ -206,7 +303,7 @@ $$;
 create or replace function expected_by_change(p_tenant_id uuid, p_change jsonb) returns jsonb language plpgsql stable as $$
 declare
     v_expected jsonb := coalesce(p_change -> 'before', p_change -> 'row');
-    v_relation constant regclass := (effect_table(p_tenant_id, p_change ->> 'table')).relation;
+    v_row_type constant regtype := (effect_table(p_tenant_id, p_change ->> 'table')).row_type;
     v_typed jsonb;
 begin
     case p_change ->> 'op'
@@ -217,11 +314,11 @@ begin
         when 'release_task' then
             return p_change - array['op', 'id'] || jsonb_build_object('waiting_for', 'approval');
         else
-            if v_relation is null then
+            if v_row_type is null then
                 return null;
             end if;
             -- Through the table's types, so that a time is the same in every time zone.
-            execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', v_relation)
+            execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', v_row_type)
             into v_typed
             using case when p_change ? 'path' then v_expected - array(select jsonb_object_keys(p_change -> 'after'))
                 else v_expected end;
@@ -246,9 +343,9 @@ declare
     v_change jsonb;
     v_changes jsonb := '[]';
     v_row jsonb;
-    v_written jsonb;
-    v_relation regclass;
-    v_key text;
+    v_spec record;
+    v_part text;
+    v_at_path text [];
 begin
     if p_effect is null or p_effect = 'null' then
         return;
@@ -258,26 +355,42 @@ begin
     end if;
     for v_change in select c.change from jsonb_array_elements(p_effect -> 'changes') as c (change) loop
         begin
+            select * into v_spec from effect_table(p_tenant_id, v_change ->> 'table');
+            if v_change ->> 'op' in ('insert', 'update', 'delete', 'expect') then
+                v_change := v_change - 'registration' || case when v_spec.registration is null then '{}'
+                    else jsonb_build_object('registration', v_spec.registration) end;
+            end if;
             problem := 'a change of its effect ' || change_problem(p_tenant_id, v_change);
             if problem is null and v_change ->> 'op' in ('insert', 'update', 'delete', 'expect') then
-                select t.relation, t.key_column into v_relation, v_key
-                from effect_table(p_tenant_id, v_change ->> 'table') as t;
-                v_written := coalesce(v_change -> 'row', case when not v_change ? 'path' then v_change -> 'after' end);
-                execute format('select jsonb_populate_record(null::%s, $1)', v_relation) using v_written;
+                v_at_path := case when v_change ? 'path' then array(select jsonb_object_keys(v_change -> 'after')) end;
+                for v_part in
+                    select p.name from unnest('{before,after,row}'::text []) as p (name)
+                    where jsonb_typeof(v_change -> p.name) = 'object'
+                loop
+                    v_change := jsonb_set(v_change, array[v_part], (v_change -> v_part) || as_columns_hold(
+                        v_spec.row_type, (v_change -> v_part) - coalesce(v_at_path, '{}')
+                    ));
+                end loop;
                 v_row := row_of_change(p_tenant_id, v_change, false);
+                if v_row is not null and v_change ? 'key' then
+                    v_change := jsonb_set(v_change, '{key}', to_jsonb(v_row ->> v_spec.key_column));
+                end if;
                 if v_row is not null and v_change ? 'before' then
                     v_change := jsonb_set(v_change, '{before}', compared_by_change(
                         jsonb_set(v_change, '{before}', (
                             select coalesce(jsonb_object_agg(c.name, null), '{}')
-                            from unnest((effect_table(p_tenant_id, v_change ->> 'table')).rests_on) as c (name)
+                            from unnest(v_spec.rests_on) as c (name)
                             where not v_change ? 'path'
                         ) || (v_change -> 'before')), v_row
                     ) || (v_change -> 'before'));
                 end if;
+                if v_row is not null and v_at_path is not null then
+                    problem := 'a change of its effect ' || path_problem(v_change, v_row);
+                end if;
                 perform expected_by_change(p_tenant_id, v_change);
                 if v_change ->> 'op' <> 'insert' and v_row is null then
                     missing := format('its effect rests on %s of %s, which does not exist',
-                        coalesce(v_change ->> 'key', v_change -> 'row' ->> v_key), v_change ->> 'table');
+                        coalesce(v_change ->> 'key', v_change -> 'row' ->> v_spec.key_column), v_change ->> 'table');
                 end if;
             end if;
         exception
@@ -321,14 +434,16 @@ begin
             ) then
                 v_row := v_row || jsonb_build_object('created_at', zora_now());
             end if;
-            select string_agg(quote_ident(k.name), ', ') into v_columns from jsonb_object_keys(v_row) as k (name);
+            select string_agg(quote_ident(k.name), ', '), string_agg(format('r.%I', k.name), ', ')
+            into v_columns, v_values
+            from jsonb_object_keys(v_row) as k (name);
             execute format(
-                'insert into %1$s as t (%2$s) select %2$s from jsonb_populate_record(null::%1$s, $1) '
-                'returning to_jsonb(t)', v_spec.relation, v_columns
+                'insert into %s as t (%s) select %s from jsonb_populate_record(null::%s, $1) as r returning to_jsonb(t.*)',
+                v_spec.relation, v_columns, v_values, v_spec.row_type
             )
             into v_row using v_row;
             get diagnostics v_written = row_count;
-            v_back := jsonb_build_object('op', 'delete', 'table', v_table, 'row', v_row);
+            v_back := p_change || jsonb_build_object('op', 'delete', 'row', v_row);
         when 'update' then
             select jsonb_object_agg(e.key, case
                 when e.key like '%\_at' and e.value = '"now"' then to_jsonb(zora_now()) else e.value
@@ -336,17 +451,14 @@ begin
             into v_row
             from jsonb_each(p_change -> 'after') as e;
             select string_agg(quote_ident(k.name), ', '), string_agg(format(
-                case
-                    when not p_change ? 'path' then 'r.%1$I'
-                    when v_row -> k.name = 'null' then 't.%1$I #- $4'
-                    else 'jsonb_set(t.%1$I, $4, $3 -> %1$L)'
-                end, k.name
+                case when p_change ? 'path' then 'at_path(t.%1$I, $4, $3 -> %1$L)' else 'r.%1$I' end, k.name
             ), ', ')
             into v_columns, v_values
             from jsonb_object_keys(v_row) as k (name);
             execute format(
-                'update %1$s as t set (%2$s) = row(%3$s) from jsonb_populate_record(null::%1$s, $3) as r '
-                'where t.tenant_id = $1 and t.%4$I = $2::%5$s', v_spec.relation, v_columns, v_values, v_spec.key_column, v_spec.key_type
+                'update %1$s as t set (%2$s) = row(%3$s) from jsonb_populate_record(null::%6$s, $3) as r '
+                'where t.tenant_id = $1 and t.%4$I = $2::%5$s',
+                v_spec.relation, v_columns, v_values, v_spec.key_column, v_spec.key_type, v_spec.row_type
             )
             using p_tenant_id, p_change ->> 'key', v_row,
                 array(select jsonb_array_elements_text(p_change -> 'path'));
@@ -394,8 +506,49 @@ begin
     if v_written = 0 then
         raise exception 'the database did not write the row of %: a trigger or rule of the table skips it', v_table
             using errcode = 'PT409';
+    elsif v_written > 1 then
+        raise exception '% rows of the table % would be written: a key must name one row', v_written, v_table
+            using errcode = 'PT409';
     end if;
     return v_back;
+end
+$$;
+
+-- Read what a change has written, PT409 unless it is what was approved; returns the change that takes it back, on the row as
+-- triggers have left it.
+create or replace function check_made(
+    p_tenant_id uuid, p_change jsonb, p_back jsonb
+) returns jsonb language plpgsql as $$
+declare
+    v_table constant text := p_change ->> 'table';
+    v_key_column constant text := (effect_table(p_tenant_id, v_table)).key_column;
+    v_made constant jsonb := case p_change ->> 'op'
+        when 'insert' then p_change - 'row' || jsonb_build_object(
+            'op', 'expect', 'key', p_back -> 'row' ->> v_key_column, 'before', p_change -> 'row'
+        )
+        when 'update' then p_back
+        when 'delete' then p_change
+    end;
+    v_expected jsonb;
+    v_found jsonb;
+begin
+    if v_made is null then
+        return p_back;
+    end if;
+    v_expected := case when p_change ->> 'op' <> 'delete' then expected_by_change(p_tenant_id, v_made) end;
+    v_found := found_by_change(p_tenant_id, v_made, false);
+    if v_expected is distinct from v_found then
+        raise exception '% of % would not be what was approved, but %: a trigger or rule of the table, or another change of '
+            'the effect, writes the same', coalesce((
+                select string_agg(e.key, ', ') from jsonb_each(v_expected) as e where e.value <> v_found -> e.key
+            ), 'a row'), v_table, coalesce(left((
+                select jsonb_object_agg(f.key, f.value) from jsonb_each(v_found) as f
+                where f.value is distinct from v_expected -> f.key
+            )::text, 300), 'missing')
+            using errcode = 'PT409';
+    end if;
+    return case when p_change ->> 'op' = 'insert'
+        then jsonb_set(p_back, '{row}', row_of_change(p_tenant_id, p_back, false)) else p_back end;
 end
 $$;
 
@@ -429,8 +582,8 @@ create or replace function apply_effect(
 ) language plpgsql as $$
 declare
     v_change jsonb;
-    v_back jsonb;
-    v_changes jsonb := '[]';
+    v_changes jsonb [] := '{}';
+    v_backs jsonb [] := '{}';
     v_problem text;
 begin
     if jsonb_typeof(p_effect -> 'changes') is distinct from 'array' then
@@ -461,13 +614,18 @@ begin
         select c.change from jsonb_array_elements(p_effect -> 'changes') as c (change)
         where c.change ->> 'op' <> 'expect'
     loop
-        v_back := make_change(p_tenant_id, v_change, p_user_id);
-        v_changes := case when v_back is not null and v_changes is not null then jsonb_build_array(v_back) || v_changes end;
+        v_changes := array_append(v_changes, v_change);
+        v_backs := array_append(v_backs, make_change(p_tenant_id, v_change, p_user_id));
     end loop;
     if p_effect @? '$.changes[*].table' then
         perform check_deferred_constraints();
     end if;
-    inverse := case when v_changes <> '[]' then jsonb_build_object('changes', v_changes) end;
+    for v_number in 1 .. cardinality(v_changes) loop
+        v_backs[v_number] := check_made(p_tenant_id, v_changes[v_number], v_backs[v_number]);
+    end loop;
+    select jsonb_build_object('changes', jsonb_agg(b.back order by b.number desc)) into inverse
+    from unnest(v_backs) with ordinality as b (back, number)
+    having count(*) > 0 and count(*) = count(b.back);
 end
 $$;
 

@@ -94,7 +94,9 @@ $$;
 
 -- Let a tenant's effects change a table of the owner's. It must have a column tenant_id of type uuid. p_writable are the columns that an
 -- effect may write; p_rests_on those whose change since a proposal supersedes it, by default all of p_writable. Registering
--- a table again replaces what was said of it. PT400 says what is wrong.
+-- a table again replaces what was said of it. With another key column, or another table under the name, it gets a new
+-- registration: suggestions made before cannot be applied or undone, because they would be about other rows. PT400 says what
+-- is wrong.
 create or replace function register_effect_table(
     p_tenant_id uuid, p_name text, p_key_column text, p_writable text [], p_rests_on text [] default null
 ) returns setof effect_tables language plpgsql as $$
@@ -102,6 +104,7 @@ declare
     v_relation regclass;
     v_class pg_class;
     v_missing text;
+    v_generated text;
     v_problem text;
 begin
     begin
@@ -112,6 +115,9 @@ begin
     end;
     select * into v_class from pg_class as c where c.oid = v_relation;
     v_missing := missing_columns(v_relation, array[p_key_column, 'tenant_id'] || p_writable || p_rests_on);
+    select string_agg(a.attname, ', ') into v_generated
+    from pg_attribute as a
+    where a.attrelid = v_relation and a.attname = any (p_writable) and (a.attgenerated <> '' or a.attidentity = 'a');
     v_problem := case
         when coalesce(v_class.relkind, '') not in ('r', 'p') then format('%s is not a table of this database: give its '
             'name, with its schema unless that is on the search path', quote_nullable(p_name))
@@ -126,6 +132,18 @@ begin
             ]) then format('%s is one of ZORA''s own tables: only tables of your own can be registered', p_name)
         when v_missing is not null then format('the table %s lacks the columns %s: it needs tenant_id, of type uuid, and '
             'every column that you name', p_name, v_missing)
+        when not exists (
+            select from pg_index as i
+            cross join lateral (
+                select array_agg(a.attname::text) as names from pg_attribute as a
+                where a.attrelid = v_relation and a.attnum = any ((i.indkey::int2 [])[0:i.indnkeyatts - 1])
+            ) as c
+            where i.indrelid = v_relation and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
+                and p_key_column = any (c.names) and c.names <@ array[p_key_column, 'tenant_id']
+        ) then format('the key column %1$s of the table %2$s is not unique: it needs a primary key or a unique index, without a '
+            'condition, on %1$s or on tenant_id and %1$s', p_key_column, p_name)
+        when v_generated is not null then format('the column %s of the table %s is generated: it cannot be writable',
+            v_generated, p_name)
         when 'tenant_id' = any (p_writable) then 'tenant_id cannot be writable: a row stays with its tenant'
         when coalesce(p_writable, '{}') = '{}' then 'name at least one writable column'
     end;
@@ -134,10 +152,13 @@ begin
     end if;
 
     return query
-    insert into effect_tables as t (tenant_id, name, key_column, writable, rests_on, created_at)
-    values (p_tenant_id, p_name, p_key_column, p_writable, coalesce(p_rests_on, p_writable), zora_now())
+    insert into effect_tables as t (tenant_id, name, key_column, writable, rests_on, created_at, identity)
+    values (p_tenant_id, p_name, p_key_column, p_writable, coalesce(p_rests_on, p_writable), zora_now(),
+        table_identity(v_relation))
     on conflict (tenant_id, name) do update
-    set key_column = excluded.key_column, writable = excluded.writable, rests_on = excluded.rests_on
+    set registration = case when (t.key_column, t.identity) = (excluded.key_column, excluded.identity)
+            then t.registration else excluded.registration end, identity = excluded.identity,
+        key_column = excluded.key_column, writable = excluded.writable, rests_on = excluded.rests_on
     returning t.*;
     begin
         perform open_effect_table(p_name);

@@ -2,7 +2,7 @@
 -- which run no longer found it.
 
 -- The owner's tables that a tenant's effects may change besides those of functions/apply_effect.sql; see
--- register_effect_table().
+-- register_effect_table(). registration is the one that an effect names; identity says which table had the name.
 create table effect_tables (
     tenant_id uuid not null references tenants (id),
     name text not null,
@@ -10,6 +10,8 @@ create table effect_tables (
     writable text [] not null,
     rests_on text [] not null,
     created_at timestamptz not null default now(),
+    registration uuid not null default gen_random_uuid(),
+    identity text,
     primary key (tenant_id, name)
 );
 
