@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import Server
 from zora_core.database import schema
-from zora_core.database.postgres import connect
+from zora_core.database.postgres import API_ROLE, connect
 from zora_core.errors import ConfigurationError, SchemaError
 from zora_core.settings import DEFAULT_TENANT_ID
 
@@ -657,3 +657,47 @@ async def test_a_schema_of_its_own_holds_everything_and_leaves_the_others_alone(
             owner = await connect(url, schema_name=name)
             assert await owner.missing_objects() == []
             await owner.close()
+
+
+async def test_two_installations_in_one_database_leave_the_tables_of_each_other_open(fresh: asyncpg.Connection) -> None:
+    for name in ("za", "zb"):
+        await schema.migrate(fresh, name)
+        await fresh.execute(f"insert into {name}.tenants (id, name, slug) values ($1, 't', 't')", DEFAULT_TENANT_ID)
+    await fresh.execute(
+        "create schema app; create table app.things (id integer primary key, tenant_id uuid, name text);"
+        "create table app.others (id integer primary key, tenant_id uuid, name text);"
+        "create table zb.notes (id integer primary key, tenant_id uuid, name text);"
+    )
+
+    async def register(by: str, table: str) -> None:
+        await fresh.execute(f"select {by}.register_effect_table($1, $2, 'id', '{{name}}')", DEFAULT_TENANT_ID, table)
+
+    async def remove(by: str, table: str) -> None:
+        await fresh.execute(f"select {by}.remove_effect_table($1, $2)", DEFAULT_TENANT_ID, table)
+
+    await register("zb", "app.things")
+    with pytest.raises(asyncpg.PostgresError, match=r"app\.things is registered .* in the schema zb") as refused:
+        await register("za", "app.things")
+    assert refused.value.sqlstate == "PT400"
+    with pytest.raises(asyncpg.PostgresError, match="ZORA's own tables"):
+        await register("za", "zb.agent_tasks")
+    policies = "select * from pg_policies where tablename = 'things'"
+    before = await fresh.fetch(policies)
+    for table in ("app.others", "zb.notes"):
+        await register("za", table)
+        assert await fresh.fetch("select * from za.closed_effect_tables($1)", DEFAULT_TENANT_ID) == []
+        await remove("za", table)
+        assert await fresh.fetch("select * from za.closed_effect_tables($1)", DEFAULT_TENANT_ID) == []
+        assert await fresh.fetch("select * from zb.closed_effect_tables($1)", DEFAULT_TENANT_ID) == []
+    assert len(before) == 2
+    assert await fresh.fetch(policies) == before
+    for right in ("select", "delete"):
+        assert await fresh.fetchval(f"select has_table_privilege('{API_ROLE}', 'app.things', '{right}')")
+    for place in ("app", "zb"):
+        assert await fresh.fetchval(f"select has_schema_privilege('{API_ROLE}', '{place}', 'usage')"), place
+
+    # A table of its own is closed under its new name, too.
+    await fresh.execute("alter table app.things rename to renamed")
+    await remove("zb", "app.things")
+    assert not await fresh.fetchval(f"select has_table_privilege('{API_ROLE}', 'app.renamed', 'select')")
+    assert not await fresh.fetchval(f"select has_schema_privilege('{API_ROLE}', 'app', 'usage')")
