@@ -386,7 +386,7 @@ class Watcher(asyncio.Protocol):
         self._received = received[position:]
 
     def _take(self, kind: int, content: bytes, now: float) -> None:
-        if kind == 9:  # a ping: whoever does not answer is hung up on
+        if kind == 9:  # a ping: without an answer the server hangs up
             self._transport.write(bytes([0x8A, 0x80 | len(content)]) + bytes(4) + content)
         elif kind == 8:
             raise AssertionError(f"closed: {content!r}")

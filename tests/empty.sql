@@ -17,5 +17,5 @@ set session_replication_role = origin;
 
 update test_clock set now = '2026-03-02 09:00:00+00';
 insert into tenants (id, name, slug) values ('00000000-0000-0000-0000-000000000001', 'default', 'default');
--- The clock is read by whoever calls a function, the API's role included.
+-- Every role that calls a function reads the clock, including the API's.
 grant select on test_clock to zora_api;

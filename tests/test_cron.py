@@ -1,4 +1,4 @@
-"""When a cron expression comes round, at both changes of the clock above all."""
+"""The fire times of cron expressions, above all at both changes of the clock."""
 
 from __future__ import annotations
 
@@ -182,26 +182,26 @@ def test_the_last_fire_times_before_a_moment_are_found_backwards(
 @pytest.mark.parametrize(
     ("expression", "said"),
     [
-        ("61 * * * *", "its minute is wrong"),
-        ("* 24 * * *", "its hour is wrong"),
-        ("* * 0 * *", "its day of the month is wrong"),
-        ("* * * 13 *", "its month is wrong"),
-        ("* * * * 8", "its day of the week is wrong"),
-        ("5-1 * * * *", "its minute is wrong"),
-        ("*/0 * * * *", "its minute is wrong"),
-        ("* * * *", "it has not five fields"),
-        ("0 * * * * *", "it has not five fields"),
-        ("@reboot", "it has not five fields"),
-        ("", "it has not five fields"),
-        ("٣ * * * *", "something that cron does not know"),
-        ("007 * * * *", "something that cron does not know"),
-        ("0 0 30 2 *", "its day of the month is wrong"),
-        ("0 0 31 2,4,6,9,11 *", "its day of the month is wrong"),
-        ("* * */20 * 1L", "names a day that never comes"),
+        ("61 * * * *", "minute must be 0–59"),
+        ("* 24 * * *", "hour must be 0–23"),
+        ("* * 0 * *", "day of the month must be"),
+        ("* * * 13 *", "month must be 1–12"),
+        ("* * * * 8", "day of the week must be 0–7"),
+        ("5-1 * * * *", "minute must be 0–59"),
+        ("*/0 * * * *", "minute must be 0–59"),
+        ("* * * *", "it must have five fields"),
+        ("0 * * * * *", "it must have five fields"),
+        ("@reboot", "it must have five fields"),
+        ("", "it must have five fields"),
+        ("٣ * * * *", "something that cron does not support"),
+        ("007 * * * *", "something that cron does not support"),
+        ("0 0 30 2 *", "day of the month must be"),
+        ("0 0 31 2,4,6,9,11 *", "day of the month must be"),
+        ("* * */20 * 1L", "names a day that does not exist"),
         ("*" + ",1" * 200 + " * * * *", "at most 200 characters"),
     ],
 )
-def test_an_expression_that_is_none_is_told(expression: str, said: str) -> None:
+def test_an_invalid_expression_is_refused(expression: str, said: str) -> None:
     with pytest.raises(InvalidInput, match=re.escape(said)) as raised:
         Cron(expression, "UTC")
     assert expression[:20] in str(raised.value) or "characters" in said
@@ -262,7 +262,7 @@ def test_names_and_what_debian_does_not_know_are_taken() -> None:
 @settings(max_examples=100)
 @given(st.from_regex(PATTERN, fullmatch=True).filter(lambda text: len(text) <= 200))
 def test_whatever_the_pattern_allows_is_an_expression_or_told(expression: str) -> None:
-    """A range that falls, a day that never comes: no more than that is refused, and nothing goes wrong."""
+    """Only a descending range or a day that does not exist is refused, and nothing fails."""
     try:
         assert next(Cron(expression, "Europe/Berlin").after(datetime(2026, 1, 1, tzinfo=UTC))).tzinfo is UTC
     except InvalidInput as error:

@@ -15,6 +15,7 @@ from zora_core import masking
 from zora_core.api.keys import new_key
 from zora_core.masking import LIMIT, mask
 from zora_core.skills.secrets import find_secrets
+from zora_core.skills.unmarked import unmarked
 
 # Assembled here, so that no file of the repository contains anything that looks like a key.
 ALNUM = string.ascii_letters + string.digits
@@ -73,6 +74,19 @@ SECRET = st.tuples(st.text(max_size=20), st.text(max_size=20)).map(MARK.join)
         ("redis://:x@cache", "redis://:[masked]@cache"),
         ("AKIA" + "Q7R2M5X9B4T1W8Z3 is disabled", "AKIA[aws-access-key-id, 20 characters] is disabled"),
         ("-----BEGIN PRIVATE KEY-----\nMII...", "-----BEGIN [masked]"),
+        ("Passwort: x", "Passwort: [masked]"),
+        ("mot de passe : x", "mot de passe : [masked]"),
+        ("Mot de passe\u202f: x", "Mot de passe\u202f: [masked]"),
+        ("contraseña: x", "contraseña: [masked]"),
+        ("**Password:** x", "**Password:** [masked]"),
+        ("пароль: x", "пароль: [masked]"),
+        ("密码：x", "密码：[masked]"),
+        ("the password is hunter2Xy9!", "the password is [masked]"),
+        ("pass<wbr>word: hun<!-- -->ter", "pass<wbr>word: [masked]"),
+        ("pass\u00adword: x", "pass\u00adword: [masked]"),
+        ("Bea\u200brer x", "Bea\u200brer [masked]"),
+        ("password&#58; x", "password&#58; [masked]"),
+        ("tok\x1b[1men=x", "tok\x1b[1men=[masked]"),
     ],
 )
 def test_what_stands_where_secrets_stand_is_masked_however_plain(text: str, masked: str) -> None:
@@ -104,6 +118,11 @@ def test_a_key_of_ours_shows_its_prefix_and_nothing_else() -> None:
         "postgresql://zora@db:5432/zora",
         "secretary: Johnson",
         "the secret:\nasked for a token:",
+        "password: at least 12 characters",
+        "password: must contain a digit",
+        "the password is required",
+        "Passwort vergessen?",
+        "secret ingredient is love",
         "sha256 " + "0123456789abcdef" * 4,
     ],
 )
@@ -126,6 +145,8 @@ def test_a_value_without_quotes_is_masked_up_to_white_space(name: str, sign: str
     # A quote or a bracket makes it longer, "=" may be part of the sign, and None is no value.
     assume(value and value[0] not in "\"'\\=>" and not set("([{") & set(value) and not {"'", '"'} & set(value[:3]))
     assume(value.rstrip(",;)]}").lower() not in ("none", "null", "true", "false"))
+    # A value of marks alone is read as none; two asterisks are the end of a bold name.
+    assume(((read := unmarked(value)) is None or read.text.strip()) and value not in ("**", "__"))
     rest = "" if "authorization" in name.lower() else " or else"  # a header goes to the end of its line
     assert mask(f"login {name}{sign}{value} or else") == f"login {name}{sign}[masked]{rest}"
 

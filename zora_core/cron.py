@@ -1,7 +1,7 @@
-"""When a cron expression comes round in a time zone, daylight saving as in cron's documentation.
+"""The fire times of a cron expression in a time zone, with daylight saving as in cron's documentation.
 
-cronsim parses the expression and finds the wall times; which instants they are is decided here, because cronsim's own
-conversion passes over fire times where the clock changes by half an hour (Australia/Lord_Howe, `0 */2 * * *`).
+cronsim parses the expression and finds the wall times. This module converts them to instants, because cronsim's own
+conversion skips fire times where the clock changes by half an hour (Australia/Lord_Howe, `0 */2 * * *`).
 
 Debian's cron(8): jobs that would have run in an interval that was skipped run right after it, and jobs in an interval
 that is repeated run once. That holds for expressions whose minute and hour both name times. One whose minute or hour
@@ -40,7 +40,7 @@ NAMED = {
 
 
 def _pattern() -> str:
-    """What a cron expression looks like, as a regular expression for JSON Schema. Ranges must also not be reversed."""
+    """What a cron expression looks like, as a regular expression for JSON Schema. Ranges must also be ascending."""
 
     def field(value: str, alone: str = "") -> str:
         item = rf"(?:(?:\*|(?:{value})(?:-(?:{value}))?)(?:/[1-9][0-9]?)?{alone})"
@@ -62,6 +62,13 @@ def _pattern() -> str:
 
 PATTERN = _pattern()
 _EXAMPLE = "five fields (minute, hour, day of the month, month, day of the week) as in '0 9 * * 1', or @daily"
+_WRONG = {  # by cronsim's message; it says the same of a range that falls
+    "Bad minute": "minute must be 0–59, ranges ascending",
+    "Bad hour": "hour must be 0–23, ranges ascending",
+    "Bad day-of-month": "day of the month must be 1–31, L or LW, ranges ascending, and exist in the month",
+    "Bad month": "month must be 1–12 or jan–dec, ranges ascending",
+    "Bad day-of-week": "day of the week must be 0–7 or sun–sat, ranges ascending",
+}
 _OFFSET = re.compile(r"(?i:gmt|utc|z)?\s*(?P<sign>[+-])(?P<hours>[0-9]{1,2})(?::?(?P<minutes>[0-9]{2}))?", re.ASCII)
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)  # more than any clock is ever changed by
@@ -71,16 +78,16 @@ class Cron:
     """A cron expression in a time zone."""
 
     def __init__(self, expression: str, timezone: str) -> None:
-        """Raises `InvalidInput` naming the value and what would be right."""
+        """Raises `InvalidInput`, which names the value and an example of a valid one."""
         self.zone = zone(timezone)
         self._fields = _fields(expression)
         minute, hour = self._fields.split()[:2]
         self._named_times = not (minute.startswith("*") or hour.startswith("*"))
         if next(self.after(datetime(2000, 1, 1, tzinfo=UTC)), None) is None:
-            raise InvalidInput(f"cron expression {expression!r} names a day that never comes")
+            raise InvalidInput(f"cron expression {expression!r} names a day that does not exist in any month")
 
     def after(self, moment: datetime) -> Iterator[datetime]:
-        """Every fire time after `moment`, in UTC, without end but for the calendar's."""
+        """Every fire time after `moment`, in UTC, until the calendar ends."""
         walls = self._walls(moment.astimezone(self.zone).replace(tzinfo=None) - _DAY)
         return (instant for instant in self._instants(walls) if instant > moment)
 
@@ -125,7 +132,7 @@ class Cron:
 
 @cache
 def zones() -> frozenset[str]:
-    """The names in the tz database, without those that are no place's."""
+    """The names in the tz database, without those that do not name a place."""
     return frozenset(available_timezones() - {"Factory", "localtime"})
 
 
@@ -165,15 +172,14 @@ def _fields(expression: str) -> str:
     fields = NAMED.get(expression, expression)
     try:
         if len(fields.split()) != 5:
-            raise CronSimError("it has not five fields")  # six would be seconds, which cron does not know
+            raise CronSimError("it must have five fields")  # six would be seconds, which cron does not know
         if fields.isascii():
             CronSim(fields, datetime(2000, 1, 1))
         if not re.fullmatch(PATTERN, expression):
-            raise CronSimError("it has something that cron does not know")
+            raise CronSimError("it contains something that cron does not support")
     except CronSimError as error:
-        wrong = str(error).replace("Bad ", "its ").replace("-of-", " of the ")
-        wrong = f"{wrong} is wrong" if wrong.startswith("its ") else wrong
-        raise InvalidInput(f"{expression!r} is no cron expression, {wrong}: write {_EXAMPLE}") from error
+        wrong = _WRONG.get(str(error), str(error))
+        raise InvalidInput(f"invalid cron expression {expression!r}: {wrong}. Write {_EXAMPLE}") from error
     return fields
 
 
@@ -197,14 +203,14 @@ def _zone_schema(schema: dict[str, Any]) -> None:
     schema["enum"] = sorted(zones())
 
 
-# For models. Named, so that a schema says once what they are.
+# For models. Named types, so that a schema describes each of them once.
 CronText = TypeAliasType(
     "CronText",
     Annotated[
         str,
         AfterValidator(_checked_cron),
         Field(
-            description="A cron expression of five fields, or one of its names. Ranges rise, and its days exist.",
+            description="A cron expression of five fields, or a name such as @daily. Ranges ascend, days exist.",
             json_schema_extra={"pattern": PATTERN, "maxLength": MAX_LENGTH},
         ),
     ],

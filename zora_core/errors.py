@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 
 class ZoraError(Exception):
-    """Base of all errors raised on purpose; its text is fit for a person to read."""
+    """Base of all errors raised on purpose; its message is written for people."""
 
 
 class ConfigurationError(ZoraError):
@@ -29,10 +29,14 @@ class RetriesExhausted(ZoraError):
 
 
 class TooMuchAtOnce(DatabaseUnavailable):
-    """The database was not done in the time that it gives a statement, or a gateway lets no request so large pass.
+    """A call exceeded the database's statement timeout, or a request the gateway's maximum size.
 
     Less at once may work.
     """
+
+
+class RequestTooLarge(TooMuchAtOnce):
+    """A gateway in front of the database refuses a request of this size, and would refuse the same one again."""
 
 
 class SchemaError(ZoraError):
@@ -46,7 +50,7 @@ class InvalidPayload(ZoraError):
     """
 
     def __init__(self, message: str, problems: Sequence[Mapping[str, str]] = ()) -> None:
-        """Say it in one sentence, and field by field."""
+        """`message` is one sentence; `problems` has an entry for each field."""
         super().__init__(message)
         self.problems = list(problems)
 
@@ -64,11 +68,11 @@ class InvalidState(ZoraError):
 
 
 class NotAllowed(ZoraError):
-    """The person may not do this."""
+    """The user's role does not allow this."""
 
 
 class InvalidInput(ZoraError):
-    """What a task was asked to read or do is not possible as asked (unknown page, refused address, missing file).
+    """A task's input cannot be read or used (unknown page, refused address, missing file).
 
     A handler that raises it fails its task at once: trying again with the same input cannot help.
     """
@@ -93,24 +97,24 @@ class DataRejected(ZoraError):
     """
 
     def __init__(self, message: str = "", *, unstorable: bool = False) -> None:
-        """Say what the database refuses."""
+        """`message` names the refused value."""
         super().__init__(message)
         self.unstorable = unstorable
 
 
 class DuplicateKey(DataRejected):
-    """The key belongs to something else already."""
+    """The key is already in use."""
 
 
 class JournalNotSealed(ZoraError):
-    """The journal's next block must not be signed: the chain does not go on from where it should, or not by our key."""
+    """The journal's next block must not be signed: it does not follow the last block, or another key signed it."""
 
 
 SHOWN_OF_GROUP = 3  # exceptions of a group that its description names, and levels of groups in groups
 
 
 def described(error: BaseException, levels: int = SHOWN_OF_GROUP) -> str:
-    """An error in words: its message, after its type unless it is one of ours, which are fit for a person to read.
+    """An error in words: its message; for errors of others, after the type.
 
     A group names its first exceptions. Never raises: for an error whose `__str__` raises, the type must do.
     """

@@ -54,7 +54,7 @@ class _Brief(logging.Formatter):
         request = request_id.get()
         head = f"{record.levelname} [{request}] " if request else f"{record.levelname} "
         line = head + record.getMessage()
-        if not getattr(record, "plain", False):  # said by whoever knows every part of the line
+        if not getattr(record, "plain", False):  # set by callers that know every part of the line
             line = mask(line)  # first, because where a line ends says where a secret may end
         line = _printable(line)
         if self._tracebacks and (record.exc_text or record.exc_info):

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 
 from zora_core.skills.secrets import find_secrets
+from zora_core.skills.unmarked import unmarked
 
 LIMIT = 20_000
 """Characters of a text that are looked at and kept, so that a giant text costs no more than a long one."""
@@ -24,14 +25,16 @@ _MASK = "[masked]"
 
 # A quote may be escaped, as in JSON within JSON. A quoted value that is cut off goes to the end of the text.
 _QUOTED = r"""[bBfFrRuU]{0,2}(?P<quote>\\*["'])(?s:.*?)(?:(?<!\\)(?P=quote)|\Z)"""
-_ASSIGN = r"""[\\"'\])]{0,4}[ \t]*+(?>=>|:=|==?|:)[ \t]*+"""
+_ASSIGN = r"""[\\"'\])]{0,4}[ \t\u00a0\u202f]*+(?>=>|:=|==?|[:：])(?:(?:\*\*|__)(?=\s))?[ \t\u00a0\u202f]*+"""
 # What may stand after a telling name and is no secret: that there is none, and pydantic's words about a field.
 _NO_VALUE = (
     r"(?:None|null|[Tt]rue|[Ff]alse|\[masked\]|Field required|Extra inputs are not permitted"
+    r"|(?:[Aa]t (?:least|most)|(?:[Mm]ust|[Ss]hould) (?:be|contain|have|match|not)|[Tt]oo (?:common|long|short|weak))"
     r"""|(?:Input|Value|String) should (?:be|have))(?=[,;)\]}]*+(?:[\s"']|\Z))"""
 )
 _NAME = (
-    r"(?i:passw(?:or)?d|passphrase|pwd|secret|token|credential|authorization|cookie"
+    r"(?i:passw(?:or)?d|passwort|kennwort|mot de passe|contrase[nñ]a|senha|palavra-passe|parola d'ordine|wachtwoord"
+    r"|lösenord|adgangskode|hasło|salasana|пароль|密码|密碼|パスワード|passcode|passphrase|pwd|secret|token|credential|authorization|cookie"
     r"|(?:api|access|account|encryption|master|private|service(?:[_-]?role)?|shared|signing)[ _-]?key)[sS]?"
     # What is about a secret, without being one. A name may go on otherwise: password_hash, passwordHash, PASSWORD2.
     r"(?!(?i:[_-]?(?:count|id|limit|name|type|ur[il])s?)(?![\w-]))(?:[A-Z0-9_.-][\w.-]{0,40})?"
@@ -88,9 +91,10 @@ def mask(text: str) -> str:
 
 def _merged(text: str) -> Iterator[tuple[int, int, str]]:
     """Where secrets stand, and what to show there: a known format's public prefix, if one is within."""
-    spans = [(m.start, m.end, "" if m.masked.startswith("[") else m.masked) for m in find_secrets(text)]
-    spans += [(m.start("value"), m.end("value"), "") for pattern in _PATTERNS for m in pattern.finditer(text)]
-    spans += [(start, end, "") for start, end in (*_assigned(text), *_url_passwords(text))]
+    spans = [(start, end, "") for start, end in _telling(text)]
+    if (read := unmarked(text)) is not None:  # what markup and invisible characters divide
+        spans += [(*read.original(start, end), "") for start, end in _telling(read.text) if start < end]
+    spans += [(m.start, m.end, "" if m.masked.startswith("[") else m.masked) for m in find_secrets(text)]
     start, end, shown = 0, 0, ""
     for next_start, next_end, next_shown in sorted(spans):
         if next_start < end:
@@ -101,6 +105,14 @@ def _merged(text: str) -> Iterator[tuple[int, int, str]]:
         start, end, shown = next_start, next_end, next_shown
     if end:
         yield start, end, shown or _MASK
+
+
+def _telling(text: str) -> Iterator[tuple[int, int]]:
+    """What stands where secrets stand, however plain."""
+    for pattern in _PATTERNS:
+        yield from (match.span("value") for match in pattern.finditer(text))
+    yield from _assigned(text)
+    yield from _url_passwords(text)
 
 
 def _assigned(text: str) -> Iterator[tuple[int, int]]:

@@ -23,7 +23,7 @@ def integral(value: Any) -> Any:
 
 Integer = Annotated[int, BeforeValidator(integral)]
 
-# Some character that is no space, as a pattern that Rust's regular expressions and JSON Schema's understand alike.
+# Some character that is not a space, as a pattern that Rust's regular expressions and JSON Schema's understand alike.
 NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
 
 

@@ -64,7 +64,7 @@ class Settings:
 
     @property
     def place(self) -> str:
-        """Where the database is, for people, with nothing secret."""
+        """The database's location for people, without secrets."""
         if self.supabase_url:
             return f"SUPABASE_URL ({urlsplit(self.supabase_url).hostname})"
         return "the embedded database" if self.embedded else "DATABASE_URL"
@@ -82,7 +82,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     def value(name: str) -> str | None:
         text = env.get(name, "").strip() or None
         if text is not None and UNSTORABLE.search(text):
-            raise ConfigurationError(f"{name} is not UTF-8 text: set it anew")
+            raise ConfigurationError(f"{name} is not UTF-8 text: set it again")
         return text
 
     def number(name: str, default: float, wanted: str, fits: Callable[[float], bool]) -> float:
@@ -150,7 +150,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 
 def load_schema(environment: Mapping[str, str] | None = None) -> str:
-    """Read ZORA_SCHEMA alone, for what needs no database; raises `ConfigurationError` when it is not a usable name."""
+    """Read only ZORA_SCHEMA, for commands without a database; raises `ConfigurationError` for an invalid name."""
     env = os.environ if environment is None else environment
     schema = env.get("ZORA_SCHEMA", "").strip() or "public"
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", schema) or schema.startswith("pg_") or schema == "information_schema":

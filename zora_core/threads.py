@@ -44,7 +44,7 @@ async def in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) ->
         except StopIteration as error:  # a future cannot carry it
             failure = RuntimeError(f"{function!r} raised StopIteration")
             failure.__cause__ = error
-        except BaseException as error:  # noqa: BLE001 - carried to whoever waits
+        except BaseException as error:  # noqa: BLE001 - raised again in the waiting thread
             failure = error
         if not loop.is_closed():
             loop.call_soon_threadsafe(deliver, result, failure)
@@ -76,7 +76,7 @@ class DaemonThreads(ThreadPoolExecutor):
             if future.set_running_or_notify_cancel():
                 try:
                     result = function(*args, **kwargs)
-                except BaseException as error:  # noqa: BLE001 - carried to whoever waits
+                except BaseException as error:  # noqa: BLE001 - raised again in the waiting thread
                     future.set_exception(error)
                 else:
                     future.set_result(result)

@@ -34,7 +34,14 @@ class Outcome:
 
 
 Fault = Callable[[Path, random.Random], Awaitable[Outcome]]
+Strike = Callable[[Cluster, Load, random.Random], Awaitable[None]]
 FAULTS: dict[str, Fault] = {}
+_SETTABLE_CLOCK = (
+    "create table clock (ahead interval not null)",
+    "insert into clock values ('0')",
+    "create or replace function zora_now() returns timestamptz language sql stable as "
+    "$$ select clock_timestamp() + (select ahead from public.clock) $$",
+)
 
 
 class Missing(Exception):
@@ -51,21 +58,43 @@ def fault(name: str) -> Callable[[Fault], Fault]:
     return register
 
 
+def simple_fault(
+    name: str, *, tries: int, workers: int = 2, settings: tuple[str, ...] = (), prepared: tuple[str, ...] = ()
+) -> Callable[[Strike], Strike]:
+    """Enter a fault that is one strike at a cluster with `settings`, after the statements `prepared`."""
+
+    def register(function: Strike) -> Strike:
+        async def struck(folder: Path, dice: random.Random) -> Outcome:
+            with _cluster(folder, *settings) as cluster:
+                async with Load(cluster.url, cluster.url, folder) as load:
+
+                    async def once() -> None:
+                        await function(cluster, load, dice)
+
+                    return await _run(load, tries, once, workers=workers, prepared=prepared)
+
+        struck.__doc__ = function.__doc__
+        fault(name)(struck)
+        return function
+
+    return register
+
+
 async def _run(
     load: Load,
     tries: int,
     strike: Callable[[], Awaitable[None]],
     *,
     workers: int = 2,
-    prepared: Callable[[], Awaitable[None]] | None = None,
+    prepared: tuple[str, ...] = (),
 ) -> Outcome:
     """Let `strike` happen `tries` times while tasks come; recovery begins when `strike` returns.
 
-    `prepared` changes the database before the workers start.
+    The statements `prepared` change the database before the workers start.
     """
     await load.prepare()
-    if prepared is not None:
-        await prepared()
+    if prepared:
+        await _sql(load.url, *prepared)
     for _ in range(workers):
         load.start_worker()
     recoveries: list[float | None] = []
@@ -115,50 +144,32 @@ def _cluster(folder: Path, *settings: str, wal: Path | None = None) -> Iterator[
         cluster.stop()
 
 
-@fault("kill -9 of a worker")
-async def killed(folder: Path, dice: random.Random) -> Outcome:
+@simple_fault("kill -9 of a worker", tries=10)
+async def killed(cluster: Cluster, load: Load, dice: random.Random) -> None:
     """One of two workers is killed at a random moment and replaced."""
-    with _cluster(folder) as cluster:
-        async with Load(cluster.url, cluster.url, folder) as load:
-
-            async def strike() -> None:
-                await asyncio.sleep(dice.uniform(0, 1))
-                load.kill_worker(dice.choice(load.workers))
-                load.start_worker()
-
-            return await _run(load, 10, strike)
+    await asyncio.sleep(dice.uniform(0, 1))
+    load.kill_worker(dice.choice(load.workers))
+    load.start_worker()
 
 
-@fault("kill -9 of PostgreSQL")
-async def server_killed(folder: Path, dice: random.Random) -> Outcome:
+@simple_fault("kill -9 of PostgreSQL", tries=3)
+async def server_killed(cluster: Cluster, load: Load, dice: random.Random) -> None:
     """The server process is killed and started again two seconds later."""
-    with _cluster(folder) as cluster:
-        async with Load(cluster.url, cluster.url, folder) as load:
-
-            async def strike() -> None:
-                await asyncio.sleep(dice.uniform(0, 1))
-                cluster.kill()
-                await asyncio.sleep(2)
-                cluster.start()
-
-            return await _run(load, 3, strike)
+    await asyncio.sleep(dice.uniform(0, 1))
+    cluster.kill()
+    await asyncio.sleep(2)
+    cluster.start()
 
 
-@fault("SIGSTOP past the lease")
-async def asleep(folder: Path, dice: random.Random) -> Outcome:
+@simple_fault("SIGSTOP past the lease", tries=3, workers=1)
+async def asleep(cluster: Cluster, load: Load, dice: random.Random) -> None:
     """The only worker, with tasks of two leases, is stopped for two leases, as by a laptop's sleep."""
-    with _cluster(folder) as cluster:
-        async with Load(cluster.url, cluster.url, folder) as load:
-
-            async def strike() -> None:
-                await load.create("long", "long")
-                await asyncio.sleep(dice.uniform(0.5, 1.5))
-                (worker,) = load.workers
-                worker.send_signal(signal.SIGSTOP)
-                await asyncio.sleep(2 * LEASE_SECONDS)
-                worker.send_signal(signal.SIGCONT)
-
-            return await _run(load, 3, strike, workers=1)
+    await load.create("long", "long")
+    await asyncio.sleep(dice.uniform(0.5, 1.5))
+    (worker,) = load.workers
+    worker.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(2 * LEASE_SECONDS)
+    worker.send_signal(signal.SIGCONT)
 
 
 @fault("half-open connections")
@@ -198,23 +209,15 @@ async def disk_full(folder: Path, dice: random.Random) -> Outcome:
             return await _run(load, 2, strike)
 
 
-@fault("read-only database")
-async def read_only(folder: Path, dice: random.Random) -> Outcome:
+@simple_fault("read-only database", tries=2)
+async def read_only(cluster: Cluster, load: Load, dice: random.Random) -> None:
     """`default_transaction_read_only` is switched on for the server for four seconds, as after a failover."""
-    with _cluster(folder) as cluster:
-        async with Load(cluster.url, cluster.url, folder) as load:
-
-            async def strike() -> None:
-                await _sql(
-                    cluster.url, "alter system set default_transaction_read_only = on", "select pg_reload_conf()"
-                )
-                await asyncio.sleep(4)
-                await _sql(
-                    cluster.url, "set default_transaction_read_only = off",
-                    "alter system reset default_transaction_read_only", "select pg_reload_conf()",
-                )  # fmt: skip
-
-            return await _run(load, 2, strike)
+    await _sql(cluster.url, "alter system set default_transaction_read_only = on", "select pg_reload_conf()")
+    await asyncio.sleep(4)
+    await _sql(
+        cluster.url, "set default_transaction_read_only = off",
+        "alter system reset default_transaction_read_only", "select pg_reload_conf()",
+    )  # fmt: skip
 
 
 @fault("failover to a standby")
@@ -248,54 +251,36 @@ async def failover(folder: Path, dice: random.Random) -> Outcome:
         primary.stop()
 
 
-@fault("lock_timeout")
-async def lock_timeout(folder: Path, dice: random.Random) -> Outcome:
+@simple_fault("lock_timeout", tries=3, settings=("lock_timeout=200ms",))
+async def lock_timeout(cluster: Cluster, load: Load, dice: random.Random) -> None:
     """`lock_timeout` is 200 ms, and another session locks `agent_tasks` for two seconds."""
-    with _cluster(folder, "lock_timeout=200ms") as cluster:
-        async with Load(cluster.url, cluster.url, folder) as load:
-
-            async def strike() -> None:
-                connection = await asyncpg.connect(cluster.url)
-                try:
-                    await connection.execute("set lock_timeout = 0")
-                    async with connection.transaction():
-                        await connection.execute("lock table agent_tasks in access exclusive mode")
-                        await asyncio.sleep(2)
-                finally:
-                    await connection.close()
-
-            return await _run(load, 3, strike)
+    connection = await asyncpg.connect(cluster.url)
+    try:
+        await connection.execute("set lock_timeout = 0")
+        async with connection.transaction():
+            await connection.execute("lock table agent_tasks in access exclusive mode")
+            await asyncio.sleep(2)
+    finally:
+        await connection.close()
 
 
-@fault("serializable by default")
-async def serializable(folder: Path, dice: random.Random) -> Outcome:
+@simple_fault("serializable by default", tries=2, workers=4, settings=("default_transaction_isolation=serializable",))
+async def serializable(cluster: Cluster, load: Load, dice: random.Random) -> None:
     """The server's `default_transaction_isolation` is `serializable`, with four workers."""
-    with _cluster(folder, "default_transaction_isolation=serializable") as cluster:
-        async with Load(cluster.url, cluster.url, folder) as load:
-
-            async def strike() -> None:
-                await asyncio.sleep(2)
-
-            return await _run(load, 2, strike, workers=4)
+    await asyncio.sleep(2)
 
 
-@fault("backends terminated")
-async def terminated(folder: Path, dice: random.Random) -> Outcome:
+@simple_fault("backends terminated", tries=2)
+async def terminated(cluster: Cluster, load: Load, dice: random.Random) -> None:
     """Every other session is terminated twice a second for five seconds."""
-    with _cluster(folder) as cluster:
-        async with Load(cluster.url, cluster.url, folder) as load:
-
-            async def strike() -> None:
-                for _ in range(10):
-                    with contextlib.suppress(*LOST):
-                        await _sql(
-                            cluster.url,
-                            "select pg_terminate_backend(pid) from pg_stat_activity "
-                            "where pid <> pg_backend_pid() and backend_type = 'client backend'",
-                        )
-                    await asyncio.sleep(0.5)
-
-            return await _run(load, 2, strike)
+    for _ in range(10):
+        with contextlib.suppress(*LOST):
+            await _sql(
+                cluster.url,
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where pid <> pg_backend_pid() and backend_type = 'client backend'",
+            )
+        await asyncio.sleep(0.5)
 
 
 @fault("connections exhausted")
@@ -330,27 +315,12 @@ async def exhausted(folder: Path, dice: random.Random) -> Outcome:
             return await _run(load, 2, strike)
 
 
-@fault("clock steps")
-async def clock_steps(folder: Path, dice: random.Random) -> Outcome:
+@simple_fault("clock steps", tries=3, prepared=_SETTABLE_CLOCK)
+async def clock_steps(cluster: Cluster, load: Load, dice: random.Random) -> None:
     """The database's clock (`zora_now()`) is set an hour forward and, two seconds later, back."""
-    with _cluster(folder) as cluster:
-        async with Load(cluster.url, cluster.url, folder) as load:
-
-            async def settable() -> None:
-                await _sql(
-                    cluster.url,
-                    "create table clock (ahead interval not null)",
-                    "insert into clock values ('0')",
-                    "create or replace function zora_now() returns timestamptz language sql stable as "
-                    "$$ select clock_timestamp() + (select ahead from public.clock) $$",
-                )
-
-            async def strike() -> None:
-                await _sql(cluster.url, "update clock set ahead = '1 hour'")
-                await asyncio.sleep(2)
-                await _sql(cluster.url, "update clock set ahead = '0'")
-
-            return await _run(load, 3, strike, prepared=settable)
+    await _sql(cluster.url, "update clock set ahead = '1 hour'")
+    await asyncio.sleep(2)
+    await _sql(cluster.url, "update clock set ahead = '0'")
 
 
 @fault("PgBouncer restarted")
@@ -393,16 +363,10 @@ async def pooler(folder: Path, dice: random.Random) -> Outcome:
             process.wait()
 
 
-@fault("misbehaving handlers")
-async def misbehaving(folder: Path, dice: random.Random) -> Outcome:
+@simple_fault("misbehaving handlers", tries=1)
+async def misbehaving(cluster: Cluster, load: Load, dice: random.Random) -> None:
     """Among sound tasks, one of each: `os._exit`, `sys.exit`, KeyboardInterrupt, GeneratorExit, CancelledError, a group
     of them, an exception without a text, a result nested 5,000 deep, MemoryError, swallowed cancellation, a blocked
     event loop. Each must end as failed, everything else as completed.
     """
-    with _cluster(folder) as cluster:
-        async with Load(cluster.url, cluster.url, folder) as load:
-
-            async def strike() -> None:
-                await load.create(*MISBEHAVING, max_attempts=1)
-
-            return await _run(load, 1, strike)
+    await load.create(*MISBEHAVING, max_attempts=1)

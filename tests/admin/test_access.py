@@ -190,7 +190,7 @@ async def test_a_key_is_shown_once_and_works(zora: Zora, visitors: Visitors, fou
 
         await founder.open(ACCESS)
         await founder.post(f"{ACCESS}/credentials/{stored['id']}/revoke")
-        assert founder.notice == f"{HOSTILE} ({stored['prefix']}) works no longer."
+        assert founder.notice == f"{HOSTILE} ({stored['prefix']}) was revoked."
         (entry,) = await journal(zora, "api_key_revoked")
         assert entry["author"] == "founder@example.org"
         (row,) = [text for text in founder.texts("#keys-list details tbody tr") if HOSTILE in text]

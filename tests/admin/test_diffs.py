@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.conftest import Zora
 from tests.database.test_suggestions import decide, headline, propose, stored, suggest
 from zora_core.admin.diffs import Change, changes_of, segments, shown
+from zora_core.admin.rendering import marked_segments
 
 MISSION = {"title": "Insulate the roof", "category": "energy", "estimated_impact_kgco2": 1234.5}
 words = st.text(st.sampled_from("ab .,\né"), max_size=40)
@@ -239,3 +240,14 @@ def test_texts_that_differ_everywhere_are_compared_in_no_time() -> None:
     found = segments(before, after)
     assert time.process_time() - began < 1
     assert "".join(text for kind, text in found if kind != "new") == before
+
+
+def test_look_alike_letters_in_a_difference_are_judged_by_the_whole_text() -> None:
+    fake = "\u0440\u0430\u0443\u0440\u0430\u04cf"
+    assert marked_segments(segments("pay at Bonn", f"pay at {fake}")) == [
+        ("same", "pay at "),
+        ("gone", "Bonn"),
+        ("new", f'<mark class="mixed" title="only Cyrillic letters, which look like “paypal”">{fake}</mark>'),
+    ]
+    russian = marked_segments(segments("Мы ждём спад цен & налогов", "Мы ждём рост цен & налогов"))
+    assert "".join(text for _, text in russian) == "Мы ждём спадрост цен &amp; налогов"

@@ -156,6 +156,9 @@ async def test_a_count_is_exact_or_says_that_there_are_more(zora: Zora, founder:
         assert founder.texts(".found") == [f"{said}."]
         await founder.open("/admin/journal")
         assert founder.texts(".found")[0].startswith("More than 1,000 entries") is (number == 1000)
+        for page in ("system", "agents/tasks?view=live"):
+            await founder.open(f"/admin/{page}")
+            assert ("at least 0 waiting" in founder.text) is (number == 1000), "the newest 200 of 1,020 were looked at"
 
 
 async def test_what_hides_or_reorders_text_is_shown_escaped_and_forms_keep_it(zora: Zora, founder: Visitor) -> None:

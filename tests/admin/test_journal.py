@@ -152,7 +152,7 @@ async def test_problems_are_named_by_block_and_entry(chain: Journal, founder: Vi
     await chain.tamper("update journal_entries set title = $2 where id = $1", chain.ids[6], HOSTILE)
     await chain.tamper("delete from journal_entries where id = $1", chain.ids[1])
     await founder.post("/admin/journal/verify")
-    assert "The journal is not as it was sealed: 2 problems." in founder.text
+    assert "The sealed journal was changed: 2 problems." in founder.text
     assert founder.texts("tbody tr td:nth-child(1)") == ["0", "1"]
     assert founder.texts("tbody tr td:nth-child(3)") == ["removed", "changed"]
     links = [link.attributes["href"] for link in founder.page.css("tbody a")]

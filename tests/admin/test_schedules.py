@@ -84,7 +84,7 @@ async def test_without_schedules_the_page_says_what_one_is_and_how_to_make_one(f
 
 async def test_a_schedule_is_created_from_the_form_and_its_fire_times_are_planned(zora: Zora, founder: Visitor) -> None:
     path = await create(founder, **{"payload.days": "7", "title": "The week", "overlap_policy": "skip"})
-    assert "“Digest” comes next on Mon " in founder.notice
+    assert "“Digest” runs next on Mon " in founder.notice
     assert "(Europe/Berlin)" in founder.notice
     (row,) = await stored(zora)
     assert path == f"/admin/schedules/{row['id']}"
@@ -105,7 +105,7 @@ async def test_what_is_wrong_is_said_at_its_field_and_what_was_typed_stays(zora:
     for name in ("name", "cron", "timezone", "grace_seconds", "priority"):
         assert founder.page.css_first(f"#own-{name}-error") is not None, name
         assert founder.page.css_first(f"#own-{name}").attributes["aria-invalid"] == "true"
-    assert "is no cron expression" in founder.text
+    assert "invalid cron expression" in founder.text
     assert "Europe/Berlin" in founder.text
     assert founder.page.css_first("#own-cron").attributes["value"] == "61 * * * *"
     assert founder.page.css_first("input[name=agent]").attributes["value"] == "EIVOR", "the form can be sent again"
@@ -178,7 +178,7 @@ async def test_a_schedule_is_paused_enabled_run_and_deleted(zora: Zora, founder:
     assert founder.texts(".card .state") == ["paused"]
     assert (await stored(zora))[0]["next_run_at"] is None
     await founder.post(f"{path}/enabled", enabled="1")
-    assert "It goes on. “Digest” comes next on" in founder.notice
+    assert "Resumed. “Digest” runs next on" in founder.notice
     assert (await stored(zora))[0]["next_run_at"] is not None
 
     await founder.post(f"{path}/run-now")
@@ -213,7 +213,7 @@ async def test_a_paused_agent_a_problem_and_a_late_schedule_are_told(zora: Zora,
     await zora.sql("update autonomy_schedules set next_run_at = now() - interval '1 hour'")
     await founder.open("/admin/schedules")
     assert founder.texts(".card .state") == ["late"]
-    assert "nobody carries it out" in founder.text
+    assert "no worker runs it" in founder.text
     await zora.call("pause_agents", tenant_id=zora.tenant_id, agent_id="EIVOR")
     await founder.open("/admin/schedules")
     assert founder.texts(".card .state") == ["agent paused"]
@@ -250,7 +250,7 @@ async def test_viewers_and_members_read_and_are_offered_and_allowed_nothing(zora
         await visitor.post(NEW, status=403, **form(name="Another"))
     agent = await visitors(Role.FOUNDER, agent_id="EIVOR")
     await agent.open(path)
-    assert not agent.page.css("main form"), "people decide what comes round"
+    assert not agent.page.css("main form"), "people decide about schedules"
     await agent.post(f"{path}/delete", status=403)
     assert [row["name"] for row in await stored(zora)] == ["Digest"]
 

@@ -156,7 +156,7 @@ async def test_a_shipped_workflow_is_replaced_by_ones_own_until_that_is_deleted(
     await founder.open(f"{PAGE}/nightly-housekeeping")
     assert founder.page.css_first(".delete") is None
     await founder.open(f"{EDIT}?key=nightly-housekeeping")
-    assert "What you save is yours" in founder.text
+    assert "If you save it, your version replaces it" in founder.text
     text = founder.page.css_first("textarea[name=definition]").text()
     await founder.post(f"{EDIT}?key=nightly-housekeeping", definition=text.replace("Nightly housekeeping", "Our night"))
     assert "yours, in place of the shipped one" in founder.text

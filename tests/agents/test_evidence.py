@@ -167,8 +167,8 @@ def test_what_is_no_text_or_too_much_is_recorded_but_not_kept(monkeypatch: pytes
     ctx.cite("url", "short", b"short")
     assert [source.count for source in ctx.sources] == [6, 13, 5]
     assert stored(ctx, Quote(source="short", text="short")) == [[2]]
-    assert "'image' is no text, or beyond" in refused(ctx, Quote(source="image", text="PNG"))
-    assert "'long' is no text, or beyond" in refused(ctx, Quote(source="long", text="much"))
+    assert "'image' is not text, or beyond" in refused(ctx, Quote(source="image", text="PNG"))
+    assert "'long' is not text, or beyond" in refused(ctx, Quote(source="long", text="much"))
 
 
 # Elements
@@ -184,7 +184,7 @@ async def test_an_element_is_found_by_its_selector_and_its_markup() -> None:
     for selector, html, problem in (
         ("ul > li:nth-of-type(3)", "", "no element of html matches 'ul > li:nth-of-type(3)'"),
         ("li.x", "<li>one", "no element of html matches 'li.x' with the markup <li>one"),
-        ("li[", "", "'li[' is no CSS selector"),
+        ("li[", "", "'li[' is not a CSS selector"),
     ):
         assert problem in refused(ctx, Element(source="html", selector=selector, html=html))
     ctx.cite("payload", "goal", "<p>")
@@ -265,7 +265,7 @@ async def test_a_row_read_twice_leads_to_its_last_reading(zora: Zora) -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_figure_is_a_number(value: float) -> None:
-    assert "which is no figure" in refused(context(), Metric(name="share", value=value, unit=""))
+    assert "which is not a finite number" in refused(context(), Metric(name="share", value=value, unit=""))
 
 
 def test_a_figure_leads_to_its_source_if_it_names_one() -> None:

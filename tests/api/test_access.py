@@ -567,7 +567,7 @@ async def test_a_token_works_in_the_tenant_that_it_names_and_its_user_is_recorde
     client = tokens.with_token(signed(claims(user_id=str(somebody))))
     created = (await client.post("/api/agents/tasks", json=task())).json()["data"]
     assert created["tenant_id"] == str(OTHER_TENANT_ID)
-    assert created["created_by_user_id"] is None, "the user is no row of ours"
+    assert created["created_by_user_id"] is None, "the user is not a row of ours"
     (entry,) = (await client.get("/api/journal", params={"task_id": created["id"]})).json()["data"]
     assert entry["details"]["created_by_user_id"] == str(somebody)
 

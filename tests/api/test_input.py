@@ -138,7 +138,7 @@ async def test_the_bodies_that_are_broken_below_are_good(founder: httpx.AsyncCli
 
 
 def not_json(good: bytes) -> dict[str, bytes]:
-    """What is made of a good body so that it is no JSON, or not JSON that everybody reads alike."""
+    """What is made of a good body so that it is not JSON, or not JSON that everybody reads alike."""
     middle = len(good) // 2
     some = good.index(b'": "') + 4  # within a text
     return {
@@ -530,7 +530,7 @@ async def test_what_is_taken_can_be_read_back_as_it_was_given_and_what_is_not_is
 
 
 def written(position: str) -> str:
-    """A cursor that says this, as whoever looks into one could make it."""
+    """A forged cursor with this position."""
     return base64.urlsafe_b64encode(position.encode()).rstrip(b"=").decode()
 
 

@@ -59,7 +59,8 @@ def test_the_document_is_valid_openapi(document: Document) -> None:
         assert set(keywords(schema)) <= {
             "$ref", "additionalProperties", "anyOf", "const", "default", "description", "discriminator", "enum",
             "examples", "exclusiveMinimum", "format", "items", "maxItems", "maxLength", "maximum", "minItems",
-            "minLength", "minProperties", "minimum", "oneOf", "pattern", "properties", "required", "title", "type",
+            "minLength", "minProperties", "minimum", "not", "oneOf", "pattern", "properties", "required", "title",
+            "type",
         }, "a word that is none of JSON Schema's constrains nothing"  # fmt: skip
 
 

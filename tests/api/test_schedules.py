@@ -63,10 +63,10 @@ async def test_an_admin_makes_changes_runs_and_deletes_a_schedule_and_a_viewer_s
 @pytest.mark.parametrize(
     ("fields", "field", "said"),
     [
-        ({"cron": "61 * * * *"}, "cron", "its minute is wrong"),
+        ({"cron": "61 * * * *"}, "cron", "minute must be 0–59"),
         ({"cron": "0 9 * *"}, "cron", "five fields"),
         ({"cron": "0 0 30 2 *"}, "cron", "day of the month"),
-        ({"cron": "0 9\0 * * 1"}, "cron", "no cron expression"),
+        ({"cron": "0 9\0 * * 1"}, "cron", "invalid cron expression"),
         ({"cron": None}, "cron", "valid string"),
         ({"timezone": "Berlin"}, "timezone", "use Europe/Berlin"),
         ({"agent_id": "HAL"}, "agent_id", "CONNOR"),
@@ -122,7 +122,7 @@ async def test_a_suggested_change_of_a_schedule_is_looked_at_like_one_of_a_perso
         }  # fmt: skip
 
     for wrong, said in (
-        ({"cron": "daily"}, "no cron expression"), ({"timezone": "CET/Berlin"}, "unknown time zone"),
+        ({"cron": "daily"}, "invalid cron expression"), ({"timezone": "CET/Berlin"}, "unknown time zone"),
         ({"cron": "0 9 * * 1", "timezone": None}, "name what is to be different"), ({}, "name what"),
     ):  # fmt: skip
         error = envelope(

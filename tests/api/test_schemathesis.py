@@ -34,16 +34,16 @@ NO_GRAPH = re.compile(
 )
 
 
-# A range of a cron expression that falls, a day that never comes; a payload that only the schedule's type can judge.
-NO_SCHEDULE = re.compile(r"no cron expression|never comes|invalid payload for")
+# A descending range or a day that does not exist in a cron expression; a payload that only its type can check.
+NO_SCHEDULE = re.compile(r"invalid cron expression|does not exist in any month|invalid payload for")
 
 
 @schemathesis.hook
 def filter_failure(context: HookContext, failure: Failure, case: Case, response: Response) -> bool:
-    """Let the server refuse cursors that it never gave: for texts of its own, JSON Schema has no word.
+    """Accept refusals that a JSON Schema cannot predict.
 
-    Nor has it one for parameters that exclude each other, as `cursor`, `query` and `offset` do, nor for names in a
-    graph, nor for a plan whose digest its target names. And a null that one answer holds is no id for the next request.
+    These are cursors that the server did not issue, parameters that exclude each other (`cursor`, `query`, `offset`),
+    names in a graph, the digest of a plan, and an id for the next request that is null in the answer it is taken from.
     """
     from schemathesis.openapi.checks import RejectedPositiveData
 

@@ -228,7 +228,7 @@ async def test_a_token_in_a_websockets_message_or_url_is_not_logged(api: Api, ca
         ("/events", None, json.dumps({"type": "auth", "token": good})),
         ("/events", None, json.dumps({"type": "auth", "token": bad})),
         ("/events", None, json.dumps({"type": "auth", "password": PASSWORD})),
-        ("/events", None, f"{bad} is no JSON"),
+        ("/events", None, f"{bad} is not JSON"),
         ("/events", good, json.dumps({"type": "auth", "token": PASSWORD})),
         ("/events", bad),
         (f"/events?token={bad}", None, "x"),

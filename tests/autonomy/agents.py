@@ -18,7 +18,7 @@ class Signal(threading.Event):
         return True
 
     def wait_in_thread(self) -> None:
-        """Block whoever calls it."""
+        """Block the calling thread until released."""
         super().wait()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -21,7 +22,7 @@ from zora_core.errors import ConfigurationError
 pytestmark = pytest.mark.both_transports
 
 README = Path(__file__).parents[2] / "README.md"
-EXAMPLE, FINDING_EXAMPLE = (
+EXAMPLE, FINDING_EXAMPLE, RESOURCES_EXAMPLE = (
     block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if "@handler" in block
 )
 DEFINITIONS, _, _ = EXAMPLE.partition("\n\n\nasync def main")
@@ -62,6 +63,27 @@ async def test_the_readmes_finding_rests_on_the_page_and_a_false_one_is_told_wha
     assert (none.status, none.summary) == ("completed", "No jargon")
     assert "words.jargon (Jargon): “synergy” does not stand in home at character 5 (it does at 4)" in error
     assert "quote without trimming or rewording" in error
+
+
+async def test_the_readmes_client_is_opened_once_for_all_tasks(zora: Zora, monkeypatch: pytest.MonkeyPatch) -> None:
+    connections, texts = [], []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            (length,) = re.findall(rb"content-length: (\d+)", head.lower())
+            texts.append(json.loads(await reader.readexactly(int(length)))["text"])
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        monkeypatch.setenv("CHAT_URL", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        namespace: dict[str, type[Agent]] = {}
+        exec(f"{DEFINITIONS}\n{RESOURCES_EXAMPLE}", namespace)
+        for text in ("one", "two", "three"):
+            await zora.create("ORACLE", "say", {"text": text})
+        runs = await zora.worker(namespace["Messenger"](), concurrency=1).run(limit=3)
+    assert [run.summary for run in runs] == ["Posted"] * 3
+    assert (texts, len(connections)) == (["one", "two", "three"], 1)
 
 
 def test_an_installed_package_adds_its_agents_to_the_command_line(tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ class Quiet(Database):
             case "expire_agent_tasks":
                 return [{"expire_agent_tasks": 0}]
             case "work_to_do":
-                return [{"tasks": bool(self.queue), "entries": self.entries}]
+                return [{"tasks": bool(self.queue), "entries": self.entries, "suggestions": False}]
             case "claim_agent_tasks":
                 limit = arguments["limit"]
                 claimed, self.queue = self.queue[:limit], self.queue[limit:]

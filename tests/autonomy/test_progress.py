@@ -1,4 +1,4 @@
-"""What a handler reports while it works: in its row, and before the eyes of whoever waits."""
+"""Progress of a running handler: stored in its row, and sent to watchers."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ class Beats:
     def __init__(self, zora: Zora, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sent: list[dict[Any, tuple[float | None, str | None]]] = []
         self.lose = 0
-        """So many calls take effect, but their answer is lost."""
+        """This number of calls take effect, but their answer is lost."""
         self.refuse = 0
-        """So many calls never reach the database."""
+        """This number of calls never reach the database."""
         self._call = zora.database.call
         monkeypatch.setattr(zora.database, "call", self._counted)
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -39,7 +39,7 @@ from zora_core.autonomy import settler
 from zora_core.autonomy import worker as worker_module
 from zora_core.autonomy.runtime import AgentRuntime, on_signals
 from zora_core.autonomy.worker import TaskRun, Worker
-from zora_core.errors import ConfigurationError, TooMuchAtOnce
+from zora_core.errors import ConfigurationError, RequestTooLarge, TooMuchAtOnce
 from zora_core.settings import Settings
 
 pytestmark = pytest.mark.both_transports
@@ -117,6 +117,43 @@ async def test_a_plain_function_runs_beside_the_event_loop(zora: Zora) -> None:
     (run,) = await zora.run_once(probe)
     assert run.status == "completed"
     assert probe.thread not in (None, threading.main_thread())
+
+
+class Holder(Probe):
+    @handler("hold")
+    async def hold(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        return await self.wait(task, payload, ctx)
+
+
+async def test_a_suspect_runs_on_the_worker_that_is_idle_first_and_the_other_goes_on(zora: Zora) -> None:
+    """Not on the worker with the lowest id, which may be busy for half an hour."""
+    long, short = Probe(), Holder()
+    types = [task_type for task_type in short.task_types() if task_type.name in ("hold", "count")]
+    workers = [zora.worker(long, lease_seconds=3600), zora.worker(short, lease_seconds=3600, claims=types)]
+    workers[0].worker_id, workers[1].worker_id = "a", "b"
+    async with working(workers[0], poll_seconds=0.2), working(workers[1], poll_seconds=0.2):
+        await zora.create("SAM", "wait")
+        await until(long.started.is_set)
+        await zora.advance(seconds=1)
+        await zora.create("SAM", "hold")
+        await until(short.started.is_set)
+        (suspect,) = await zora.sql(
+            "insert into agent_tasks (tenant_id, agent_id, task_type, title, lost_leases, created_at, updated_at) "
+            "values ($1, 'SAM', 'count', 'suspect', 1, zora_now(), zora_now()) returning id",
+            zora.tenant_id,
+        )
+        await zora.advance(seconds=31)
+        normal = await zora.create("SAM", "count")
+        await until(lambda: finished(zora, normal))
+        assert not await finished(zora, suspect["id"])
+        short.release.set()
+        await until(lambda: finished(zora, suspect["id"]))
+        long.release.set()
+    assert [(await zora.task(task)).worker_id for task in (normal, suspect["id"])] == ["a", "b"]
+
+
+async def finished(zora: Zora, task_id: UUID) -> bool:
+    return (await zora.task(task_id)).status == "completed"
 
 
 async def test_a_timeout_is_recorded_as_one(zora: Zora) -> None:
@@ -232,6 +269,28 @@ async def test_an_outcome_that_the_database_never_takes_fails_its_run_and_delays
     assert refused >= settler.MAX_TRIES  # one more when another outcome was in its first call
 
 
+@pytest.mark.parametrize("kind", ["result", "snooze", "payload"])
+async def test_an_outcome_that_a_gateway_finds_too_large_fails_at_once_and_alone(
+    zora: Zora, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    call, refused = zora.database.call, 0
+
+    async def refuse(function: str, /, **arguments: Any) -> list[dict[str, Any]]:
+        nonlocal refused
+        if function == "settle_agent_tasks" and len(str(arguments)) > 1_000_000:
+            refused += 1
+            raise RequestTooLarge("the gateway refuses a request of this size")
+        return await call(function, **arguments)
+
+    monkeypatch.setattr(zora.database, "call", refuse)
+    await zora.create("ORACLE", kind, {"length": 2_000_000})
+    await zora.create("SAM", "count")
+    runs = {run.task.task_type: run for run in await zora.worker(Large(), Probe()).run(limit=2)}
+    assert (runs["count"].status, runs[kind].status) == ("completed", "failed")
+    assert "outcome could not be stored: the gateway refuses a request of this size" in (runs[kind].error or "")
+    assert refused <= 2, "once together with the other outcome, once alone"
+
+
 async def test_run_once_stops_at_its_limit(zora: Zora) -> None:
     for _ in range(5):
         await zora.create("SAM", "count")
@@ -270,7 +329,6 @@ async def test_a_new_task_wakes_an_idle_loop_without_polling(zora: Zora) -> None
         await until(lambda: len(ended) == 2)
 
 
-@pytest.mark.direct_connection  # over HTTP upkeep is a single transaction
 async def test_a_task_is_claimed_and_other_upkeep_goes_on_while_suggestions_wait_for_a_lock(
     zora: Zora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,14 +336,19 @@ async def test_a_task_is_claimed_and_other_upkeep_goes_on_while_suggestions_wait
     probe = Probe()
     owner = await asyncpg.connect(zora.url)
     try:
-        async with working(zora.worker(probe)):
+        async with working(zora.worker(probe), poll_seconds=0.05):
             transaction = owner.transaction()
             await transaction.start()
             await owner.execute("lock table agent_suggestions in access exclusive mode")
-            waiting = "select from pg_locks where not granted and relation = 'agent_suggestions'::regclass"
+            waiting = (
+                "select from pg_locks as l inner join pg_stat_activity as a using (pid) "
+                "where not l.granted and l.relation = 'agent_suggestions'::regclass "
+                "and a.query_start < clock_timestamp() - interval '0.2 s'"
+            )
             await until(lambda: zora.sql(waiting))
-            (beat,) = await zora.sql("select last_beat_at from workers")
-            assert beat["last_beat_at"] == zora.now
+            for _ in range(2):
+                await zora.advance(seconds=1)
+                await until(lambda: zora.sql("select from workers where last_beat_at = zora_now()"))
             await zora.create("SAM", "wait")
             await until(probe.started.is_set, 5)
             await transaction.rollback()

@@ -1,4 +1,4 @@
-"""Schedules as workers carry them out: every fire time once, whoever is there, and what becomes of those missed."""
+"""Workers run schedules: each fire time once, with any number of workers, and missed ones by the misfire policy."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ HOURS = [START + timedelta(hours=hour) for hour in range(1, 200)]  # of @hourly
         ({"misfire_policy": "skip", "grace_seconds": 600}, 310, HOURS[4:5], 4),
         ({"misfire_policy": "skip", "grace_seconds": 599}, 310, [], 5),
         ({"misfire_policy": "catch_up"}, 310, HOURS[:5], 0),
-        # What comes within the grace period is no misfire.
+        # What comes within the grace period is not a misfire.
         ({"misfire_policy": "run_once", "grace_seconds": 3600}, 115, HOURS[:1], 0),
         ({"misfire_policy": "run_once", "grace_seconds": 3600}, 120, HOURS[:2], 0),
         ({"misfire_policy": "run_once", "grace_seconds": 3599}, 120, HOURS[1:2], 1),
@@ -341,7 +341,7 @@ async def test_fire_times_that_two_compute_at_once_are_carried_out_once(zora: Zo
 
 
 async def test_fire_times_are_known_far_enough_ahead_and_computed_again_every_day(zora: Zora) -> None:
-    """For pg_cron, which has nobody to ask; and so that a new tz database is heard of."""
+    """For pg_cron, which cannot compute them; and so that a new tz database takes effect."""
     for cron, known in (("* * * * *", 2 * 1440 + 1), ("@daily", 100), ("0 0 29 2 *", 4)):
         schedule_id = await create(zora, cron)
         assert len((await schedule(zora, schedule_id))["upcoming"]) == known, cron
@@ -377,7 +377,7 @@ async def test_a_schedule_that_cannot_be_read_or_carried_out_does_not_hold_up_th
     assert await fired(zora, good) == HOURS[:1]
     problem = (await schedule(zora, unreadable))["problem"]
     assert problem is not None
-    assert "'whenever' is no cron expression" in problem
+    assert "invalid cron expression 'whenever'" in problem
     (entry,) = [e for e in await journalled(zora) if e["schedule_id"] == str(bad)]
     assert "belongs to another task" in entry["refused"][0]["error"]
     assert (await schedule(zora, bad))["next_run_at"] == HOURS[1], "it goes on"

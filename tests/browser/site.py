@@ -112,7 +112,7 @@ class Site:
             self._process = None
 
     def link(self, user: str = "ada@example.org", role: str = "founder") -> str:
-        """A link to sign in with, as the command line prints it."""
+        """A sign-in link, as the command line prints it."""
         return str(self.zora("keys", "link", "--user", user, "--role", role, "--url", self.url)["link"])
 
     def path(self, name: str) -> str:
@@ -120,7 +120,7 @@ class Site:
         return PAGES[name].format(**self.ids)
 
     async def fill(self) -> None:
-        """What the demo does not leave behind: something that runs, waits, failed, comes round, hangs together."""
+        """Add rows that the demo lacks: a running, a waiting and a failed task, a schedule, a workflow run."""
         database = await connect(self.database_url)
 
         async def call(function: str, **arguments: Any) -> list[dict[str, Any]]:

@@ -78,7 +78,7 @@ async def in_flight(zora: Zora) -> bool:
 
 
 async def a_random_moment(zora: Zora, dice: random.Random, least: int, worker: subprocess.Popen[str]) -> None:
-    """After so many tasks, or when the worker has found no more: with a call at work, or whenever it may be."""
+    """End after this number of tasks, or when the queue is empty: during a call, or at any time."""
 
     async def reached() -> bool:
         return worker.poll() is not None or await completed(zora) >= least

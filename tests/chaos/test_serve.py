@@ -143,7 +143,7 @@ async def key(zora: Zora) -> str:
 
 
 class Page:
-    """A page that answers when it is told to; whoever reads it waits."""
+    """A page that answers only when the test releases it."""
 
     def __init__(self) -> None:
         self.read = asyncio.Event()
@@ -278,7 +278,7 @@ async def test_the_link_to_sign_in_is_shown_at_a_terminal_and_nowhere_else(home:
     async with serving(home, "--no-worker", token="none") as served:
         said = "".join(served.said)
         assert "link=" not in said
-        assert f"`zora keys link --url {served.url}` makes a link to sign in with." in said
+        assert f"`zora keys link --url {served.url}` creates a sign-in link." in said
     terminal, stderr = os.openpty()
     process = await asyncio.create_subprocess_exec(*SERVE, "--port=0", "--no-worker", env=home, stderr=stderr)
     try:

@@ -118,7 +118,7 @@ async def main(options: argparse.Namespace, home: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
-    parser.add_argument("--limit", type=int, help="work until so many tasks ran, or none is left; else for ever")
+    parser.add_argument("--limit", type=int, help="exit after this many tasks, or when none is left [never]")
     parser.add_argument("--concurrency", type=int, default=100)
     parser.add_argument("--lease-seconds", type=float, default=30)
     parser.add_argument("--new", action="store_true", help="know the task type of the later version, too")

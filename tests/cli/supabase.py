@@ -36,7 +36,7 @@ class Project:
         return self.admin_url.replace("postgres@", "postgres_owner@", 1)
 
     def sql(self, script: str, *, administrator: bool = False) -> str:
-        """What the script shows, as aligned columns; the owner is no superuser."""
+        """What the script shows, as aligned columns; the owner is not a superuser."""
         psql = [EmbeddedServer._binaries() / "psql", self.admin_url if administrator else self.owner_url]
         done = subprocess.run(
             [*psql, "-Xq", "-P", "footer=off", "--set=ON_ERROR_STOP=1"],

@@ -289,7 +289,7 @@ def test_the_embedded_database_is_dumped_by_the_command_in_the_docs(zora: Zora, 
 
 
 def test_doctor_finds_a_fresh_installation_in_order(zora: Zora) -> None:
-    zora("journal", "seal")  # no worker runs that would, and what stays unsealed for a minute is told
+    zora("journal", "seal")  # no worker seals it, and doctor reports entries unsealed for a minute
     checks = {check["name"]: check for check in zora.json("doctor")}
     assert {check["state"] for check in checks.values()} == {"ok"}
     assert {"versions", "connection", "schema", "clock", "oldest transaction", "dead rows", "stuck tasks"} <= set(

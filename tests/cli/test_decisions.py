@@ -180,10 +180,14 @@ def test_what_is_approved_is_written_out_whole(demo: Demo) -> None:
 
 def test_words_of_look_alike_letters_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     suggestion = {"title": "t", "body": None, "effect": None, "current_value": None, "suggestion_type": "advice"}
-    print_change({**suggestion, "suggested_value": {"send to": "p\u0430ypal", "and": "Привет, world"}}, [])
+    fake = "\u0440\u0430\u0443\u0440\u0430\u04cf"
+    value = {"send to": "p\u0430ypal", "or": fake, "and": "Привет, world", "title": "Рост цен"}
+    print_change({**suggestion, "suggested_value": value}, [])
     said = capsys.readouterr().out
-    assert "“p\u0430ypal” mixes letters that look alike: Cyrillic, Latin" in said
-    assert said.count("mixes letters") == 1
+    assert "“p\u0430ypal” has letters of several scripts: Cyrillic, Latin" in said
+    assert said.count("letters of several scripts") == 1
+    assert f"“{fake}” has only Cyrillic letters, which look like “paypal”" in said
+    assert said.count("look like") == 1
 
 
 def test_a_policy_that_applies_is_told_where_the_summary_is(demo: Demo) -> None:

@@ -397,9 +397,9 @@ async def test_nothing_that_is_here_is_overwritten(target: Target, source: str) 
     after = await target.everything()
     for table in before:
         assert set(before[table]) <= set(after[table]), table
-    taken = "a policy for this task type is here already"
+    taken = "a policy for this task type exists already"
     assert reasons(report, "policies")[taken] == 2, "everybody's holds, too"
-    assert "a workflow with this key is here already" in reasons(report, "workflows")
+    assert "a workflow with this key exists already" in reasons(report, "workflows")
     assert "not as the primary profile, which is another one here" in reasons(report, "profiles", "notes")
     primary = await target.sql("select id from climate_profiles where is_primary")
     assert [row["id"] for row in primary] == [own["id"]]
@@ -420,18 +420,18 @@ HOSTILE: list[tuple[str, dict[str, Any], str]] = [
     ("memory_events", {"content": "half \ud800"}, "PostgreSQL does not store"),
     ("memory_events", {"metadata": {"a\0": 1}}, "PostgreSQL does not store"),
     ("memory_events", {"memory_type": "dream"}, "which no memory has here"),
-    ("memory_events", {"tags": {"a": 1}}, "no list of texts"),
+    ("memory_events", {"tags": {"a": 1}}, "must be a list of texts"),
     ("memory_events", {"created_at": "2999-01-01T00:00:00Z"}, "lies in the future"),
     ("memory_events", {"created_at": "1066-10-14"}, "outside of the years"),
-    ("memory_events", {"created_at": "infinity"}, "is no time"),
-    ("memory_events", {"created_at": ["2025"]}, "is no time"),
+    ("memory_events", {"created_at": "infinity"}, "is not a time"),
+    ("memory_events", {"created_at": ["2025"]}, "is not a time"),
     ("memory_events", {"id": None}, "it has no id"),
     ("memory_events", {"id": "x" * 300}, "more than 200 characters"),
     ("memory_events", {"agent": "x" * 51}, "more than 50 characters"),
     ("agent_tasks", {"title": "t" * 501}, "more than 500 characters"),
     ("agent_tasks", {"status": "running"}, "which no task has here"),
-    ("agent_tasks", {"priority": 10**12}, "is no integer"),
-    ("agent_tasks", {"payload": [1]}, "is no JSON object"),
+    ("agent_tasks", {"priority": 10**12}, "is not an integer"),
+    ("agent_tasks", {"payload": [1]}, "is not a JSON object"),
     ("agent_tasks", {"agent_id": "\x1b[31mLOKI"}, "has no counterpart here"),
     ("climate_missions", {"status": "done"}, "which no mission has here"),
     ("climate_missions", {"verified": "perhaps"}, "neither true nor false"),
@@ -459,9 +459,9 @@ async def test_a_row_that_cannot_be_taken_stands_in_nobodys_way(target: Target, 
     told = " ".join(reason["text"] for kind in report["kinds"] for reason in kind["reasons"])
     for _, changes, reason in HOSTILE:
         assert reason in told, changes
-    assert "it is no JSON object" in told
+    assert "it is not a JSON object" in told
     assert [reason["count"] for kind in report["kinds"] for reason in kind["reasons"]
-            if reason["text"] == "it is no JSON"] == [2]  # fmt: skip
+            if reason["text"] == "it is not JSON"] == [2]  # fmt: skip
 
 
 async def test_what_outside_texts_say_is_data(target: Target, tmp_path: Path) -> None:
@@ -501,7 +501,7 @@ async def test_a_source_that_cannot_be_read_is_told_and_its_password_is_not(
         (str(tmp_path / "nowhere"), "there is no folder or file"),
         (str(dump), "restore it into an empty one"),
         (str(tmp_path / "binary"), "restore it into an empty one"),
-        (str(array), "is no JSON object of tables"),
+        (str(array), "is not a JSON object of tables"),
         (str(tmp_path / "torn.json"), "ends or breaks off within a value"),
         (str(empty), "has none of the tables of the original system: climate_profiles"),
         (str(broken), "lacks the column agent_id of agent_tasks"),

@@ -74,7 +74,7 @@ def test_a_journal_is_sealed_verified_and_a_changed_title_is_named(tenant: Zora,
     assert "Exported 12 entries in 1 block," in tenant("journal", "export", str(export))
     elsewhere = str(tmp_path / "elsewhere")
     unknown = tenant("journal", "verify", str(export), ZORA_HOME=elsewhere)
-    assert "nobody vouches for it" in unknown
+    assert "it is not trusted" in unknown
     assert "known here" in tenant("journal", "verify", str(export), "--public-key", key, ZORA_HOME=elsewhere)
     wrong = tenant("journal", "verify", str(export), "--public-key", "00" * 32, ZORA_HOME=elsewhere, status=1)
     assert "which is not known to be good" in wrong
@@ -85,7 +85,7 @@ def test_a_journal_is_sealed_verified_and_a_changed_title_is_named(tenant: Zora,
     )
     said = tenant("journal", "verify", status=1)
     (entry,) = sql(tenant, "select id from journal_entries where title = 'All is well'")
-    assert "✗ The journal is not as it was sealed: 1 problem." in said
+    assert "✗ The sealed journal was changed: 1 problem." in said
     assert f"block 0, entry {entry['id']}: it was changed; it says now: All is well" in said
     tenant("journal", "export", str(export))
     assert str(entry["id"]) in tenant("journal", "verify", str(export), status=1)
@@ -139,7 +139,7 @@ def test_an_anchor_held_elsewhere_tells_of_an_end_that_was_cut_off(tenant: Zora,
     assert "known here" in said, "who holds an anchor knows the key"
     tamper(tenant, "delete from journal_blocks where tenant_id = $tenant")
     assert "block 0: it is gone, and this machine has it" in tenant("journal", "verify", status=1)
-    assert "Run `zora journal verify`" in tenant("journal", "seal", status=1)
+    assert "run `zora journal verify`" in tenant("journal", "seal", status=1)
     tenant("journal", "export", str(export))
     said = tenant("journal", "verify", str(export), "--anchor", str(anchors), ZORA_HOME=elsewhere, status=1)
     assert f"{anchors} has it" in said.replace("\n", "")

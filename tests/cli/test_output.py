@@ -19,7 +19,7 @@ from tests.conftest import Server
 from tests.rows import Rows
 from zora_core.autonomy.cli import main
 from zora_core.autonomy.commands.output import VisibleStream, new_console, visible_output
-from zora_core.visible import mixed_words, visible, visible_json
+from zora_core.visible import odd_words, visible, visible_json
 
 # A colour, a title, a link, a C1 escape, a carriage return, reversed text, nothing to see, and a look-alike.
 ESCAPES = "\x1b[31m\x1b]0;x\x07\x9b2J\r\u202e\u200b\u2066\U000e0041"
@@ -170,5 +170,48 @@ def test_words_that_mix_look_alike_scripts_are_found() -> None:
     text = (
         "pay at p\u0430ypal.com, not at paypal.com; \u041c\u043e\u0441\u043a\u0432\u0430, K\u00f6ln, \u6771\u4eacTower"
     )
-    assert mixed_words(text) == [(7, 13, "Cyrillic, Latin")]
-    assert mixed_words("\U0001d429aypal and \uff50aypal")[0][2] == "Latin, Mathematical"
+    assert odd_words(text) == [(7, 13, "letters of several scripts: Cyrillic, Latin")]
+    assert odd_words("\U0001d429aypal and \uff50aypal")[0][2] == "letters of several scripts: Latin, Mathematical"
+
+
+# In Cyrillic: paypa with a palochka, scope, Access; in Greek: KIVOTE without its sense, AXIOM without its M; Armenian.
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("pay at \u0440\u0430\u0443\u0440\u0430\u04cf today", ["paypal"]),
+        ("https://\u0440\u0430\u0443\u0440\u0430\u04cf.com/login", ["paypal"]),
+        ("\u0440\u0430\u0443\u0440\u0430\u04cf", ["paypal"]),
+        ("the \u0455\u0441\u043e\u0440\u0435 of the \u0410\u0441\u0441\u0435\u0455\u0455", ["scope", "Access"]),
+        ('{"title": "Цены", "from": "\u0440\u0430\u0443\u0440\u0430\u04cf"}', ["paypal"]),
+        ("set \u039f\u039a to \u0391\u03a5\u03a4\u039f", ["OK", "AYTO"]),
+        ("say \u0570\u0578\u0578\u0578", ["hnnn"]),
+        (
+            "\u041c\u043e\u0441\u043a\u0432\u0430 pay with \u0440\u0430\u0443\u0440\u0430\u04cf or by card "
+            "\u0432\u0447\u0435\u0440\u0430",
+            ["paypal"],
+        ),
+    ],
+)
+def test_words_wholly_of_look_alike_letters_are_found_among_latin_words(text: str, words: list[str]) -> None:
+    found = odd_words(text)
+    assert [why.rpartition("\u201c")[2].rstrip("\u201d") for _, _, why in found] == words
+    assert all(why.startswith("only ") for _, _, why in found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "На стройке работает сосед, он несёт хорошую рассаду на базар.",
+        "Мы ждём рост цен, а не хаос.",
+        "Увы, рост.",
+        '{"page": "home", "title": "Рост цен", "link": "https://example.com"}',
+        "Сухой сахар рассыпан: 3 кг, PayPal не принимаем, только наличные от соседа.",
+        "Ο νέος άνθρωπος έχει ένα όνομα και το ΟΧΙ του είναι γνωστό.",
+        "ΤΟ ΚΑΤΑΣΤΗΜΑ ΕΙΝΑΙ ΚΛΕΙΣΤΟ ΚΑΙ ΤΟ ΤΑΜΕΙΟ",
+        "Սա հոս է, և մենք գնում ենք տուն։",
+        "the α of 0.05, σ and ρ, x² and μ",
+        "naïve Köln, Zürich, 東京",
+    ],
+)
+def test_words_of_a_sentence_in_its_own_script_are_left_alone(text: str) -> None:
+    assert odd_words(text) == []

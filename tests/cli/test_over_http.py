@@ -131,7 +131,7 @@ def test_every_command_works_over_http(project: Project, tmp_path: Path, monkeyp
     assert "Applied" in zora(*of_demo, "suggestions", "approve", plan, "--yes")
     zora(*of_demo, "suggestions", "undo", plan)
 
-    # What hangs together, and what comes round.
+    # Workflows and schedules.
     file = tmp_path / "tidy.yaml"
     file.write_text(OWN)
     zora("workflows", "save", str(file))

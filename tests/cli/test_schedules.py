@@ -41,12 +41,12 @@ def test_a_schedule_from_its_creation_to_its_end(zora: Zora) -> None:
         "--timezone", "Europe/Berlin", "--payload", '{"days": 7}', "--title", "The week", "--priority", "3",
         "--misfire", "catch_up", "--max-catch-up", "4", "--overlap", "skip", "--grace-seconds", "60",
     )  # fmt: skip
-    assert "Created. Weekly digest comes next on Mon 20" in said
+    assert "Created. Weekly digest runs next on Mon 20" in said
     assert "09:00 (Europe/Berlin)" in said
     shown = zora("schedules", "show", "Weekly digest")
     for part in (
-        "EIVOR summarize_recent_events", "The week", '{"days": 7}', "0 9 * * 1, Europe/Berlin", "60 s", "no other",
-        "a task for each, the last 4 at most",
+        "EIVOR summarize_recent_events", "The week", '{"days": 7}', "0 9 * * 1, Europe/Berlin", "60 s", "create none",
+        "a task for each missed run, for the last 4 at most",
     ):  # fmt: skip
         assert part in shown
     (row,) = zora.json("schedules", "list")
@@ -56,7 +56,7 @@ def test_a_schedule_from_its_creation_to_its_end(zora: Zora) -> None:
     assert "Paused." in zora("schedules", "pause", row["id"][-8:])
     assert "paused" in zora("schedules", "list")
     assert zora.json("schedules", "next", "--hours", "200") == []
-    assert "It goes on. Weekly digest comes next" in zora("schedules", "resume", "Weekly digest")
+    assert "Resumed. Weekly digest runs next" in zora("schedules", "resume", "Weekly digest")
 
     changed = zora.json("schedules", "update", "Weekly digest", "--cron", "@daily", "--timezone", "UTC")
     assert (changed["cron"], changed["payload"], changed["next_run_at"][11:16]) == ("@daily", {"days": 7}, "00:00")
@@ -81,12 +81,12 @@ def test_next_shows_what_comes_in_order(zora: Zora) -> None:
     assert all(timedelta(0) < time - datetime.now(UTC) <= timedelta(hours=24) for time in times[1:])
     assert len(zora.json("schedules", "next", "daily", "--hours", "72")) == 3
     assert "… and 20 more" in zora("schedules", "next", "--limit", "5")
-    assert "Nothing comes round in the next 0.001 hours." in zora("schedules", "next", "daily", "--hours", "0.001")
+    assert "No runs in the next 0.001 hours." in zora("schedules", "next", "daily", "--hours", "0.001")
 
 
 def test_what_is_wrong_is_told_before_anything_is_stored(zora: Zora) -> None:
     for options, said in (
-        (("--cron", "61 * * * *"), "its minute is wrong"),
+        (("--cron", "61 * * * *"), "minute must be 0–59"),
         (("--cron", "@daily", "--timezone", "Berlin"), "use Europe/Berlin"),
         (("--cron", "@daily", "--payload", '{"weeks": 1}'), "weeks: Extra inputs are not permitted"),
         (("--cron", "@daily", "--payload", "["), "is not JSON"),
@@ -99,9 +99,9 @@ def test_what_is_wrong_is_told_before_anything_is_stored(zora: Zora) -> None:
     assert "exists already" in zora(
         "schedules", "create", "s", "EIVOR", "summarize_recent_events", "--cron", "@daily", status=1
     )
-    assert "its minute is wrong" in zora("schedules", "update", "s", "--cron", "61 * * * *", status=2)
+    assert "minute must be 0–59" in zora("schedules", "update", "s", "--cron", "61 * * * *", status=2)
     assert "Extra inputs" in zora("schedules", "update", "s", "--payload", '{"weeks": 1}', status=2)
-    assert "name what is to be changed" in zora("schedules", "update", "s", status=2)
+    assert "nothing to change" in zora("schedules", "update", "s", status=2)
 
 
 async def test_doctor_sees_that_nothing_runs_and_an_external_cron_makes_up_for_it(zora: Zora, url: str) -> None:
@@ -116,7 +116,7 @@ async def test_doctor_sees_that_nothing_runs_and_an_external_cron_makes_up_for_i
     await connection.close()
     (check,) = [one for one in zora.json("doctor") if one["name"] == "schedules"]
     assert check["state"] == "note"
-    assert "s should have come round" in check["found"]
+    assert "overdue: s," in check["found"]
     said = zora("run-due-schedules", "--limit", "5", "--dry-run")
     assert "Nothing was done" in said
     assert [row["task_ids"] for row in zora.json("run-due-schedules", "--dry-run")] == [[]]

@@ -218,7 +218,7 @@ def test_fire_times_are_known_for_as_long_as_the_guide_says() -> None:
 
 
 def test_every_message_of_the_table_is_one_of_ours() -> None:
-    (table,) = re.findall(r"^\| what is said \|.*?\n\n", GUIDE, flags=re.MULTILINE | re.DOTALL)
+    (table,) = re.findall(r"^\| message \|.*?\n\n", GUIDE, flags=re.MULTILINE | re.DOTALL)
     said = [part for row in table.split("\n")[2:-2] for part in re.findall(r"`([^`]+)`", row.split("|")[1])]
     source = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "zora_core").rglob("*.py"))
     joined = re.sub(r'"\s*\n\s*f?"', "", source)

@@ -1,5 +1,5 @@
--- What a database of Supabase has besides the roles of tests/postgrest/roles.sql: an owner who is no superuser, and
--- default privileges that open whatever it makes. A superuser runs it; twice is no error.
+-- What a database of Supabase has besides the roles of tests/postgrest/roles.sql: an owner who is not a superuser, and
+-- default privileges that open whatever it makes. A superuser runs it; twice is not an error.
 do $$
 begin
     if not exists (select from pg_roles where rolname = 'postgres_owner') then

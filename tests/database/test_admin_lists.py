@@ -231,7 +231,7 @@ async def test_open_suggestions_come_in_the_order_in_which_to_decide(zora: Zora)
 async def test_the_board_tells_what_runs_the_last_begun_first_and_how_much_there_is_of_the_rest(zora: Zora) -> None:
     empty = await board(zora)
     assert empty == {
-        "running": [], "running_total": 0, "ready": 0, "waiting": 0, "failed": 0, "needs": 0,
+        "running": [], "running_total": 0, "ready": 0, "waiting": 0, "waiting_is_exact": True, "failed": 0, "needs": 0,
         "needs_version": empty["needs_version"], "watched": {},
     }  # fmt: skip
     _, first, second = [await zora.create("SAM", "t", priority=p) for p in (9, 8, 7)]
@@ -273,9 +273,21 @@ async def test_the_boards_counts_and_lists_are_bounded(zora: Zora) -> None:
     shown = await board(zora)
     assert len(shown["running"]) == 60
     assert (shown["running_total"], shown["ready"], shown["failed"]) == (1000, 1000, 1000)
-    assert shown["waiting"] == 200, "of the newest 200 of each kind, when the ready ones cannot be counted"
+    assert (shown["waiting"], shown["waiting_is_exact"]) == (200, False), "of the newest 200 of each kind"
     await zora.sql("delete from agent_tasks where state = 'p' and waiting_for is null")
-    assert (await board(zora))["waiting"] == 1000
+    shown = await board(zora)
+    assert (shown["waiting"], shown["waiting_is_exact"]) == (1000, True)
+
+
+async def test_the_board_counts_what_waits_exactly_beside_many_ready_tasks_of_many_kinds(zora: Zora) -> None:
+    await zora.sql(
+        "insert into agent_tasks (tenant_id, agent_id, task_type, title, waiting_for) "
+        "select $1, 'SAM', kind::text, 't', case when number > 95 then 'run_at' end "
+        "from generate_series(1, 12) as kind, generate_series(1, 100) as number",
+        zora.tenant_id,
+    )
+    shown = await board(zora)
+    assert (shown["ready"], shown["waiting"], shown["waiting_is_exact"]) == (1000, 60, True)
 
 
 async def test_the_needs_version_changes_with_every_change_of_the_set(zora: Zora) -> None:

@@ -76,7 +76,7 @@ async def test_from_the_apis_connection_nothing_leads_back_to_the_owner(
 async def test_the_login_has_a_password_that_only_those_who_know_the_owners_can_know(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """On a server that asks for passwords; an owner who is no superuser."""
+    """On a server that asks for passwords; an owner who is not a superuser."""
     async with owned_by(server, "createrole", with_role=True) as (trusted, name):
         await server.admin(f'grant {API_ROLE} to "{name}" with admin option', f"alter role \"{name}\" password 'first'")
         hba = Path(await _value(server.url, "select setting from pg_settings where name = 'hba_file'"))

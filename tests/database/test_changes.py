@@ -1,4 +1,4 @@
-"""What watchers are told, and that whoever asks what changed misses nothing, however transactions overlap."""
+"""Notifications of watchers; and a reader of changes misses none, with any overlap of transactions."""
 
 from __future__ import annotations
 
@@ -365,7 +365,7 @@ async def test_two_looks_within_one_transaction_both_see_who_writes(strict: str)
 
 
 async def test_the_transaction_of_a_role_that_the_owner_may_not_look_at_is_waited_for(server: Server) -> None:
-    """An owner who is no superuser learns of such a transaction, but not when it began."""
+    """An owner who is not a superuser learns of such a transaction, but not when it began."""
     owner, stranger = f"owner_{uuid4().hex}", f"stranger_{uuid4().hex}"
     try:
         await server.admin(*(f'create role "{name}" login; grant zora_api to "{name}"' for name in (owner, stranger)))

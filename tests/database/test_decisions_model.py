@@ -26,8 +26,8 @@ from zora_core.settings import Settings
 
 pytestmark = pytest.mark.both_transports
 
-# Fails at the n-th write to any of these tables with the error of a server that stops, which undoes the transaction, or,
-# where one of several suggestions is applied, what was done for this one.
+# Fails at the n-th write to any of these tables, as when a server stops. That undoes the transaction, or, where several
+# suggestions are applied, what was done for one of them.
 FAULTS = """
 create sequence test_writes;
 create table test_fault (at bigint);
@@ -85,7 +85,7 @@ class World:
     async def take(self, step: tuple[Any, ...], crash_at: int) -> None:
         """First with a crash at some write, which must leave everything as it was; then without.
 
-        Attending takes a crash on itself: the suggestion waits as if nothing had been tried, and the others are applied.
+        Attending handles a crash itself: the suggestion waits as if nothing had been tried, the others are applied.
         """
         if crash_at and step[0] != "propose":  # which is several transactions
             before = await self.everything()

@@ -102,12 +102,37 @@ def test_two_users_in_one_process_hold_it_twice(home: Path) -> None:
     assert not second.running()
 
 
+def test_a_second_user_in_a_process_leaves_its_lock_in_place(home: Path) -> None:
+    ours = EmbeddedServer.at(home)
+    ours.start()
+    ours.start()
+    command = [sys.executable, "-c", HOLD, str(home)]
+    subprocess.run(command, input="end\n", capture_output=True, text=True, check=True, timeout=60)
+    assert ours.running(), "the other process was not the last"
+    ours.release()
+    ours.release()
+    assert not ours.running()
+
+
+def test_a_start_that_fails_holds_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(server: EmbeddedServer) -> None:
+        raise DatabaseUnavailable("it does not start")
+
+    ours = EmbeddedServer.at(home)
+    with monkeypatch.context() as patched, pytest.raises(DatabaseUnavailable):
+        patched.setattr(EmbeddedServer, "_ensure_running", refused)
+        ours.start()
+    ours.start()
+    ours.release()
+    assert not ours.running()
+
+
 async def test_a_server_that_was_killed_is_started_again(home: Path) -> None:
     server = EmbeddedServer.at(home)
     database = await connect(server.start(), server=server, schema_name="pg_catalog")
     assert await database.value("pg_backend_pid") > 0
     os.kill(postmaster(home), signal.SIGKILL)
-    # Its backends hold the socket open for a moment, so that it seems to run; whoever tries again gets there.
+    # Its backends hold the socket open for a moment, so that it seems to run; a second attempt succeeds.
     async with asyncio.timeout(60):
         while True:
             try:

@@ -93,7 +93,7 @@ FILTERS = st.builds(
 
 
 def filters_about(task: Listed) -> list[Wanted]:
-    """Everything, each filter alone, and all of them, such that they let the task through."""
+    """No filter, each filter alone, and all of them, with values that match the task."""
     return [
         Wanted(None, None, None),
         Wanted(task.agent_id, None, None),

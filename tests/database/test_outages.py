@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -17,7 +21,9 @@ from tests.autonomy.test_runtime import until
 from tests.conftest import Zora
 from tests.forgetful import Network, network
 from zora_core.autonomy import backoff
+from zora_core.autonomy import worker as worker_module
 from zora_core.autonomy.backoff import retrying
+from zora_core.autonomy.runtime import AgentRuntime
 from zora_core.autonomy.worker import TaskRun, Worker
 from zora_core.database import outage, postgres
 from zora_core.database.postgres import PostgresDatabase, connect
@@ -190,6 +196,57 @@ async def test_a_url_that_sets_read_only_is_told_as_read_only(zora: Zora) -> Non
             assert await connection.fetchval("show transaction_isolation") == "read committed"
     finally:
         await database.close()
+
+
+async def test_a_limited_run_on_a_read_only_database_ends_with_one_line(
+    zora: Zora, lines: Callable[[str], list[str]]
+) -> None:
+    url = f"{zora.url}&default_transaction_read_only=on"
+    runtime = AgentRuntime(settings=replace(zora.settings, database_url=url))
+    with pytest.raises(DatabaseUnavailable, match="the database is read-only"):
+        await asyncio.wait_for(runtime.run_once(), 10)
+    assert not lines("read-only"), "the error is enough"
+    call = [sys.executable, "-m", "zora_core.autonomy.cli", "run-once"]
+    process = await asyncio.create_subprocess_exec(
+        *call, env={**os.environ, "DATABASE_URL": url}, stdout=PIPE, stderr=PIPE
+    )
+    said, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert (said, errors.count(b"\n"), process.returncode) == (b"", 1, 1)
+    assert errors.startswith(b"error: the database is read-only: ")
+
+
+async def test_a_limited_run_waits_for_the_database_while_it_has_tasks_in_hand(
+    zora: Zora, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would lose their outcomes; with nothing in hand it gives up."""
+    monkeypatch.setattr(worker_module, "ANSWER_SECONDS", 0.1)
+    probe, call, is_away, tries = Probe(), zora.database.call, False, 0
+
+    async def away(function: str, /, **arguments: Any) -> Any:
+        nonlocal tries
+        if is_away:
+            tries += 1
+            raise DatabaseUnavailable("the database cannot be reached")
+        return await call(function, **arguments)
+
+    monkeypatch.setattr(zora.database, "call", away)
+    await zora.create("SAM", "wait")
+    run = asyncio.create_task(zora.worker(probe).run(limit=5))
+    await until(probe.started.is_set)
+    is_away = True
+    probe.release.set()
+    await until(lambda: tries >= 4 or run.done())
+    is_away = False
+    assert [one.status for one in await asyncio.wait_for(run, 30)] == ["completed"]
+
+    def ended(event: object) -> None:
+        nonlocal is_away
+        is_away = isinstance(event, TaskRun)
+
+    await zora.create("SAM", "count")
+    with pytest.raises(ExceptionGroup) as raised:
+        await asyncio.wait_for(zora.worker(probe, observe=ended).run(limit=5), 30)
+    assert isinstance(raised.value.exceptions[0], DatabaseUnavailable)
 
 
 async def test_a_lock_that_is_not_available_in_time_is_waited_for(

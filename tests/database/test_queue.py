@@ -487,6 +487,88 @@ async def test_one_worker_becomes_idle_for_a_suspect_and_the_others_go_on(zora: 
     assert await claimed_ids(zora, "w2", limit=5, idle=True) == [suspect]
 
 
+class Fleet:
+    """Busy workers beside a suspect: which of them may claim, each of one task at a time."""
+
+    def __init__(self, zora: Zora) -> None:
+        self._zora = zora
+
+    async def beat(self, *workers: str) -> None:
+        for worker in workers:
+            await beat(self._zora, worker, "SAM t")
+
+    async def start(self, worker: str) -> Row:
+        """Have a busy worker claim a task."""
+        (claimed,) = await self._claim(worker)
+        return claimed
+
+    async def elected(self, *workers: str) -> list[str]:
+        """The workers that get nothing, although a task is ready."""
+        await self.beat(*workers)
+        found = {worker: await self._claim(worker) for worker in workers}
+        for rows in found.values():
+            for row in rows:
+                await settle(self._zora, row)
+        return [worker for worker, rows in found.items() if not rows]
+
+    async def _claim(self, worker: str) -> list[Row]:
+        await self._zora.create("SAM", "t")
+        return await self._zora.call(
+            "claim_agent_tasks", tenant_id=self._zora.tenant_id, worker_id=worker, limit=1, task_types=["SAM t"],
+            idle=False, lease_seconds=7200.0,
+        )  # fmt: skip
+
+
+async def test_the_worker_that_is_likely_to_be_idle_first_is_elected_for_a_suspect(zora: Zora) -> None:
+    fleet = Fleet(zora)
+    suspect = await zora.create("SAM", "t", priority=1)
+    await zora.sql(
+        "update agent_tasks set lost_leases = 1, priority = 0, updated_at = zora_now() where id = $1", suspect
+    )
+    await fleet.start("w1")  # for half an hour
+    await zora.advance(seconds=20)
+    short = await fleet.start("w2")
+    await zora.advance(seconds=15)
+    assert await fleet.elected("w1", "w2") == ["w2"]
+    await zora.advance(seconds=20)
+    assert await fleet.elected("w1", "w2") == ["w2"], "w1 starts more tasks meanwhile"
+    await settle(zora, short)
+    assert await claimed_ids(zora, "w2", limit=5, idle=True) == [suspect]
+
+
+async def test_an_idle_worker_takes_a_suspect_whichever_worker_is_elected(zora: Zora) -> None:
+    fleet = Fleet(zora)
+    suspect = await zora.create("SAM", "t")
+    await zora.sql("update agent_tasks set lost_leases = 1, updated_at = zora_now() where id = $1", suspect)
+    await fleet.start("w1")
+    await zora.advance(seconds=40)
+    assert await fleet.elected("w1") == ["w1"]
+    await fleet.beat("w2")
+    assert await claimed_ids(zora, "w2", limit=5, idle=True) == [suspect]
+
+
+async def test_an_elected_worker_is_given_time_to_become_idle(zora: Zora) -> None:
+    """Else each would start something when another is elected, and none would ever be idle."""
+    fleet = Fleet(zora)
+    suspect = await zora.create("SAM", "t")
+    await zora.sql("update agent_tasks set lost_leases = 1, updated_at = zora_now() where id = $1", suspect)
+    await fleet.beat("w1", "w2", "w3")
+    tasks = {}
+    for worker in ("w2", "w1", "w3"):
+        tasks[worker] = await fleet.start(worker)
+        await zora.advance(seconds=11)
+    assert await fleet.elected("w1", "w2", "w3") == ["w3"]
+    await fleet.start("w2")
+    await settle(zora, tasks["w2"])
+    assert await fleet.elected("w1", "w2", "w3") == ["w2"], "its tasks end sooner than those of w3"
+    await zora.advance(seconds=5)
+    await fleet.start("w1")
+    await settle(zora, tasks["w1"])
+    assert await fleet.elected("w1", "w2", "w3") == ["w2"], "w1 is no better, and would have to start waiting"
+    await zora.advance(seconds=25)
+    assert await fleet.elected("w1", "w2", "w3") == ["w1"], "after 60 seconds: the task of w2 turned out to be long"
+
+
 async def test_a_worker_claims_only_the_types_that_it_names(zora: Zora) -> None:
     ours, other = await zora.create("SAM", "a"), await zora.create("SAM", "b")
     same_name = await zora.create("LUMINA", "a")

@@ -399,7 +399,7 @@ async def test_an_owner_who_is_no_member_of_a_role_that_exists_migrates_and_is_t
 
 
 async def test_an_owner_who_may_create_roles_and_is_no_superuser_gets_everything(server: Server) -> None:
-    """As on Supabase. Since PostgreSQL 16, whoever makes a role may not act as it until he grants it to himself."""
+    """As on Supabase. Since PostgreSQL 16, the creator of a role may act as it only after granting it to itself."""
     async with owned_by(server, "createrole", with_role=False) as (url, _):
         assert await migrated(url) == []
         await the_api_works(url)

@@ -1,6 +1,6 @@
 """Supabase's script: three roles may do what they should and nothing else, and the check at its end says so.
 
-The database is made as Supabase makes one: an owner who is no superuser, and default privileges that open everything.
+The database is made as Supabase makes one: an owner without superuser, and default privileges that open everything.
 """
 
 from __future__ import annotations
@@ -371,7 +371,7 @@ async def test_migrating_keeps_a_database_of_supabase_closed(empty: Supabase) ->
             await schema.check(owner)
         assert await schema.migrate(owner) is True
         assert await empty.wrong() == {}
-        # Whoever ran the script without --supabase.
+        # The script was run without --supabase.
         await owner.execute("drop function zora_claimed_tenant() cascade; grant all on agent_tasks to anon")
         assert await schema.migrate(owner) is True
     assert await empty.wrong() == {}
@@ -511,7 +511,7 @@ async def test_a_database_without_supabases_roles_is_left_alone(server: Server) 
         supabase = Supabase(url)
         await supabase.execute(ROLES, f"alter role anon rename to {hidden}", role="postgres")
         try:
-            with pytest.raises(asyncpg.RaiseError, match="no database of Supabase, which has the role anon"):
+            with pytest.raises(asyncpg.RaiseError, match="not a Supabase database, which has the role anon"):
                 await supabase.run_script()
         finally:
             await server.admin(f"alter role {hidden} rename to anon")

@@ -143,7 +143,7 @@ async def cut_short(gateway: Gateway, request: Request) -> Answer | None:
 
 
 def say(status: int, body: Any = b"", **headers: str) -> Treatment:
-    """Answer with this, whatever was asked; what is no bytes becomes JSON."""
+    """Answer with this, whatever was asked; what is not bytes becomes JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     kind = "text/html" if isinstance(body, bytes) else "application/json"
     given = {"content-type": kind, **{name.replace("_", "-"): value for name, value in headers.items()}}

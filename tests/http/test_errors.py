@@ -36,6 +36,7 @@ from zora_core.errors import (
     InvalidState,
     NotAllowed,
     NotFound,
+    RequestTooLarge,
     SchemaError,
     TooMuchAtOnce,
     UnexpectedAnswer,
@@ -340,7 +341,7 @@ WHICH_URL = "is SUPABASE_URL the project's URL, https://REF.supabase.co, and doe
         (say(405), ConfigurationError, WHICH_URL),
         (say(301, b"", location="https://elsewhere.example/"), ConfigurationError, WHICH_URL),
         (say(308, HTML, location="/login"), ConfigurationError, WHICH_URL),
-        (say(413, HTML), TooMuchAtOnce, "refuses a request of this size"),
+        (say(413, HTML), RequestTooLarge, "refuses a request of this size"),
         (say(200, HTML), ConfigurationError, "is not PostgREST: it sent 'text/html' instead of JSON"),
         (say(200), ConfigurationError, "is not PostgREST"),
         (say(204), ConfigurationError, "is not PostgREST"),
@@ -438,7 +439,7 @@ async def test_a_page_that_shows_what_it_was_sent_does_not_get_the_key_into_an_e
         gateway.otherwise = say(status, {"code": code, "message": f"what to do with apikey: {KEY}?"})
         assert "what to do with apikey: " in str(await refusal(project(gateway.url)))
     gateway.otherwise = say(200, b"", content_type=f"text/{KEY}")
-    assert "no PostgREST" in str(await refusal(project(gateway.url)))
+    assert "is not PostgREST" in str(await refusal(project(gateway.url)))
 
 
 anything = st.recursive(

@@ -1,4 +1,4 @@
-"""Exports are read row by row, whatever their size and wherever a chunk ends; what is no row is passed over."""
+"""Exports are read row by row, whatever their size and wherever a chunk ends; what is not a row is passed over."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ async def test_what_is_no_row_is_named_by_its_place(tmp_path: Path) -> None:
     assert [one.where for one in broken] == ["memory_events.csv, line 4", "memory_events.csv, line 5"]
     assert last["agent"] is None
     assert await read(source, "agent_insights") == [
-        {"id": 1}, Broken("agent_insights.json, element 2", "it is no JSON object"), {"id": 3},
+        {"id": 1}, Broken("agent_insights.json, element 2", "it is not a JSON object"), {"id": 3},
     ]  # fmt: skip
     assert await read(source, "journal_entries") == [
-        {"id": 1}, Broken("journal_entries.jsonl, line 3", "it is no JSON"),
+        {"id": 1}, Broken("journal_entries.jsonl, line 3", "it is not JSON"),
     ]  # fmt: skip
 
 
@@ -97,7 +97,7 @@ async def test_what_is_no_row_is_named_by_its_place(tmp_path: Path) -> None:
         ('{"memory_events": [{"id": 1} {"id": 2}]}', ", was expected, not {"),
         ('{"memory_events": 3}', r"\[ was expected, not 3"),
         ('{"memory_events": [{"id": 1}', "the end"),
-        ("{1: []}", "a key is no text"),
+        ("{1: []}", "a key is not text"),
         ('{"memory_events": [' + "[" * 100_000 + "]}", "nested too deeply"),
     ],
 )

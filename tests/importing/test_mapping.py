@@ -27,7 +27,7 @@ from zora_core.settings import DEFAULT_TENANT_ID
 from zora_core.workflows import parse
 
 CONTEXT = Context(registry(), now=datetime(2026, 1, 1, tzinfo=UTC))
-HERE = {"a policy for this task type is here already", "a workflow with this key is here already"}
+HERE = {"a policy for this task type exists already", "a workflow with this key exists already"}
 
 
 def row(**columns: Any) -> dict[str, Any]:
@@ -167,8 +167,8 @@ def test_a_frequency_becomes_a_cron_expression(frequency: str, coming: str, cron
 def test_a_schedule_whose_frequency_says_nothing_goes_by_its_hint() -> None:
     given = row(schedule_type="memory_cleanup", frequency="cron", next_run_at=MONDAY, cron_hint="0 9 * * 1")
     assert taken(mapping.schedule(given, CONTEXT))["cron"] == "0 9 * * 1"
-    assert "cron_hint is none" in refused(mapping.schedule({**given, "cron_hint": "61 * * * *"}, CONTEXT))
-    assert "cannot be told" in refused(mapping.schedule({**given, "cron_hint": None}, CONTEXT))
+    assert "cron_hint is invalid" in refused(mapping.schedule({**given, "cron_hint": "61 * * * *"}, CONTEXT))
+    assert "cannot be derived" in refused(mapping.schedule({**given, "cron_hint": None}, CONTEXT))
 
 
 def test_arrays_are_read_as_json_and_as_postgresql_writes_them() -> None:

@@ -265,7 +265,7 @@ async def test_a_rewritten_chain_does_not_fit_an_anchor_though_the_key_is_right(
     key = journal.sealer._key
     assert key is not None
     await rewrite_the_chain(journal, key)
-    assert (await journal.verify()).ok, "whoever has the key can do this"
+    assert (await journal.verify()).ok, "the owner of the key can do this"
     assert first(await journal.verify(anchors=journal.remembered)) == ("block", 2, None)
 
 

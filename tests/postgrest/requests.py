@@ -146,9 +146,9 @@ def arguments_of_query(query: Sequence[tuple[str, str]]) -> dict[str, list[str]]
 
 
 def arguments_of_body(body: bytes) -> list[str] | None:
-    """The names of the arguments in a body of JSON; None for a value that is no object.
+    """The names of the arguments in a body of JSON; None for a value that is not an object.
 
-    Raises `ApiError` (PGRST102) for an empty body, for what is no JSON, and for an object that names a key twice.
+    Raises `ApiError` (PGRST102) for an empty body, for what is not JSON, and for an object that names a key twice.
     """
     if not body.strip():
         raise _no_body("Empty body")

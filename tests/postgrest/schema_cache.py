@@ -76,7 +76,7 @@ class SchemaCache:
     role_settings: Mapping[str, Mapping[str, str]]
 
     def choose(self, schema: str, name: str, arguments: Collection[str] | None, content_type: str) -> Function:
-        """The one function that a request can mean; `arguments` is None for a body that is no JSON object.
+        """The one function that a request can mean; `arguments` is None for a body that is not a JSON object.
 
         Raises `ApiError`: PGRST202 (404) when there is none, PGRST203 (300) when there are several.
         """

@@ -14,7 +14,7 @@ import jwt
 
 ROLES = (Path(__file__).parent / "roles.sql").read_text(encoding="utf-8")
 
-# Takes `zora_api` away from the authenticator, whoever granted it: the owners of several databases may have.
+# Revokes `zora_api` from the authenticator, for every grantor: the owners of several databases may have granted it.
 REVOKE_API_ROLE = """
 do $$
 declare
@@ -44,7 +44,7 @@ async def prepare(database_url: str) -> str:
 
 
 def authenticator_url(database_url: str) -> str:
-    """The same database for the role `authenticator`, on a server that trusts whoever reaches it."""
+    """The same database for the role `authenticator`, on a server that trusts every connection."""
     parts = urlsplit(database_url)
     query = [(name, value) for name, value in parse_qsl(parts.query) if name not in ("user", "password")]
     place = parts.netloc.rpartition("@")[2]

@@ -90,13 +90,50 @@ def test_generated_content_counts_in_names(css: str, named: bool) -> None:
     ("tag", "valid"),
     [
         ("en", True), ("en-GB", True), ("EN-us", True), ("de-CH-1996", True), ("zh-Hant-TW", True),
-        ("gsw", True), ("yue", True), ("mul", True), ("qaa", True), ("x-klingon", False), ("eng", False),
+        ("gsw", True), ("yue", True), ("mul", True), ("qaa", True), ("x-klingon", True), ("eng", False),
         ("deu", False), ("en_US", False), ("en US", False), ("english", False), ("xyq", False), ("qzz", False),
-        ("en--GB", False), ("en-", False), ("e", False),
+        ("en--GB", False), ("en-", False), ("e", False), ("i-default", True), ("i-klingon", True), ("art-lojban", True),
+        ("en-GB-oed", True), ("zh-min-nan", True), ("sgn-BE-FR", True), ("I-Lux", True), ("X-Private-1", True),
+        ("x", False), ("x-", False), ("i-none", False), ("x-ninechars", False),
     ],
 )  # fmt: skip
 def test_language_tags_are_those_of_the_registry(tag: str, valid: bool) -> None:
     assert ("part-lang-valid" in broken(document(f'<p lang="{tag}">words here</p>'))) is not valid
+
+
+@pytest.mark.parametrize(
+    ("css", "confidence"),
+    [
+        (".Mui-focusVisible{background-color:rgba(0,0,0,.12)}", 0.5), (".js .focus-visible{outline:2px solid}", 0.5),
+        (".focus\\:ring:focus{outline:none}", 0.8), (".focus-ring:focus{color:red}", 0.8),
+    ],
+)  # fmt: skip
+def test_a_focus_that_a_script_may_show_lowers_the_confidence(css: str, confidence: float) -> None:
+    html = styled(f"button{{outline:0}} {css}", "<button>Order</button>")
+    report = check_accessibility(Page(ref="page", html=html), "AA")
+    assert [f.confidence for f in report.findings if f.rule_id == "wcag.2.4.7.focus-outline"] == [confidence]
+
+
+@pytest.mark.parametrize("tag", ["x-klingon", "i-default", "i-lux"])
+def test_a_page_in_a_language_that_no_tag_names_is_doubted(tag: str) -> None:
+    html = document("<p>words here</p>").replace('lang="en"', f'lang="{tag}"')
+    report = check_accessibility(Page(ref="page", html=html), "AA")
+    assert [f.confidence for f in report.findings if f.rule_id == "wcag.3.1.1.page-lang-valid"] == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("markup", "empty"),
+    [
+        ("<p></p>", True), ("<p> \n </p>", True), ('<p class="mb-4"></p>', True), ("<p>&nbsp;</p>", False),
+        ("<p>\u202f</p>", False), ("<p><br></p>", False), ('<p id="status"></p>', False), ("<p data-total></p>", False),
+        ('<p role="alert"></p>', False), ('<p aria-live="polite"></p>', False), ('<p v-text="sum"></p>', False),
+        ('<next-route-announcer><p aria-live="assertive" id="__next-route-announcer__" role="alert"></p>'
+         "</next-route-announcer>", False),
+        ("<my-toast><p></p></my-toast>", False),
+    ],
+)  # fmt: skip
+def test_a_paragraph_is_empty_if_nothing_will_fill_it(markup: str, empty: bool) -> None:
+    assert ("paragraph-empty" in broken(document(f"{markup}<p>Words.</p>"))) is empty
 
 
 @pytest.mark.parametrize(

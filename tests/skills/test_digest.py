@@ -127,6 +127,46 @@ def test_only_errors_unknown_to_the_window_before_are_new() -> None:
         ({"title": "Import of feed 8", "details": {"error": "none"}}, False),
         ({"title": "Import failed, then worked", "details": {"status": "completed", "error": "late"}}, False),
         ({"title": "Import failed", "details": {"level": "info"}}, False),
+        *(
+            ({"title": "Import of feed 8", "details": details}, True)
+            for details in (
+                {"ok": False},
+                {"success": False},
+                {"success": "false"},
+                {"exit_code": 2},
+                {"returncode": -9},
+                {"level": 50},
+                {"level": "ERROR"},
+                {"levelname": "CRITICAL"},
+                {"type": "error"},
+                {"error": True},
+                {"status": "Timed out"},
+                {"status_code": 503},
+                {"outcome": "failure"},
+                {"conclusion": "failure"},
+                {"errors": ["no price"]},
+                {"severity": "info", "status": "failed"},
+                {"level": 30, "ok": False},
+            )
+        ),
+        *(
+            ({"title": "Import failed", "event_type": "import_failed", "details": details}, False)
+            for details in (
+                {"ok": True},
+                {"success": True},
+                {"exit_code": 0},
+                {"level": 30},
+                {"conclusion": "success"},
+                {"status": "succeeded", "level": "error"},
+                {"ok": True, "exit_code": 1},
+            )
+        ),
+        *(
+            ({"title": "Import", "event_type": kind}, True)
+            for kind in ("import.failed", "ImportFailed", "job-lost", "error")
+        ),
+        ({"title": "Import of feed 8", "details": {"ok": None, "exit_code": None, "errors": [], "level": 7}}, False),
+        ({"title": "Import of feed 8", "details": {"status": "open", "type": "csv", "error": False}}, False),
         ({"title": "A customer reports a failed payment", "category": "user_feedback"}, False),
     ],
 )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import time
 import traceback
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -20,6 +23,49 @@ name
   Field required [type=missing]
     For further information visit https://errors.pydantic.dev/2/v/missing
 """
+
+
+class Case(NamedTuple):
+    """What a program prints, and the parts of it of which the first telling line must be one."""
+
+    name: str
+    text: str
+    telling: tuple[str, ...]
+
+    def holds(self) -> bool:
+        """Whether the first telling line is a marked part, with or without the margin of its line."""
+        first = telling_lines(self.text)[0]
+        return any(first in part or part.strip() in first for part in self.telling)
+
+
+def cases(name: str) -> list[Case]:
+    """The cases of a file: each begins with `##### ` and its name; telling lines stand between ⟦ and ⟧."""
+    read = (Path(__file__).parent / "texts" / name).read_text(encoding="utf-8")
+    parts = re.split(r"^##### (.*)\n", read, flags=re.MULTILINE)[1:]
+    return [
+        Case(title, re.sub("[⟦⟧]", "", text), tuple(re.findall("⟦(.*?)⟧", text)))
+        for title, text in zip(parts[::2], parts[1::2], strict=True)
+    ]
+
+
+@pytest.mark.parametrize("case", cases("error_lines.txt"), ids=lambda case: case.name)
+def test_the_telling_line_of_a_program_is_found(case: Case) -> None:
+    assert case.holds(), telling_lines(case.text)
+
+
+def test_the_telling_line_is_found_in_texts_that_the_rules_were_not_made_for() -> None:
+    # Written before the rules and never used to tune them. Whoever tunes the rules on a case moves it to the other
+    # file and writes a new one for this.
+    held_out = cases("error_lines_held_out.txt")
+    missed = [case.name for case in held_out if not case.holds()]
+    assert len(held_out) == 32
+    assert len(missed) <= 4, missed
+
+
+def test_the_line_of_a_log_in_json_is_its_error_and_its_message_as_written() -> None:
+    text = '{"level": "info", "msg": "a"}\n{"level": "error", "msg": "for \\"B\\"", "error": "l\\u00e4uft ab"}\n'
+    assert telling_lines(text) == ["l\\u00e4uft ab", 'for \\"B\\"']
+    assert telling_lines('{"a": 1}') == ['{"a": 1}']
 
 
 @pytest.mark.parametrize(
@@ -59,8 +105,8 @@ name
         (
             "thread 'main' panicked at src/main.rs:4:5:\nindex out of bounds: the len is 3 but the index is 9",
             [
-                "thread 'main' panicked at src/main.rs:4:5:",
                 "index out of bounds: the len is 3 but the index is 9",
+                "thread 'main' panicked at src/main.rs:4:5:",
             ],
         ),
         (
@@ -133,13 +179,42 @@ def test_the_cause_is_named_beside_the_error_that_ended_the_run() -> None:
     assert telling_lines(chained) == ["RuntimeError: import failed", "ConnectionRefusedError: port 5432"]
 
 
-@given(st.text(max_size=300))
+PIECES = [
+    *(
+        "a.",
+        "| ",
+        "Caused by: ",
+        "at\n",
+        "Traceback (most recent call last):\n",
+        "-+",
+        "a:1:1:",
+        "a: ",
+        "error ",
+        "b=c ",
+    ),
+    *(
+        '{"error":',
+        '{"error": "│"}\n',
+        "*** ",
+        "exit ",
+        "E  x\n",
+        '{"error":"\\u0041\\/"}\n',
+        "(1,2)",
+        "1 | \n",
+        "ERROR ",
+        "[",
+        "0 errors\n",
+    ),
+]
+
+
+@given(st.text(max_size=300) | st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=12).map("".join))
 def test_every_line_stands_in_the_text(text: str) -> None:
     assert all(line in text for line in telling_lines(text))
 
 
-@pytest.mark.parametrize("piece", ["a.", "| ", "Caused by: ", "at\n", "Traceback (most recent call last):\n", "-+"])
+@pytest.mark.parametrize("piece", PIECES)
 def test_long_nasty_texts_are_read_in_time(piece: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     telling_lines(piece * 30_000)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from zora_core.skills import secrets
+from zora_core.skills import secrets, unmarked
 from zora_core.skills.secrets import (
     cut,
     find_personal_data,
@@ -97,6 +97,153 @@ def test_placeholders_and_ordinary_text_are_not_secrets(text: str) -> None:
     assert find_secrets(text) == []
 
 
+# A typed password in place of PW.
+PROSE = [
+    "the password is PW",
+    "The password for the shop's admin account is PW.",
+    "password was changed to PW, tell Bo",
+    "Our API key is `PW`",
+    "the token is now PW",
+    "The password is: **PW**",
+    "Passwort: PW",
+    "Das Passwort für den Server lautet PW.",
+    "Kennwort ist „PW“",
+    "mot de passe : PW",
+    "Le mot de passe du serveur est « PW ».",
+    "contraseña: PW",
+    "La contraseña de la tienda es PW",
+    "senha: PW",
+    "a password è PW",
+    "Het wachtwoord is PW",
+    "пароль: PW",
+    "密码是PW",
+    "パスワード：PW",
+    "**Passwort:** PW",
+    "<b>Passwort</b>: PW",
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["log in as bob with the password PW", "Passwort PW (bitte ändern)", "con la contraseña PW.", "password `PW`"],
+)
+@pytest.mark.parametrize("password", ["Sommer2024", "hunter2!xy", "c0rrect-Horse7"])
+def test_a_password_is_found_without_a_verb_when_it_is_no_word(text: str, password: str) -> None:
+    assert password not in redact(text.replace("PW", password))
+
+
+@pytest.mark.parametrize("password", ["hunter2", "hunter2Xy9!", "Mango-Tiger-42", "Tr@ubador", "q7Zt-K2mP_x9"])
+@pytest.mark.parametrize("text", PROSE)
+def test_a_password_in_prose_is_found(text: str, password: str) -> None:
+    shown = redact(text.replace("PW", password))
+    assert password not in shown
+    assert shown.startswith(text[:2])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the password is required",
+        "the password is required!",
+        "password: at least 12 characters",
+        "Passwort: mindestens 12 Zeichen",
+        "Passwort vergessen?",
+        "Das Passwort ist falsch.",
+        "mot de passe : obligatoire",
+        "Mot de passe oublié ?",
+        "contraseña: mínimo 8 caracteres",
+        "¿Olvidó su contraseña?",
+        "secret ingredient is love",
+        "The secret is patience.",
+        "The secret of success is hard-work.",
+        "the password is case-sensitive",
+        "the password is (optional)",
+        "the password is 12-character",
+        "the password is 12+ characters long",
+        "the token is base64-encoded",
+        "the token is OAuth2-based",
+        "the password is SHA-256 hashed, then stored",
+        "the token is valid until 2026-03-01T10:00:00Z",
+        "the token was 2026-03-01T10:00:00Z old",
+        "the password is in /etc/shop/env",
+        "the secret is /run/secrets/db_1",
+        "the password is username/password",
+        "the password is the user's",
+        "token is not None and user2 is None",
+        "our access key is SHOP-1234",
+        "the password was sent to jane@acme-corp.org",
+        "the password is user_password_input",
+        "password manager is 1Password",
+        "La parola è d'oro",
+        "the password Argon2id-hash",
+        "the password SHA-256 digest",
+        "a password of 12 characters",
+        "password 2FA-protected",
+        "password reset2",
+        "clave: importante",
+    ],
+)
+def test_talking_about_a_password_is_no_alarm(text: str) -> None:
+    assert find_secrets(text) == []
+
+
+DIVIDERS = [
+    "<wbr>",
+    "<wbr/>",
+    "<!-- -->",
+    "\u00ad",
+    "&shy;",
+    "&#xAD;",
+    "\u200b",
+    "\u2060",
+    "\ufeff",
+    "</b><b>",
+    "\x1b[0m",
+]
+
+
+@pytest.mark.parametrize("divider", DIVIDERS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        SAMPLES["github-token"],
+        SAMPLES["aws-access-key-id"],
+        f"Authorization: Bearer {ALNUM[20:52]}",
+        "Passwort: hunter2Xy9!",
+        'password = "c0rrect-Horse7"',
+        "postgres://zora:vErys3cretpw@db.internal/zora",
+    ],
+)
+def test_a_secret_that_markup_divides_is_masked_whole(text: str, divider: str) -> None:
+    (whole,) = find_secrets(text)
+    secret = text[whole.start : whole.end]
+    for place in range(1, len(text)):
+        divided = f"see {text[:place]}{divider}{text[place:]} there"
+        shown = redact(divided)
+        read = unmarked_text(shown)
+        assert secret[-6:] not in read, place
+        assert read.startswith("see ")
+        assert read.endswith(" there")
+        assert unmasked(shown).fullmatch(divided)
+
+
+def unmarked_text(text: str) -> str:
+    read = unmarked.unmarked(text)
+    return text if read is None else read.text
+
+
+@given(
+    st.text(max_size=60)
+    | st.lists(st.sampled_from([*DIVIDERS, "a", "&lt;", "&NotEqualTilde;", "<", ">", "&"])).map("".join)
+)
+def test_what_is_read_knows_where_it_stands(text: str) -> None:
+    if (read := unmarked.unmarked(text)) is not None:
+        assert len(read.text) == len(read.starts) == len(read.ends)
+        for place, character in enumerate(read.text):
+            start, end = read.original(place, place + 1)
+            assert text[start:end] == character or text[start] == "&"
+
+
 def test_personal_data_is_checked_and_not_only_matched() -> None:
     text = "jane.roe@acme-corp.org, +44 20 7946 0958, 4111 1111 1111 1111, DE89 3704 0044 0532 0130 00"
     kinds = [m.kind for m in find_personal_data(text)]
@@ -151,6 +298,7 @@ PIECES = st.sampled_from(
         *SAMPLES.values(),
         *(start for table in ("secret", "personal") for p in secrets._patterns(table) for start in p.starts),
         *("api_key", "ACCESS-KEY", "private key", "passwd", "\u017fecret", "to\u212aen", "ap\u0130_key", "\u0131"),
+        *(" is ", " lautet ", "passwort : ", "mot de passe", "<wbr>", "\u00ad", "&amp;"),
         *('="Zk29dlQm81xPw0"', ": vErys3cretpw", "postgres://u:", "@db", "c0rrect-Horse7", "jane.roe@acme-corp.org"),
         *("+44 20 7946 0958", "SSN ", "219-09-9999", "_", "-", " ", "\n", "\u0130", "ß", "A", "7"),
     ]

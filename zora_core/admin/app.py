@@ -66,7 +66,7 @@ async def _on_purpose(request: Request, error: Exception) -> Response:
     known = next((kind for kind in type(error).__mro__ if kind in ANSWERS), None)
     if known is None:  # a fault of ours or of the installation, whose text is not for visitors
         logger.error("%s: %s", type(error).__name__, error)
-        return _error_page(request, 500, "This server is not set up properly; its log says more.")
+        return _error_page(request, 500, "The server is not configured correctly; see its log.")
     status = ANSWERS[known][0]
     if status == 503:
         logger.warning("%s", error)

@@ -487,7 +487,7 @@ def _parsed(text: str) -> Any:
     """JSON as PostgreSQL can store it."""
 
     def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is no JSON")
+        raise ValueError(f"{constant} is not JSON")
 
     try:
         found = json.loads(text, parse_constant=refuse)

@@ -1,7 +1,7 @@
 """Health in words, as far as a tenant may know: its queue, workers and schedules, and how fast the database is.
 
 What is of the whole installation (connections, locks, disk, size, dead rows) would tell of other tenants, and is not
-asked for: whoever runs the server has `zora doctor`.
+asked for: the server's operator has `zora doctor`.
 """
 
 from __future__ import annotations

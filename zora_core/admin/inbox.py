@@ -1,4 +1,4 @@
-"""Suggestions as whoever decides sees them: what they do in words, and change by change against what is there."""
+"""Suggestions as shown for a decision: their effect in words, and each change compared with the current row."""
 
 from __future__ import annotations
 

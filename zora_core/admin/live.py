@@ -1,7 +1,7 @@
-"""What open pages are told while they are looked at: one look at the database a second for all pages of a tenant.
+"""Live updates of open pages: one query a second for all pages of a tenant.
 
-Pages are not told of every change, as programs are (`zora_core/api/changes.py`): a person reads no thousand changes a
-second, and whoever works must not pay for being watched. A page that nobody looks at closes its connection.
+Pages do not get every change, as programs do (`zora_core/api/changes.py`): a person cannot read a thousand changes a
+second, and workers must not become slower because of open pages. A page in the background closes its connection.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic_core import to_json
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from zora_core.admin.rendering import count, render
+from zora_core.admin.rendering import COUNT_CAP, count, render
 from zora_core.admin.site import SESSION_COOKIE, check_origin
 from zora_core.api.access import Principal, caller
 from zora_core.api.errors import answer_for
@@ -170,7 +170,10 @@ def board_values(board: Mapping[str, Any]) -> dict[str, Any]:
 
 def board_counts(board: Mapping[str, Any]) -> dict[str, str]:
     """The counts of `agent_board`, as they are shown."""
-    return {name: count(board[name]) for name in ("needs", "running_total", "ready", "waiting", "failed")}
+    counts = {name: count(board[name]) for name in ("needs", "running_total", "ready", "waiting", "failed")}
+    if not board["waiting_is_exact"] and board["waiting"] <= COUNT_CAP:
+        counts["waiting"] = f"at least {counts['waiting']}"
+    return counts
 
 
 def lanes(board: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:

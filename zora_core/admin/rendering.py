@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache
@@ -18,9 +18,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import Response
 
+from zora_core.admin.diffs import Segments
 from zora_core.admin.prose import prose
 from zora_core.shapes import as_id, as_object, pieces_of
-from zora_core.visible import has_hidden, mixed_words, visible
+from zora_core.visible import has_hidden, odd_words, visible
 
 # What a pending task waits for, in words.
 WAITS = {
@@ -55,13 +56,31 @@ def render(template: str, /, **values: Any) -> str:
 
 
 def marked(text: Any) -> Markup:
-    """A text whose words of several look-alike scripts are marked: `pаypal` with a Cyrillic а."""
-    shown, end, said = Markup(""), 0, str(text)
-    for start, stop, scripts in mixed_words(said):
-        mark = Markup('<mark class="mixed" title="letters of several scripts: {}">{}</mark>')
-        shown += escape(said[end:start]) + mark.format(scripts, said[start:stop])
+    """A text whose words with look-alike letters of another script are marked: `pаypal` with a Cyrillic а."""
+    return _marked(str(text), odd_words(str(text)))
+
+
+def marked_segments(segments: Segments) -> list[tuple[str, Markup]]:
+    """The segments of a difference, marked as the words of the two texts that they make."""
+    found: dict[int, Markup] = {}
+    for kind in ("gone", "new"):
+        of_text = [(place, part) for place, (of, part) in enumerate(segments) if of in ("same", kind)]
+        odd = odd_words("".join(part for _, part in of_text))
+        start = 0
+        for place, part in of_text:
+            end = start + len(part)
+            found[place] = _marked(part, [(a - start, b - start, why) for a, b, why in odd if start <= a and b <= end])
+            start = end
+    return [(kind, found[place]) for place, (kind, _) in enumerate(segments)]
+
+
+def _marked(text: str, odd: Iterable[tuple[int, int, str]]) -> Markup:
+    shown, end = Markup(""), 0
+    for start, stop, letters in odd:
+        mark = Markup('<mark class="mixed" title="{}">{}</mark>')
+        shown += escape(text[end:start]) + mark.format(letters, text[start:stop])
         end = stop
-    return shown + escape(said[end:])
+    return shown + escape(text[end:])
 
 
 def named(title: Any, target: Any) -> str:
@@ -96,6 +115,7 @@ def _environment() -> Environment:
         prose=prose,
         count=count,
         marked=marked,
+        marked_segments=marked_segments,
         pieces=pieces_of,
         as_object=as_object,
         as_id=as_id,
@@ -185,7 +205,7 @@ def with_query(path: str, given: dict[str, Any], **changes: Any) -> str:
 
 
 def internal_error_page() -> Response:
-    """The answer to an error that nobody expected; the log has it, with the request's id."""
+    """The answer to an unexpected error; the log has it, with the request's id."""
     message = "The log has it under this request's id. Nothing was half done: what is written is written as a whole."
     return Response(render("error.html", title="Something went wrong", message=message), 500, media_type="text/html")
 

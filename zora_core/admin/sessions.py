@@ -55,7 +55,7 @@ async def sign_in(request: Request) -> Response:
             seconds=SESSION_SECONDS,
         )
     except (Unauthorized, InvalidState):
-        # Whoever tries keys is slowed down by where they come from; there is no credential to count by.
+        # Attempts with invalid keys are counted by address, because there is no valid credential to count by.
         api.limiter.take(f"address:{request.client.host if request.client else ''}")
         return _form(request, came_for=form.get("next", ""), failed=True, status=401)
     answer = RedirectResponse(local_path(form.get("next")) or HOME, 303)

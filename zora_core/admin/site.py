@@ -216,11 +216,11 @@ class Pages(list[Route]):
     """The routes of one module of pages."""
 
     def get(self, path: str, role: Role = Role.VIEWER) -> Callable[[Handler], Handler]:
-        """Register a page that whoever has `role` may see."""
+        """Register a page that requires `role`."""
         return self._route("GET", path, role, person=False)
 
     def post(self, path: str, role: Role, *, person: bool = False) -> Callable[[Handler], Handler]:
-        """Register an action that whoever has `role` may take; with `person`, agents may not."""
+        """Register an action that requires `role`; with `person`, agents are refused."""
         return self._route("POST", path, role, person=person)
 
     def _route(self, method: str, path: str, role: Role, *, person: bool) -> Callable[[Handler], Handler]:
@@ -283,7 +283,7 @@ async def read_form(request: Request) -> Form:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_FORM_BYTES:
-            raise HTTPException(413, "the form is too large: at most 1 MB are taken")
+            raise HTTPException(413, "the form is too large: the maximum is 1 MB")
     try:
         pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
     except ValueError:
@@ -302,7 +302,7 @@ def check_origin(connection: HTTPConnection) -> None:
 
 
 def csrf_token(token: str) -> str:
-    """A text that only whoever has the session can make; another one each time, because pages are compressed."""
+    """A token that only this session can have; a new one each time, because pages are compressed."""
     nonce = secrets.token_hex(8)
     return f"{nonce}.{_csrf(token, nonce)}"
 

@@ -11,13 +11,24 @@ from pydantic import ConfigDict, Field, model_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
-from zora_core.agents.page_payload import noted, page_subject, visible_text
+from zora_core.agents.page_payload import (
+    NAMED,
+    MarkupName,
+    markup_result,
+    name_needs_markup,
+    noted,
+    page_key,
+    page_subject,
+    recognised,
+    visible_text,
+)
 from zora_core.errors import InvalidInput
 from zora_core.models import AgentId, Evidence, Integer, Quote, Suggestion, Task, TaskResult, folded, identity
 
 if TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
     from zora_core.skills.claims import Claim, ClaimsReport, SourceText
+    from zora_core.skills.page import Page
     from zora_core.skills.risk import RiskReport, TaskVerdict
 
 MAX_FINDINGS = 200
@@ -25,7 +36,7 @@ MAX_LISTED = 100
 # More than a handful of proposals is not read; the rest stands in the findings.
 MAX_SUGGESTIONS = 8
 MAX_EVIDENCE = 10
-# A task that breaks one rule many times has its suggestion name so many of the findings.
+# Maximum number of findings in a suggestion about a task that breaks one rule many times.
 NAMED_FINDINGS = 20
 TASK_LIMIT = 5_000
 JOURNAL_LIMIT = 20_000
@@ -35,7 +46,7 @@ Text = Annotated[str, Field(min_length=1, max_length=100_000)]
 
 
 class CheckClimateClaims(Payload):
-    """Exactly one of `claim`, `claims`, `url` and `html` says what to check."""
+    """Exactly one of `claim`, `claims`, `url` and `html` is required."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -43,6 +54,7 @@ class CheckClimateClaims(Payload):
                 {"required": [name], "properties": {name: {"type": kind}}}
                 for name, kind in (("claim", "string"), ("claims", "array"), ("url", "string"), ("html", "string"))
             ],
+            **NAMED,
             "examples": [
                 {
                     "claims": [
@@ -54,16 +66,19 @@ class CheckClimateClaims(Payload):
         }
     )
 
-    claim: Text | None = Field(default=None, description="One claim, as it is worded.")
+    claim: Text | None = Field(default=None, description="One claim, in its exact words.")
     claims: list[Text] | None = Field(default=None, min_length=1, max_length=500, description="Several claims.")
     url: str | None = Field(default=None, description="A page whose text is searched for claims.")
     html: str | None = Field(default=None, description="A page given as HTML.")
+    name: MarkupName = None
     sources: list[str] = Field(
-        default_factory=list, max_length=50, description="Texts, or URLs of pages, that should bear the claims out."
+        default_factory=list, max_length=50, description="Texts, or URLs of pages, that should support the claims."
     )
     jurisdictions: list[Literal["EU", "UK", "US"]] = Field(
-        default=["EU", "UK", "US"], min_length=1, description="Whose rules apply."
+        default=["EU", "UK", "US"], min_length=1, description="Jurisdictions whose rules apply."
     )
+
+    _named = model_validator(mode="after")(name_needs_markup)
 
     @model_validator(mode="after")
     def _exactly_one_input(self) -> Self:
@@ -81,12 +96,12 @@ class ReviewRecentAgentTasks(Payload):
     model_config = ConfigDict(json_schema_extra={"examples": [{"hours": 24}]})
 
     hours: Integer = Field(
-        default=24, ge=1, le=24 * 90, description="Tasks created or updated in the last so many hours."
+        default=24, ge=1, le=24 * 90, description="Review tasks created or updated in the last N hours (1–2160)."
     )
 
 
 class Aegis(Agent):
-    """Safety and ethics: the agents' own work, and what is claimed about the climate."""
+    """Safety and ethics: reviews the agents' work and claims about the climate."""
 
     agent_id = AgentId.AEGIS
 
@@ -94,9 +109,9 @@ class Aegis(Agent):
     async def check_climate_claims(self, task: Task, payload: CheckClimateClaims, ctx: TaskContext) -> TaskResult:
         """Check environmental claims in English against EU, UK and US rules and against given sources."""
         await ctx.progress(0, "reading what is claimed")
-        texts, subject, limits = await _texts(payload, ctx)
+        texts, page, limits = await _texts(payload, ctx)
         sources = await _sources(payload, ctx, limits)
-        return await ctx.compute(_check_claims, texts, payload, sources, subject, limits)
+        return await ctx.compute(_check_claims, texts, payload, sources, page, limits)
 
     @handler("review_recent_agent_tasks", timeout_seconds=300)
     async def review_recent_agent_tasks(
@@ -127,7 +142,7 @@ class Aegis(Agent):
 
 
 def _check_claims(
-    texts: dict[str, str], payload: CheckClimateClaims, sources: list[SourceText], subject: str, limits: list[str]
+    texts: dict[str, str], payload: CheckClimateClaims, sources: list[SourceText], page: Page | None, limits: list[str]
 ) -> TaskResult:
     from zora_core.child import progress
     from zora_core.skills.claims import check_text
@@ -142,11 +157,11 @@ def _check_claims(
             sources=sources,
             assume_claims=payload.claim is not None or payload.claims is not None,
         )
-    return _claims_result(reports, payload, len(sources), subject, limits)
+    return _claims_result(reports, payload, len(sources), page, limits)
 
 
-async def _texts(payload: CheckClimateClaims, ctx: TaskContext) -> tuple[dict[str, str], str, list[str]]:
-    """What is to be checked, by the name under which it is quoted; and the page that it is all of, empty if none.
+async def _texts(payload: CheckClimateClaims, ctx: TaskContext) -> tuple[dict[str, str], Page | None, list[str]]:
+    """What is to be checked, by the name under which it is quoted; and the page that it is all of, if any.
 
     Last come the limits that the page was beyond.
     """
@@ -155,13 +170,13 @@ async def _texts(payload: CheckClimateClaims, ctx: TaskContext) -> tuple[dict[st
         text, limits = await ctx.compute(visible_text, page)
         if not text:
             raise InvalidInput(f"{page.ref} has no visible text to check: give the claims themselves as `claims`")
-        return {page.ref: text}, await ctx.compute(page_subject, page), list(limits)
+        return {page.ref: text}, await recognised(page, payload.name, ctx), list(limits)
     claims = payload.claims if payload.claims is not None else [payload.claim or ""]
     ctx.cite("payload", "claims", "\n".join(claims), count=len(claims), unit="claims")
     texts = {f"claims[{index}]" if payload.claims is not None else "claim": text for index, text in enumerate(claims)}
     for ref, text in texts.items():
         ctx.derive(ref, text, source="claims")
-    return texts, "", []
+    return texts, None, []
 
 
 async def _sources(payload: CheckClimateClaims, ctx: TaskContext, limits: list[str]) -> list[SourceText]:
@@ -186,7 +201,7 @@ async def _sources(payload: CheckClimateClaims, ctx: TaskContext, limits: list[s
 
 
 def _claims_result(
-    reports: dict[str, ClaimsReport], payload: CheckClimateClaims, sources: int, subject: str, limits: list[str]
+    reports: dict[str, ClaimsReport], payload: CheckClimateClaims, sources: int, page: Page | None, limits: list[str]
 ) -> TaskResult:
     from zora_core.skills import wording
 
@@ -210,16 +225,17 @@ def _claims_result(
         summary = "No English text to examine."
     if not_judged:
         summary = f"{summary} {wording.not_judged(not_judged)}"
-    suggestions = _rewordings(claims, subject)
+    suggestions = _rewordings(claims, page)
     return TaskResult(
-        examined={subject: [identity(folded(claim.text)) for _, claim in claims if claim.remedies]}
-        if subject and not limits
+        examined={page_subject(page): [_key(claim, page) for _, claim in claims if claim.remedies]}
+        if page is not None and not limits
         else {},
         summary=noted(summary, limits),
         findings=select(findings, suggestions, MAX_FINDINGS),
         suggestions=suggestions,
         result={
             "limits_reached": limits,
+            **(markup_result(page) if page is not None else {}),
             "verdicts": verdicts,
             "claims": [_claim_row(ref, claim) for ref, claim in claims[:MAX_LISTED]],
             "claims_total": len(claims),
@@ -255,17 +271,23 @@ def _claim_row(ref: str, claim: Claim) -> dict[str, object]:
     }
 
 
-def _rewordings(claims: Sequence[tuple[str, Claim]], subject: str) -> list[Suggestion]:
+def _key(claim: Claim, page: Page | None) -> str:
+    """The key of a claim: on a page that page's own, so that mending one page closes nothing of another."""
+    words = folded(claim.text)
+    return identity(words) if page is None else page_key(page, words)
+
+
+def _rewordings(claims: Sequence[tuple[str, Claim]], page: Page | None) -> list[Suggestion]:
     """For the worst claims that something would cure, what that is."""
     from zora_core.skills.wording import VERDICTS
 
     order = list(VERDICTS)
     curable = [(ref, claim) for ref, claim in claims if claim.remedies]
     curable.sort(key=lambda pair: (order.index(pair[1].verdict), -pair[1].confidence))
-    return [_rewording(ref, claim, subject) for ref, claim in curable[:MAX_SUGGESTIONS]]
+    return [_rewording(ref, claim, page) for ref, claim in curable[:MAX_SUGGESTIONS]]
 
 
-def _rewording(ref: str, claim: Claim, subject: str) -> Suggestion:
+def _rewording(ref: str, claim: Claim, page: Page | None) -> Suggestion:
     return Suggestion(
         suggestion_type="advice",
         title=f"Reword or substantiate a {claim.kind.replace('_', ' ')} claim ({claim.verdict.replace('_', ' ')})",
@@ -276,8 +298,8 @@ def _rewording(ref: str, claim: Claim, subject: str) -> Suggestion:
         findings=[finding.id for finding in claim.findings],
         evidence=[Quote(source=ref, text=claim.text, start=claim.start)],
         risk_level="high" if claim.verdict == "prohibited" else "medium",
-        key=identity(folded(claim.text)),
-        subject=subject,
+        key=_key(claim, page),
+        subject=page_subject(page) if page is not None else "",
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
@@ -25,7 +26,7 @@ EvidenceRule = Literal["required", "none"]
 
 
 class Payload(BaseModel):
-    """Base of every task type's payload. Unknown fields are refused, so that a typo cannot pass for a default."""
+    """Base of every task type's payload. Unknown fields are refused, so that a misspelt field does not go unnoticed."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -44,7 +45,7 @@ class Snooze:
     reason: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what is no time to wait."""
+        """Refuse a number of seconds out of range."""
         if (
             isinstance(self.seconds, bool)
             or not isinstance(self.seconds, int | float)
@@ -122,6 +123,8 @@ class TaskType:
     timeout_seconds: int
     function: HandlerFunction
     evidence: EvidenceRule = "required"
+    resources: Callable[[], AbstractAsyncContextManager[Any]] | None = None
+    """The agent's `resources`, if it has any."""
 
     def __str__(self) -> str:
         """As claims and workers name it."""
@@ -163,8 +166,9 @@ def handler(
     The method takes `(self, task: Task, payload: P, ctx: TaskContext)`, where `P` is a subclass of `Payload`, and
     returns a `TaskResult`, a `Snooze` or a `Delegate`; it may be `async`. A plain function runs on a thread of its own,
     so that it may be slow. An async one runs on an event loop that handlers share, on a thread of the runtime's: open
-    clients and locks inside the handler, not on another loop. Its docstring's first line describes the task type. After
-    `timeout_seconds` the run fails as `timeout`. A result without evidence is refused, unless `evidence` is "none".
+    clients, pools and locks in `Agent.resources` or in the handler, not on another loop. Its docstring's first line
+    describes the task type. After `timeout_seconds` the run fails as `timeout`. A result without evidence is refused,
+    unless `evidence` is "none".
     """
 
     if evidence not in get_args(EvidenceRule):
@@ -182,6 +186,17 @@ class Agent:
 
     agent_id: ClassVar[AgentId]
 
+    @asynccontextmanager
+    async def resources(self) -> AsyncIterator[Any]:
+        """Override to open what async handlers share, such as an HTTP client or a connection pool.
+
+        What it yields is `ctx.resources` in every handler of the agent. It is entered on the handlers' event loop
+        before the first task that needs it, within that task's time limit, and left when the worker stops. If it
+        raises, that task fails with the error, and the next one tries again. It is entered once per event loop: a
+        worker has a second loop while a handler blocks the first.
+        """
+        yield None
+
     def task_types(self) -> Iterator[TaskType]:
         """Every task type this class handles, in the order of its methods."""
         for _, method in inspect.getmembers(type(self), inspect.isfunction):
@@ -196,6 +211,7 @@ class Agent:
                 timeout_seconds=timeout_seconds,
                 function=method.__get__(self),
                 evidence=evidence,
+                resources=None if type(self).resources is Agent.resources else self.resources,
             )
 
     async def handle_task(self, task: Task, ctx: TaskContext) -> Outcome:

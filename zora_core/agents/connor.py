@@ -24,7 +24,7 @@ if typing.TYPE_CHECKING:
     from zora_core.skills.health import Check
 
 JOURNAL_LIMIT = 20_000
-# An earlier analysis is looked for among so many completed tasks; each comes with its whole result.
+# Number of completed tasks in which an earlier analysis is searched; each comes with its whole result.
 TASK_LIMIT = 300
 # More than a handful of proposals is not read; the rest stands in the findings.
 MAX_SUGGESTIONS = 8
@@ -64,7 +64,7 @@ class AnalyzeCodebase(Payload):
 
 
 class Connor(Agent):
-    """Systems and backend: are the services well, and is the code."""
+    """Systems and backend: reviews the health of services and of code."""
 
     agent_id = AgentId.CONNOR
 

@@ -67,6 +67,9 @@ class TaskContext:
     the result is checked against it. `now` is the database's time when the task was claimed (aware, UTC); handlers have
     no clock of their own. `task_types` is every task type that the runtime knows, installed ones included.
 
+    `resources` is what the agent's `resources` yields. It belongs to the event loop of async handlers: a plain handler
+    runs on a thread and cannot await it.
+
     `children` is what became of the tasks to which this one delegated last, by their keys, and `then` what it gave
     along; empty and None until it has delegated.
     """
@@ -90,6 +93,7 @@ class TaskContext:
         self.task_types = task_types
         self.ledger = Ledger()
         self.now = now
+        self.resources: Any = None
         self.children: dict[str, ChildResult] = {}
         self.then: Any = None
         self._database = database
@@ -317,6 +321,14 @@ class TaskContext:
         page = Page(ref=ref, html=storable(html), url=url)
         self.ledger.add_page(page, self.ledger.positions(source or ref)[-1])
         return page
+
+    async def reviewed_markup(self) -> list[dict[str, Any]]:
+        """The pages that earlier tasks of this type were given as markup: `known_as` and `sketch`, newest first."""
+        if self._task_id is None:  # a handler that is tried without a task
+            return []
+        rows = await self._database.call("reviewed_markup", tenant_id=self._tenant_id, task_id=self._task_id)
+        self._cite_rows("agent_tasks", rows)
+        return rows
 
     async def page_keys(self) -> list[str]:
         """The keys of the tenant's pages."""

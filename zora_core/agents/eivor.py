@@ -42,9 +42,7 @@ class MemoryCleanup(Payload):
     older_than_days: float = Field(
         default=30, gt=0, le=3660, description="Age in days at which conversations and results are stale; others later."
     )
-    similarity: float = Field(
-        default=0.9, ge=0.5, le=1, description="Least likeness of pairs to report as similar, 0.5 to 1."
-    )
+    similarity: float = Field(default=0.9, ge=0.5, le=1, description="Minimum similarity of pairs to report, 0.5 to 1.")
 
 
 class Eivor(Agent):
@@ -54,7 +52,7 @@ class Eivor(Agent):
 
     @handler("summarize_recent_events")
     async def summarize_recent_events(self, task: Task, payload: SummarizeRecentEvents, ctx: TaskContext) -> TaskResult:
-        """Sum up the journal of the last days: counts and rates against before, new errors, gaps, and what mattered."""
+        """Summarise the journal of the last days: counts, rates against the days before, new errors, gaps."""
         from zora_core.skills import digest
 
         before, since, until = digest.window(ctx.now, payload.days)
@@ -105,7 +103,7 @@ class Eivor(Agent):
 
 
 def _respecting(cleanup: Cleanup, merges: list[SuggestionRecord], archivings: list[SuggestionRecord]) -> Cleanup:
-    """Without what a person said no to: memories that shall be kept, and memories that shall stay apart."""
+    """Without the suggestions that a person rejected: memories to keep, and memories not to merge."""
     kept = {i for s in archivings if s.status == "rejected" for i in s.target.get("ids", ())}
     apart = [{s.target.get("keep"), *s.target.get("ids", ())} for s in merges if s.status == "rejected"]
     return dataclasses.replace(

@@ -305,7 +305,7 @@ class Ledger:
             try:
                 found = page.document.select(element.selector)
             except SelectolaxError as error:
-                raise NotRead(f"{element.selector!r} is no CSS selector: {error}") from error
+                raise NotRead(f"{element.selector!r} is not a CSS selector: {error}") from error
             begin = element.html.removesuffix("…")
             if any(one.markup.startswith(begin) for one in found):
                 return position
@@ -338,7 +338,7 @@ class Ledger:
 
     def _find_metric(self, metric: Metric) -> list[int]:
         if metric.value != metric.value or metric.value in (float("inf"), float("-inf")):
-            raise NotRead(f"the metric {_short(metric.name)} is {metric.value}, which is no figure")
+            raise NotRead(f"the metric {_short(metric.name)} is {metric.value}, which is not a finite number")
         if metric.source is None:
             return []
         if not self.positions(metric.source):
@@ -347,7 +347,7 @@ class Ledger:
 
     def _unknown(self, ref: str, kind: str = "source") -> NotRead:
         if ref in self._dropped:
-            return NotRead(f"{_short(ref)!r} is no text, or beyond the {KEPT_BYTES:,} bytes that a run may quote from")
+            return NotRead(f"{_short(ref)!r} is not text, or beyond the {KEPT_BYTES:,} bytes that a run may quote from")
         of_kind = {"page": list(self._pages), "file": list(self._texts), "table": list(self._rows)}
         names = of_kind.get(kind, list(self._positions))
         known = ", ".join(_short(name) for name in names[:NAMES_SHOWN])

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
-from zora_core.agents.page_payload import ONE_PAGE, PagePayload, noted, page_key, page_subject
+from zora_core.agents.page_payload import ONE_PAGE, PagePayload, markup_result, noted, page_key, page_subject
 from zora_core.errors import InvalidInput, InvalidPayload, UnknownTaskType
 from zora_core.models import AgentId, Finding, Metric, Quote, Severity, Suggestion, Task, TaskResult
 
@@ -50,7 +50,7 @@ class PlanWorkflow(Payload):
         description="The goal to plan for (default: the task's title).",
     )
     target_agents: list[AgentId] = Field(
-        default_factory=list, description="The only agents the plan may use; all six when empty."
+        default_factory=list, description="Agents that the plan may use; empty: all six."
     )
 
     @field_validator("target_agents", mode="before")
@@ -85,7 +85,7 @@ class Lumina(Agent):
 
         goal = (payload.goal or task.title).strip()
         if not goal:
-            raise InvalidInput("the goal is empty: say in `goal` or in the title what is to be reached")
+            raise InvalidInput("the goal is empty: describe it in `goal` or in the title")
         ctx.cite("payload", "goal", goal)
         agents = [agent.value for agent in payload.target_agents]
         keys = await ctx.page_keys()
@@ -130,13 +130,14 @@ def _frontend_result(assets: Assets, year: int) -> TaskResult:
     subject = page_subject(page)
     suggestions = [_item_suggestion(page, subject, number, item) for number, item in enumerate(proposed, 1)]
     return TaskResult(
-        examined={subject: [page_key(page, item.key) for item in items]} if subject and not page.limits else {},
+        examined={subject: [page_key(page, item.key) for item in items]} if not page.limits else {},
         summary=noted(_frontend_summary(page.ref, found, items, len(proposed), access.elements), page.limits),
         findings=select(found, suggestions, STORED_FINDINGS),
         suggestions=suggestions,
         result={
             "page": page.ref,
             "limits_reached": list(page.limits),
+            **markup_result(page),
             "items": [item.as_dict() for item in kept],
             "items_total": len(items),
             "items_proposed": len(proposed),
@@ -194,7 +195,7 @@ def _item_suggestion(page: Page, subject: str, number: int, item: WorkItem) -> S
         },
         findings=item.findings,
         evidence=item.evidence,
-        key=page_key(page, item.key, evidence=item.evidence),
+        key=page_key(page, item.key),
         subject=subject,
     )
 
@@ -281,7 +282,7 @@ def _schedule(times: Schedule) -> dict[str, Any]:
             for key, timing in times.timings.items()
         },
         "assumed_durations": times.assumed,
-        "assumptions": "Seconds after the start. A worker is always free, and nobody has to approve a step. "
+        "assumptions": "Seconds after the start. A worker is always free, and no step waits for approval. "
         + (f"No run is recorded yet of {', '.join(times.assumed)}: their times are assumed." if times.assumed else ""),
     }
 

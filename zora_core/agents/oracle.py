@@ -59,10 +59,8 @@ class ProposeNewClimateMissions(Payload):
         Literal["general", "energy", "transport", "food", "consumption", "advocacy", "products"],
         BeforeValidator(_lower),
     ] = Field(default="general", description="A category of missions, or general for a spread over all of them.")
-    count: Integer = Field(default=5, ge=1, le=50, description="How many missions to propose at most.")
-    profile_id: str | None = Field(
-        default=None, description="The climate profile's id; the primary one when not given."
-    )
+    count: Integer = Field(default=5, ge=1, le=50, description="Maximum number of missions to propose.")
+    profile_id: str | None = Field(default=None, description="The climate profile's id (default: the primary profile).")
 
 
 class ResearchTopic(Payload):
@@ -72,9 +70,7 @@ class ResearchTopic(Payload):
         json_schema_extra={"examples": [{"topic": "heat pump running costs", "depth": "standard"}]}
     )
 
-    topic: str | None = Field(
-        default=None, max_length=2_000, description="The question; the task's title when not given."
-    )
+    topic: str | None = Field(default=None, max_length=2_000, description="The question (default: the task's title).")
     depth: Annotated[Literal["quick", "standard", "deep"], BeforeValidator(_lower)] = Field(
         default="standard", description="How far to look and how many passages to return."
     )
@@ -135,7 +131,7 @@ class Oracle(Agent):
         limits: list[str] = []
         topic = (payload.topic or task.title).strip()
         if not research.topic_terms(topic):
-            raise InvalidInput(f"the topic {topic!r} has no word to look for: say what to research")
+            raise InvalidInput(f"the topic {topic!r} contains no word to search for: describe what to research")
         documents = []
         for number, source in enumerate(payload.sources, 1):
             await ctx.progress(

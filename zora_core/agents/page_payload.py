@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pydantic import ConfigDict, Field, model_validator
 
 from zora_core.agents.agent import Payload
 from zora_core.errors import InvalidInput
-from zora_core.models import Evidence, ground, identity
+from zora_core.models import identity
 
 if typing.TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
@@ -17,15 +18,40 @@ if typing.TYPE_CHECKING:
 
 
 INLINE = "html"  # the name of a page that is given as markup
-_NULL = {"type": "null"}
+_NULL: dict[str, typing.Any] = {"type": "null"}
+# What `name_needs_markup` checks, for readers of the schema.
+NAMED: dict[str, typing.Any] = {
+    "not": {"required": ["name"], "properties": {"name": {"type": "string"}, "html": _NULL}}
+}
 # What `_one_page` checks, for readers of the schema; a subclass whose schema has more of its own takes it along.
 ONE_PAGE: dict[str, typing.Any] = {
     "anyOf": [
         {"properties": {"url": _NULL, "html": _NULL}},
         {"properties": {"page": False, "html": _NULL}, "required": ["url"]},
         {"properties": {"page": False, "url": _NULL}, "required": ["html"]},
-    ]
+    ],
+    **NAMED,
 }
+
+
+# The name under which markup given as `html` is known; a payload that has it takes NAMED and `name_needs_markup`, too.
+MarkupName = typing.Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=200,
+        description="A name for the page given as html. Reviews with the same name are of the same page: suggestions "
+        "that a later one no longer finds are closed. Without a name, a page is recognised by its title, main heading "
+        "and text.",
+    ),
+]
+
+
+def name_needs_markup(payload: typing.Any) -> typing.Any:
+    """Raise `ValueError` for a name without markup: pages with a key or an address need none."""
+    if payload.name is not None and payload.html is None:
+        raise ValueError(f"name {payload.name!r} needs html: it names a page that is given as markup")
+    return payload
 
 
 class PagePayload(Payload):
@@ -36,6 +62,9 @@ class PagePayload(Payload):
     page: str = Field(description="Key of a page in frontend_configs; not used with url or html.")
     url: str | None = Field(default=None, description="Address of the page.")
     html: str | None = Field(default=None, min_length=1, description="The page's markup itself.")
+    name: MarkupName = None
+
+    _named = model_validator(mode="after")(name_needs_markup)
 
     @model_validator(mode="after")
     def _one_page(self) -> typing.Self:
@@ -53,7 +82,7 @@ class PagePayload(Payload):
         else:
             page = await ctx.page(page=self.page)
         refuse_empty(page)
-        return page
+        return await recognised(page, self.name, ctx)
 
 
 def visible_text(page: Page) -> tuple[str, tuple[str, ...]]:
@@ -77,16 +106,28 @@ def refuse_empty(page: Page) -> None:
         raise InvalidInput(f"page {page.ref!r} is empty: there is nothing to review")
 
 
-def page_subject(page: Page, *more: str) -> str:
-    """What a review of a page is about, the same in every run; empty for markup given inline.
+async def recognised(page: Page, name: str | None, ctx: TaskContext) -> Page:
+    """The page with what it is known as: for markup, the name given to it, or that of the same page reviewed before."""
+    from zora_core.skills.same_page import recognise
 
-    Inline markup has no address: another page may have the same title, so that reviewing it must close nothing.
-    """
-    return "" if page.ref == INLINE else " ".join([page.ref, *more])
-
-
-def page_key(page: Page, *parts: str, evidence: Sequence[Evidence] = ()) -> str:
-    """The key of what a review found: `parts` name it on the page; inline, its evidence and the title do, too."""
     if page.ref != INLINE:
-        return identity(page.ref, *parts)
-    return identity(page.ref, page.title, *parts, *(" ".join(ground(piece)) for piece in evidence))
+        return page
+    if name is not None:
+        return replace(page, known_as=f"{INLINE} named {name}")
+    known_as, sketch = await ctx.compute(recognise, page, await ctx.reviewed_markup())
+    return replace(page, known_as=known_as, sketch=sketch)
+
+
+def markup_result(page: Page) -> dict[str, typing.Any]:
+    """The part of a result by which a later review recognises markup; see `reviewed_markup` in the database."""
+    return {"markup": {"known_as": page.known_as, "sketch": page.sketch}} if page.sketch else {}
+
+
+def page_subject(page: Page, *more: str) -> str:
+    """What a review of a page is about, the same in every run."""
+    return " ".join([page.known_as or page.ref, *more])
+
+
+def page_key(page: Page, *parts: str) -> str:
+    """The key of what a review found on a page: `parts` name it there."""
+    return identity(page.known_as or page.ref, *parts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typing
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -12,7 +11,19 @@ from pydantic import ConfigDict, Field, model_validator
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.agents.evidence import select
-from zora_core.agents.page_payload import ONE_PAGE, PagePayload, noted, page_key, page_subject, refuse_empty
+from zora_core.agents.page_payload import (
+    NAMED,
+    ONE_PAGE,
+    MarkupName,
+    PagePayload,
+    markup_result,
+    name_needs_markup,
+    noted,
+    page_key,
+    page_subject,
+    recognised,
+    refuse_empty,
+)
 from zora_core.errors import InvalidInput
 from zora_core.models import AgentId, Element, Evidence, Finding, Quote, Suggestion, Task, TaskResult, folded
 
@@ -29,7 +40,7 @@ STORED_FINDINGS = 200
 STORED_CLAIMS = 100
 # More than a handful of proposals is not read; the rest stands in the findings.
 MAX_SUGGESTIONS = 8
-# A suggestion about a fault that a page repeats names so many of its findings.
+# Maximum number of findings in a suggestion about a fault that a page repeats.
 NAMED_FINDINGS = 20
 
 
@@ -47,13 +58,17 @@ class ReviewAccessibility(Payload):
     model_config = ConfigDict(
         json_schema_extra={
             "oneOf": [{"required": [name], "properties": {name: {"type": "string"}}} for name in ("target", "html")],
+            **NAMED,
             "examples": [{"target": "dashboard", "level": "AA"}],
         }
     )
 
     target: str | None = Field(default=None, min_length=1, description="A URL, a page key or a file.")
     html: str | None = Field(default=None, min_length=1, description="The page's markup itself.")
+    name: MarkupName = None
     level: Literal["A", "AA", "AAA"] = Field(default="AA", description="WCAG 2.2 conformance level to check against.")
+
+    _named = model_validator(mode="after")(name_needs_markup)
 
     @model_validator(mode="after")
     def _one_page(self) -> ReviewAccessibility:
@@ -87,6 +102,7 @@ class Sam(Agent):
         await ctx.progress(0, "reading the page")
         page = await self._target(payload, ctx)
         refuse_empty(page)
+        page = await recognised(page, payload.name, ctx)
         await ctx.progress(0.2, "reading its style sheets")
         assets = await with_assets(page, ctx, only=frozenset({"stylesheet"}))
         await ctx.progress(0.6, "checking the rules")
@@ -107,7 +123,7 @@ class Sam(Agent):
         except InvalidInput as error:
             known = ", ".join(keys) or "none yet"
             raise InvalidInput(
-                f"{target!r} is no URL, no page key (known: {known}) and no readable file: {error}"
+                f"{target!r} is neither a URL nor a page key (known: {known}) and no readable file: {error}"
             ) from error
 
 
@@ -136,13 +152,11 @@ def _accessibility_result(assets: Assets, level: str) -> TaskResult:
         }
         for rule_id, count in report.by_rule.items()
     ]
-    subject = page_subject(page, level)
     suggestions = _accessibility_suggestions(page, report, level)
     return TaskResult(
-        examined=_examined(
-            "" if report.truncated or page.limits else subject,
-            (page_key(page, level, f.rule_id) for f in report.findings),
-        ),
+        examined={}
+        if report.truncated or page.limits
+        else {page_subject(page, level): [page_key(page, level, f.rule_id) for f in report.findings]},
         summary=noted(_accessibility_summary(page, report, level), page.limits),
         findings=select(report.findings, suggestions, STORED_FINDINGS),
         suggestions=suggestions,
@@ -160,6 +174,7 @@ def _accessibility_result(assets: Assets, level: str) -> TaskResult:
             "unread": assets.unread,
             "truncated": report.truncated,
             "limits_reached": list(page.limits),
+            **markup_result(page),
             "limits": "Markup and styles only: no script ran, nothing was laid out; a person must check the rest.",
         },
     )
@@ -201,7 +216,7 @@ def _accessibility_suggestions(page: Page, report: AccessibilityReport, level: s
                 suggested_value=fixes or None,
                 findings=[finding.id for finding, _ in group[:NAMED_FINDINGS]],
                 evidence=evidence,
-                key=page_key(page, level, rule_id, evidence=evidence),
+                key=page_key(page, level, rule_id),
                 subject=page_subject(page, level),
             )
         )
@@ -235,6 +250,7 @@ def _climate_result(assets: Assets, year: int) -> TaskResult:
             "page": page.ref,
             "title": page.title,
             "limits_reached": list(page.limits),
+            **markup_result(page),
             "sentences": report.sentences,
             "claims": claims,
             "claims_total": len(report.claims),
@@ -326,9 +342,4 @@ def _claim_suggestions(
         )
         for claim, near in judged[:MAX_SUGGESTIONS]
     ]
-    return suggestions, _examined(subject, (page_key(page, folded(claim.text)) for claim, _ in judged))
-
-
-def _examined(subject: str, keys: Iterable[str]) -> dict[str, list[str]]:
-    """Nothing for markup that nothing names: other markup may be another page."""
-    return {subject: list(keys)} if subject else {}
+    return suggestions, {subject: [page_key(page, folded(claim.text)) for claim, _ in judged]}

@@ -223,7 +223,7 @@ async def caller(connection: HTTPConnection, token: str, role: Role) -> Caller:
     try:
         principal = await api.credentials.check(token)
     except Unauthorized:
-        # Whoever tries keys is slowed down by where they come from; there is no credential to count by.
+        # Attempts with invalid keys are counted by address, because there is no valid credential to count by.
         api.limiter.take(f"address:{connection.client.host if connection.client else ''}")
         raise
     connection.scope["principal"] = principal

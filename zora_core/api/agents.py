@@ -1,4 +1,4 @@
-"""`/api/agents` and `/api/agents/task-types`: who can be asked for what."""
+"""`/api/agents` and `/api/agents/task-types`: the agents and their task types."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ router = APIRouter(prefix="/api/agents", tags=["agents"], dependencies=[known_pa
 
 
 class AgentInfo(BaseModel):
-    """An agent, what it is for, and its task types."""
+    """An agent, its purpose, and its task types."""
 
     agent_id: AgentId = Field(description="The agent.")
-    purpose: str = Field(description="What it is for, in a few words.")
-    task_types: list[str] = Field(description="What it can be asked for.")
+    purpose: str = Field(description="Its purpose, in a few words.")
+    task_types: list[str] = Field(description="Its task types.")
 
 
 class TaskTypeInfo(BaseModel):
@@ -29,7 +29,7 @@ class TaskTypeInfo(BaseModel):
     agent_id: AgentId = Field(description="The agent that handles it.")
     task_type: str = Field(description="Its name.")
     description: str = Field(description="What a task of this type does.")
-    timeout_seconds: int = Field(description="Seconds until a run is stopped, unless the task says otherwise.")
+    timeout_seconds: int = Field(description="Default time limit of a run, in seconds.")
     payload_schema: dict[str, Any] = Field(description="The JSON Schema of its payload.")
 
 
@@ -47,7 +47,7 @@ async def list_agents(caller: Annotated[Caller, needs(Role.VIEWER)]) -> Response
 
 @router.get("/task-types", response_model=Page[TaskTypeInfo], name="list_task_types", summary="List the task types")
 async def list_task_types(caller: Annotated[Caller, needs(Role.VIEWER)]) -> Response:
-    """Every task type that this server knows, those of installed packages included."""
+    """Every task type that this server knows, including those of installed packages."""
     return everything(
         [
             TaskTypeInfo(

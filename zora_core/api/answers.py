@@ -22,19 +22,19 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_LIMIT = 200
 EXACT_UP_TO = 10_000  # how far totals are counted, and offsets reach
 
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="At most so many.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Maximum number of items to return.")]
 Offset = Annotated[
     int,
-    Query(ge=0, le=EXACT_UP_TO, description="Pass over so many; use `cursor` to go further, as fast as you began."),
+    Query(ge=0, le=EXACT_UP_TO, description="Number of items to skip. For deep pages use `cursor`, which is faster."),
 ]
 Cursor = Annotated[
     str | None,
-    Query(max_length=200, description="Go on after a page: its `next_cursor`, with the same filters and no `offset`."),
+    Query(max_length=200, description="`next_cursor` of the previous page; use the same filters and no `offset`."),
 ]
 
 
 class Pagination(BaseModel):
-    """Where a page stands in its list. `total` is exact up to 10,000; with `total_is_estimate` there are more."""
+    """The position of a page in its list. `total` is exact up to 10,000; with `total_is_estimate` there are more."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -43,7 +43,9 @@ class Pagination(BaseModel):
     total: int
     total_is_estimate: bool = False
     has_more: bool
-    next_cursor: str | None = Field(default=None, description="Give it as `cursor` to go on; null on the last page.")
+    next_cursor: str | None = Field(
+        default=None, description="Pass it as `cursor` to get the next page; null on the last page."
+    )
 
 
 class One(BaseModel, Generic[T]):
@@ -95,7 +97,7 @@ def listed(rows: Sequence[Any], pagination: Pagination, *, status: int = 200) ->
 def _plain(rows: Sequence[Any]) -> Sequence[Any]:
     """Rows whose ids are texts: the driver's own kind of UUID takes ten times as long to write as any other.
 
-    Which columns are ids is told by the first row; one that is null there is written as it is.
+    The first row shows which columns are ids; a column that is null there is not converted.
     """
     if not rows or not isinstance(rows[0], dict):
         return rows
@@ -104,7 +106,7 @@ def _plain(rows: Sequence[Any]) -> Sequence[Any]:
 
 
 def write_cursor(*position: datetime | UUID | int) -> str:
-    """A position in a list as a text that nobody need understand."""
+    """Encode a list position as an opaque cursor."""
     plain = [(p - _EPOCH) // timedelta(microseconds=1) if isinstance(p, datetime) else p for p in position]
     return base64.urlsafe_b64encode(to_json(plain)).rstrip(b"=").decode()
 

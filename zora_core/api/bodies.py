@@ -130,7 +130,7 @@ async def _known_parameters(request: Request) -> None:
         if name not in known:
             message = f"unknown parameter (known: {', '.join(known) or 'none'})"
         elif times > 1:
-            message = f"must stand in the query once, not {times} times"
+            message = f"must appear in the query once, not {times} times"
         else:
             continue
         raise ValidationFailed(f"{name[:100]}: {message}", [{"field": name[:100], "message": message}])

@@ -36,7 +36,7 @@ logger = logging.getLogger("zora.api")
 DEBOUNCE_SECONDS = 0.05  # between two reads for a tenant, however much happens
 SWEEP_SECONDS = 5.0  # between two reads when nothing is heard
 WATCH_SECONDS = 30.0  # for how long one call of watch_agent_tasks holds; it is repeated three times as often
-MAX_WAITING_EVENTS = 1000  # per subscriber; whoever falls further behind reads from the database what it missed
+MAX_WAITING_EVENTS = 1000  # per subscriber; one that falls further behind reads the missed events from the database
 READY_SECONDS = 10.0  # for which a subscriber waits for the database
 REPLAY_ENTRIES = 2000  # of the journal, in one page of what somebody missed
 MAX_WAITING_TASKS = 500  # tasks with a time of their own that a reader keeps an eye on
@@ -170,7 +170,7 @@ class Filter:
         return self.concerns(task) and self.status in (None, task.status)
 
     def reaches(self, suggestion: SuggestionChange) -> bool:
-        """Whether it is of one of those tasks; nothing else is told to who asks for tasks in a state."""
+        """Whether it belongs to one of those tasks; a filter by status excludes suggestions."""
         of_agent = self.agent_id in (None, suggestion.agent_id)
         return self.status is None and of_agent and self.task_id in (None, suggestion.task_id)
 
@@ -341,11 +341,11 @@ class Changes:
         return [SuggestionChange.model_validate(row) for row in rows]
 
     async def now(self) -> datetime:
-        """The cursor of this moment: whatever is not visible yet comes after it."""
+        """The current cursor: changes that are not visible yet come after it."""
         return await self._database.value("journal_watermark")  # type: ignore[no-any-return]
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        """When one part fails, all do: nobody may join while the others are being ended."""
+        """When one part fails, all end; no subscriber may join meanwhile."""
         try:
             await work
         except Exception:
@@ -415,7 +415,7 @@ class _Reader:
         """Suggestions of the last read: the next one may begin before its end."""
 
     def refresh(self) -> None:
-        """Nobody listened for a while: look what happened, and say again that we watch (a crash forgets it)."""
+        """After a time without notifications: read the changes, and register again (a crash forgets it)."""
         self._watched = -math.inf
         self.wake.set()
 
@@ -445,7 +445,7 @@ class _Reader:
         before: datetime,
         after: datetime,
     ) -> None:
-        """Only the last event of a read carries the cursor after it: whoever breaks off earlier must get the rest."""
+        """Only the last event of a read carries the cursor after it: a client that leaves earlier must get the rest."""
         news: list[tuple[TaskChange | SuggestionChange, frozenset[str]]] = [
             (suggestion, frozenset())
             for suggestion in suggestions.values()
@@ -496,7 +496,7 @@ class _Reader:
         return {row["id"]: SuggestionChange.model_validate(row) for row in rows}
 
     async def _watch(self) -> None:
-        """Have changes announced, unless that was asked for lately, or nobody could hear it."""
+        """Ask for announcements of changes, unless that was done lately or there are no notifications."""
         if not self._owner.notifies:
             return
         now = asyncio.get_running_loop().time()

@@ -16,12 +16,12 @@ router = APIRouter(prefix="/api/agents/commands", tags=["suggestions"], dependen
 
 
 class Command(Body):
-    """What is wanted, in a sentence."""
+    """A request in one sentence."""
 
     text: Annotated[StorableText, BeforeValidator(not_blank)] = Field(
         min_length=3,
         max_length=500,
-        description="What is wanted.",
+        description="The request.",
         json_schema_extra={"pattern": NOT_BLANK},
         examples=["Review our climate page and check its claims"],
     )
@@ -31,9 +31,9 @@ class Command(Body):
 async def create_command(
     caller: Annotated[Caller, needs(Role.MEMBER)], body: Annotated[Command, json_body(Command)]
 ) -> Response:
-    """Have LUMINA make a plan of a sentence.
+    """Let LUMINA turn a sentence into a plan.
 
-    The answer is the task of planning. Its plan is a suggestion of the type `create_workflow`
+    Returns the planning task. Its plan is a suggestion of the type `create_workflow`
     (`/api/agents/suggestions?task_id=…`); nothing else is created before a person has approved that.
     """
     payload = {"goal": body.text}

@@ -45,7 +45,7 @@ class Limits:
 
 
 def _most_connections() -> int:
-    """1000, or fewer where the process may not open so many files; 200 are left for everything else."""
+    """1000, or fewer if the process's limit of open files is low: 200 files are reserved for other uses."""
     try:
         import resource
     except ImportError:  # Windows has no such limit

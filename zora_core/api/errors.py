@@ -89,9 +89,9 @@ _CODES = {
     415: "UNSUPPORTED_MEDIA_TYPE",
 }
 _MESSAGES = {
-    404: "no such path: see /docs",
-    405: "this path does not take that method: see /docs",
-    413: "the body is too large: at most 1 MB are taken",
+    404: "path not found: see /docs",
+    405: "method not allowed for this path: see /docs",
+    413: "the body is too large: the maximum is 1 MB",
 }
 
 
@@ -114,7 +114,7 @@ def answer_for(error: ZoraError) -> Response:
     known = next((kind for kind in type(error).__mro__ if kind in ANSWERS), None)
     if known is None:  # a fault of ours or of the installation, whose text is not for callers
         logger.error("%s: %s", type(error).__name__, error)
-        return error_answer(500, "INTERNAL_ERROR", "this server is not set up properly; its log says more")
+        return error_answer(500, "INTERNAL_ERROR", "the server is not configured correctly; see its log")
     status, code = ANSWERS[known]
     message = str(error)
     details: Any = None
@@ -138,8 +138,8 @@ def answer_for(error: ZoraError) -> Response:
 
 
 def internal_error() -> Response:
-    """The answer to an error that nobody expected; the log has it, with the request's id."""
-    return error_answer(500, "INTERNAL_ERROR", "something went wrong here; the log has it under this request's id")
+    """The answer to an unexpected error; the log has it, with the request's id."""
+    return error_answer(500, "INTERNAL_ERROR", "internal error; see the server's log for this request's id")
 
 
 def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -164,7 +164,7 @@ def _allowed(request: Request) -> str:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error in the envelope; what nobody expected is answered by the middleware."""
+    """Answer every error in the envelope; the middleware answers unexpected ones."""
 
     async def on_purpose(request: Request, error: Exception) -> Response:
         assert isinstance(error, ZoraError)

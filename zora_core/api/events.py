@@ -91,11 +91,13 @@ def _position(since: str | None) -> datetime | None:
 async def server_sent_events(
     request: Request,
     caller: Annotated[Caller, needs(Role.VIEWER)],
-    agent_id: Annotated[AnyCaseAgent | None, Query(description="Only this agent's.")] = None,
-    status: Annotated[Status | None, Query(description="Only in this state, and when they leave it.")] = None,
+    agent_id: Annotated[AnyCaseAgent | None, Query(description="Only tasks of this agent.")] = None,
+    status: Annotated[Status | None, Query(description="Only tasks with this status, and when they leave it.")] = None,
     id: Annotated[UUID | None, Query(description="Only this task.")] = None,
-    since: Annotated[str | None, Query(max_length=200, description="Go on from this cursor.")] = None,
-    last_event_id: Annotated[str | None, Header(description="The same, as browsers send it.")] = None,
+    since: Annotated[str | None, Query(max_length=200, description="Continue from this cursor.")] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="The same cursor, as browsers send it when they reconnect.")
+    ] = None,
 ) -> Response:
     """The events of the WebSocket of this path as a stream of server-sent events, for clients without WebSocket.
 

@@ -1,7 +1,7 @@
 """API keys: what they look like, and what is kept of them.
 
 A key is `zora_` and eight characters that tell it from others, its prefix, then `_` and 256 random bits. Kept are the
-prefix and the SHA-256 of the whole text: nobody guesses 256 bits, so that a slow hash would add nothing.
+prefix and the SHA-256 of the whole text: 256 bits cannot be guessed, so that a slow hash would add nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class NewKey:
 
 
 def new_key() -> NewKey:
-    """A key that nobody has had before."""
+    """A new random key."""
     prefix = "zora_" + "".join(secrets.choice(_PREFIX_CHARACTERS) for _ in range(8))
     key = f"{prefix}_{secrets.token_urlsafe(32)}"
     return NewKey(key=key, prefix=prefix, hash=_hash(key))

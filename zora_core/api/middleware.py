@@ -1,4 +1,4 @@
-"""Around every request: its id, its log line, the headers of every answer, and the errors that nobody expected."""
+"""Around every request: its id, its log line, the headers of every answer, and unexpected errors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RequestMiddleware:
     """The outermost layer that is ours. A WebSocket gets its id and its log line, too."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, error_page: Callable[[], Response]) -> None:
-        """Wrap `app`, counting into `metrics`; under `/admin` `error_page` answers to what nobody expected."""
+        """Wrap `app`, counting into `metrics`; under `/admin` `error_page` answers unexpected errors."""
         self._app = app
         self._metrics = metrics
         self._error_page = error_page

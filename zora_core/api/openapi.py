@@ -43,31 +43,31 @@ Live status is a WebSocket at `/api/agents/tasks/events`, or a stream of server-
 """
 
 TAGS = {
-    "tasks": "What the agents are asked for.",
-    "live status": "What becomes of tasks, as it happens.",
-    "agents": "Who can be asked for what.",
-    "suggestions": "What the agents propose, for people to decide.",
-    "policies": "What needs no asking, and what does.",
-    "schedules": "Tasks that come round by themselves.",
-    "workflows": "Steps that hang together, and runs of them.",
-    "pauses": "The switch that stops all claims and all effects.",
-    "records": "What the agents leave behind: journal and memory.",
-    "status": "Whether the server works, and how much.",
+    "tasks": "Tasks for the agents.",
+    "live status": "Live changes of tasks.",
+    "agents": "The agents and their task types.",
+    "suggestions": "Changes that agents propose and people decide.",
+    "policies": "What runs and is applied without asking.",
+    "schedules": "Tasks that are created at set times.",
+    "workflows": "Workflows and their runs.",
+    "pauses": "Pauses that stop all claims and all effects.",
+    "records": "Journal and memory.",
+    "status": "Health and metrics of the server.",
 }
 
 
 class ErrorBody(BaseModel):
-    """What went wrong; `code` is for programs, `message` for people."""
+    """An error; `code` is for programs, `message` for people."""
 
     code: str = Field(description="Stable, such as VALIDATION_ERROR.")
-    message: str = Field(description="What is wrong, and often what would be right.")
+    message: str = Field(description="The problem, and often how to correct it.")
     details: list[dict[str, Any]] | None = Field(
-        description="Each `field` that is wrong, and the `message` about it, where that can be said."
+        description="Each invalid `field`, with a `message` about it; null for other errors."
     )
 
 
 class ErrorAnswer(BaseModel):
-    """The envelope of every failure."""
+    """The envelope of every error."""
 
     error: ErrorBody = Field(description="What went wrong.")
 
@@ -75,13 +75,18 @@ class ErrorAnswer(BaseModel):
 # By status: what it means, its code and an example of a message, and the header that comes with it.
 _ERRORS: dict[int, tuple[str, str, str, str | None]] = {
     400: ("INVALID_JSON or VALIDATION_ERROR", "VALIDATION_ERROR", "title: must not be blank", None),
-    401: ("No good credential", "UNAUTHORIZED", "the API key is unknown, revoked or expired", "WWW-Authenticate"),
-    403: ("The role may not do this", "FORBIDDEN", "this needs the role member, yours is viewer", None),
-    404: ("Nothing like that in this tenant", "NOT_FOUND", "no task 0199d2c4-9b0e-7c3a-8f52-5a6b83c73447", None),
-    413: ("The body is over 1 MB", "PAYLOAD_TOO_LARGE", "the body is too large: at most 1 MB are taken", None),
-    415: ("The body is not said to be JSON", "UNSUPPORTED_MEDIA_TYPE", "send JSON, and say so: Content-Type: …", None),
+    401: (
+        "Missing or invalid credential",
+        "UNAUTHORIZED",
+        "the API key is unknown, revoked or expired",
+        "WWW-Authenticate",
+    ),
+    403: ("The role does not allow this", "FORBIDDEN", "this needs the role member, yours is viewer", None),
+    404: ("Not found in this tenant", "NOT_FOUND", "no task 0199d2c4-9b0e-7c3a-8f52-5a6b83c73447", None),
+    413: ("The body is over 1 MB", "PAYLOAD_TOO_LARGE", "the body is too large: the maximum is 1 MB", None),
+    415: ("The Content-Type is not JSON", "UNSUPPORTED_MEDIA_TYPE", "send JSON, and say so: Content-Type: …", None),
     429: ("Too many requests", "RATE_LIMIT_EXCEEDED", "too many requests: wait 0.4 s", "Retry-After"),
-    500: ("A fault of this server", "INTERNAL_ERROR", "something went wrong here; the log has it under …", None),
+    500: ("A fault of this server", "INTERNAL_ERROR", "internal error; see the server's log for this …", None),
     503: (
         "The database cannot serve requests",
         "DATABASE_UNAVAILABLE",
@@ -125,11 +130,11 @@ _ENVELOPES = {
     r"\b(Task|Suggestion)Record": r"\1",
 }
 _PROPERTIES = {
-    "data": "What was asked for.",
-    "pagination": "Where this page stands in the list.",
-    "limit": "How many were asked for at most.",
-    "offset": "How many were passed over.",
-    "total": "How many there are on all pages.",
+    "data": "The requested object.",
+    "pagination": "The position of this page in the list.",
+    "limit": "The maximum number of items on the page.",
+    "offset": "The number of skipped items.",
+    "total": "The number of items on all pages.",
     "total_is_estimate": "Whether there are more than `total`, which is exact up to 10,000.",
     "has_more": "Whether there is a page after this one.",
 }

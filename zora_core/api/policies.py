@@ -1,4 +1,4 @@
-"""`/api/agents/policies` and `/api/agents/pauses`: what needs no asking, and the switch that stops everything."""
+"""`/api/agents/policies` and `/api/agents/pauses`: what runs and is applied without asking, and pauses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RiskLevel = Literal["low", "medium", "high"]
 TaskType = Annotated[StorableText, Path(min_length=1, max_length=100, description="The task type.")]
 Paused = Annotated[
     Literal["all"] | AnyCaseAgent,
-    Path(description="The agent whose pause is lifted; `all` is that of the whole tenant."),
+    Path(description="The agent whose pause to end; `all` ends the pause of the whole tenant."),
 ]
 
 
@@ -30,10 +30,10 @@ class Policy(BaseModel):
     """What holds for a task type."""
 
     task_type: str = Field(description="The task type.")
-    tenant_id: UUID | None = Field(description="Whose policy it is; null when it is everybody's.")
+    tenant_id: UUID | None = Field(description="The tenant of the policy; null for a policy of all tenants.")
     auto_execute: bool = Field(description="Whether its tasks run without asking.")
     max_risk_level: RiskLevel | None = Field(
-        description="Up to which risk what its tasks suggest is applied without asking; null when nothing is."
+        description="Suggestions up to this risk are applied without asking; null: none."
     )
     decide_within_hours: int | None = Field(description="Hours until a suggestion expires; 30 days when null.")
     created_at: datetime = Field(description="When it was set.")
@@ -44,7 +44,7 @@ class PolicySet(Body):
 
     auto_execute: bool = Field(default=True, description="Whether tasks of the type run without asking.")
     max_risk_level: RiskLevel | None = Field(
-        default=None, description="Up to which risk what they suggest is applied without asking."
+        default=None, description="Apply suggestions up to this risk without asking."
     )
     decide_within_hours: Annotated[int, Field(ge=1, le=8760), BeforeValidator(integral)] | None = Field(
         default=None, description="Hours until a suggestion expires; 30 days when null."
@@ -52,7 +52,7 @@ class PolicySet(Body):
 
 
 class Pause(BaseModel):
-    """Something that is paused: nothing of it is claimed or applied."""
+    """A pause: no task is claimed and no suggestion is applied."""
 
     agent_id: str = Field(description="The agent; `all` is the whole tenant.")
     reason: str | None = Field(description="Why.")
@@ -63,15 +63,15 @@ class Pause(BaseModel):
 class PauseCreate(Body):
     """What to pause: an agent, or all."""
 
-    agent_id: AnyCaseAgent | None = Field(default=None, description="Only this agent; all when null.")
-    reason: StorableText | None = Field(default=None, max_length=2_000, description="Why, for people.")
+    agent_id: AnyCaseAgent | None = Field(default=None, description="The agent to pause; null pauses all.")
+    reason: StorableText | None = Field(default=None, max_length=2_000, description="Reason, shown to people.")
 
 
 @router.get(
     "/policies", response_model=Page[Policy], tags=["policies"], name="list_policies", summary="List the policies"
 )
 async def list_policies(caller: Annotated[Caller, needs(Role.VIEWER)]) -> Response:
-    """The policies that hold for the tenant: its own, and everybody's where it has none."""
+    """The policies in force for the tenant: its own, and the common ones for other task types."""
     return everything(shown(Policy, await caller.call("list_agent_task_policies")))
 
 
@@ -83,7 +83,7 @@ async def set_policy(
     task_type: TaskType,
     body: Annotated[PolicySet, json_body(PolicySet)],
 ) -> Response:
-    """Say what tasks of a type may do without asking. With `auto_execute` false, those that wait already are held."""
+    """Set what tasks of a type may do without asking. If `auto_execute` is false, pending tasks are held, too."""
     rows = await caller.call(
         "set_agent_task_policy",
         task_type=task_type,
@@ -104,14 +104,14 @@ async def set_policy(
 async def remove_policy(
     caller: Annotated[Caller, needs(Role.BRAND_ADMIN, person=True)], task_type: TaskType
 ) -> Response:
-    """Remove the tenant's policy for a task type; the answer is what it was."""
+    """Remove the tenant's policy for a task type, and return it."""
     rows = await caller.call("remove_agent_task_policy", task_type=task_type, user_id=caller.principal.user_id)
     return one(shown(Policy, rows)[0])
 
 
-@router.get("/pauses", response_model=Page[Pause], tags=["pauses"], name="list_pauses", summary="See what is paused")
+@router.get("/pauses", response_model=Page[Pause], tags=["pauses"], name="list_pauses", summary="List the pauses")
 async def list_pauses(caller: Annotated[Caller, needs(Role.VIEWER)]) -> Response:
-    """What is paused."""
+    """The pauses in force."""
     return _pauses(await caller.call("list_agent_pauses"))
 
 
@@ -120,7 +120,7 @@ async def pause(
     caller: Annotated[Caller, needs(Role.BRAND_ADMIN, person=True)],
     body: Annotated[PauseCreate, json_body(PauseCreate, optional=True)],
 ) -> Response:
-    """Stop all claims and all effects of the tenant, or of an agent, at once. What runs, runs to its end."""
+    """Stop all claims and all effects of the tenant, or of an agent, at once. Running tasks finish."""
     agent_id = body.agent_id.value if body.agent_id else None
     rows = await caller.call("pause_agents", agent_id=agent_id, reason=body.reason, user_id=caller.principal.user_id)
     return _pauses(rows)
@@ -131,11 +131,11 @@ async def pause(
     response_model=Page[Pause],
     tags=["pauses"],
     name="resume",
-    summary="Lift a pause",
+    summary="End a pause",
     responses={409: {"description": "INVALID_STATE: it is not paused"}},
 )
 async def resume(caller: Annotated[Caller, needs(Role.BRAND_ADMIN, person=True)], agent_id: Paused) -> Response:
-    """Let the tenant or an agent go on; the answer is what is still paused."""
+    """End the pause of the tenant or of an agent; returns the remaining pauses."""
     named = None if agent_id == "all" else agent_id
     return _pauses(await caller.call("resume_agents", agent_id=named, user_id=caller.principal.user_id))
 

@@ -62,12 +62,12 @@ async def list_memory(
     ] = None,
     agent: OfAgent = None,
     memory_type: Annotated[MemoryType | None, Query(description="Only of this type.")] = None,
-    archived: Annotated[bool, Query(description="Archived ones too.")] = False,
+    archived: Annotated[bool, Query(description="Include archived ones.")] = False,
     limit: Limit = 50,
     offset: Offset = 0,
     cursor: Cursor = None,
 ) -> Response:
-    """EIVOR's memory, newest first; or, with `query`, what fits it best among the newest 20,000."""
+    """EIVOR's memory, newest first; or, with `query`, the best matches among the newest 20,000."""
     filters = {"archived": archived, "agent": agent, "memory_type": memory_type}
     if query is None:
         return await newest(caller, "memory_events", MemoryEvent, filters, limit, offset, cursor)

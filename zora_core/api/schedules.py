@@ -1,4 +1,4 @@
-"""`/api/autonomy/schedules`: tasks that come round by themselves."""
+"""`/api/autonomy/schedules`: tasks that are created at set times."""
 
 from __future__ import annotations
 
@@ -37,45 +37,49 @@ Name = Annotated[
     Field(
         min_length=1,
         max_length=200,
-        description="What people call it; unique in the tenant.",
+        description="Name, unique in the tenant.",
         json_schema_extra={"pattern": NOT_BLANK},
         examples=["Weekly digest"],
     ),
 ]
-Payload = Annotated[StorableObject, Field(description="The parameters of its tasks, as the task type says.")]
+Payload = Annotated[StorableObject, Field(description="The parameters of its tasks, as defined by the task type.")]
 Title = Annotated[
     Annotated[NotBlank, Field(min_length=1, max_length=500, json_schema_extra={"pattern": NOT_BLANK})] | None,
     Field(description="The title of its tasks; the schedule's name when null."),
 ]
 Priority = Annotated[
     int,
-    Field(ge=-1_000_000, le=1_000_000, description="Of its tasks: higher runs first."),
+    Field(ge=-1_000_000, le=1_000_000, description="Priority of its tasks; higher runs first."),
     BeforeValidator(integral),
 ]
 When = Annotated[
     CronText,
     Field(
-        description="When: minute, hour, day of the month, month, day of the week.",
+        description="Cron expression: minute, hour, day of the month, month, day of the week.",
         examples=["0 9 * * 1"],
     ),
 ]
 Zone = Annotated[
     ZoneName, Field(description="The time zone of the cron expression, by its name.", examples=["Europe/Berlin"])
 ]
-Enabled = Annotated[bool, Field(description="Whether it is carried out.")]
+Enabled = Annotated[bool, Field(description="Whether it creates tasks.")]
 Misfire = Annotated[
     Literal["skip", "run_once", "catch_up"],
-    Field(description="Which fire times that were missed are made up for: none, one for all, or each."),
+    Field(description="What to do with runs missed while no worker ran: skip them, run once, or run each."),
 ]
 MaxCatchUp = Annotated[
-    int, Field(ge=1, le=1000, description="How many `catch_up` makes up for, the last ones."), BeforeValidator(integral)
+    int,
+    Field(ge=1, le=1000, description="Maximum number of missed runs that `catch_up` runs, the latest ones."),
+    BeforeValidator(integral),
 ]
 Grace = Annotated[
-    int, Field(ge=0, le=3600, description="Up to which delay a fire time is not missed."), BeforeValidator(integral)
+    int,
+    Field(ge=0, le=3600, description="A run that is at most this many seconds late counts as on time."),
+    BeforeValidator(integral),
 ]
 Overlap = Annotated[
     Literal["allow", "skip"],
-    Field(description="Whether a fire time is passed over while the last task is unfinished."),
+    Field(description="Whether to create a task while the last one is unfinished."),
 ]
 
 
@@ -83,13 +87,13 @@ class Schedule(BaseModel):
     """A schedule: when its tasks are created, and what they are."""
 
     id: UUID = Field(description="The schedule's id.")
-    name: str = Field(description="What people call it; unique in the tenant.")
+    name: str = Field(description="Name, unique in the tenant.")
     agent_id: str = Field(description="The agent of its tasks.")
     task_type: str = Field(description="The type of its tasks.")
     payload: dict[str, Any] = Field(description="The parameters of its tasks.")
     title: str | None = Field(description="The title of its tasks; the schedule's name when null.")
     priority: int = Field(description="The priority of its tasks.")
-    cron: str = Field(description="When, as a cron expression.")
+    cron: str = Field(description="The cron expression.")
     timezone: str = Field(description="The time zone of the cron expression.")
     enabled: Enabled
     misfire_policy: Misfire
@@ -135,7 +139,7 @@ def _as_it_is() -> Any:
 
 
 class ScheduleChange(Body):
-    """What should be different about a schedule; what is left out stays."""
+    """The fields of a schedule to change; others stay."""
 
     name: Name = Field(default_factory=_as_it_is)
     payload: Payload = Field(default_factory=_as_it_is)
@@ -168,7 +172,7 @@ async def create_schedule(
     caller: Annotated[Caller, needs(Role.BRAND_ADMIN, person=True)],
     body: Annotated[ScheduleCreate, json_body(ScheduleCreate)],
 ) -> Response:
-    """Have tasks created whenever a cron expression comes round."""
+    """Create tasks at the times of a cron expression."""
     check_payload(caller.api.registry, body.agent_id, body.task_type, body.payload)
     (row,) = await caller.call(
         "create_schedule", schedule=body.model_dump(mode="json"), user_id=caller.principal.user_id
@@ -194,7 +198,7 @@ async def update_schedule(
     schedule_id: ScheduleId,
     body: Annotated[ScheduleChange, json_body(ScheduleChange)],
 ) -> Response:
-    """Change what is named. With another cron expression, time zone or state, its fire times begin now."""
+    """Change the given fields. With another cron expression, time zone or state, its fire times start from now."""
     row = await _read(caller, schedule_id)
     if "payload" in body.model_fields_set:
         check_payload(caller.api.registry, row["agent_id"], row["task_type"], body.payload)
@@ -211,7 +215,7 @@ async def update_schedule(
 async def delete_schedule(
     caller: Annotated[Caller, needs(Role.BRAND_ADMIN, person=True)], schedule_id: ScheduleId
 ) -> Response:
-    """Delete a schedule; the answer is what it was. Its tasks stay."""
+    """Delete a schedule, and return it. Its tasks stay."""
     rows = await caller.call("delete_schedule", id=schedule_id, user_id=caller.principal.user_id)
     return one(shown(Schedule, rows)[0])
 
@@ -225,7 +229,7 @@ async def delete_schedule(
 async def run_schedule_now(
     caller: Annotated[Caller, needs(Role.BRAND_ADMIN, person=True)], schedule_id: ScheduleId
 ) -> Response:
-    """Create a task at once, whatever the time and state: `last_task_id`. The fire times stay as they are."""
+    """Create a task now, also when the schedule is disabled: `last_task_id`. The fire times do not change."""
     rows = await caller.call("run_schedule_now", id=schedule_id, user_id=caller.principal.user_id)
     return one(shown(Schedule, rows)[0])
 

@@ -1,4 +1,4 @@
-"""`/api/agents/suggestions`: what the agents propose, and what people decide."""
+"""`/api/agents/suggestions`: changes that agents propose, and decisions about them."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ SuggestionId = Annotated[UUID, Path(description="The suggestion's id.")]
 
 
 class _SuggestionBody(Body):
-    agent_id: AnyCaseAgent = Field(description="In whose name; upper and lower case are the same.")
+    agent_id: AnyCaseAgent = Field(description="The agent that proposes it; case-insensitive.")
     title: StorableText = Field(min_length=1, max_length=500, description="The change, in one line.")
-    body: StorableText = Field(default="", max_length=20_000, description="Why, and how.")
+    body: StorableText = Field(default="", max_length=20_000, description="Reason and details.")
     current_value: StorableObject | None = Field(
         default=None,
         description="The value that you saw in the target. With an effect it becomes part of the precondition. Answers "
         "and pages show the row's own value instead.",
     )
     evidence: list[Annotated[Evidence, strictly(Evidence)]] = Field(
-        min_length=1, max_length=100, description="What it rests on, as in a task's findings."
+        min_length=1, max_length=100, description="Its evidence, in the same form as in a task's findings."
     )
-    risk_level: Literal["low", "medium", "high"] = Field(default="low", description="How much could go wrong.")
+    risk_level: Literal["low", "medium", "high"] = Field(default="low", description="The risk of the change.")
 
     @model_validator(mode="after")
     def _storable(self) -> _SuggestionBody:
@@ -65,16 +65,16 @@ class _SuggestionBody(Body):
 class Advice(_SuggestionBody):
     """Advice: approving it changes nothing."""
 
-    suggestion_type: Literal["advice"] = Field(description="What kind of change it is.")
-    target: StorableObject = Field(default_factory=dict, description="What it is about.")
-    suggested_value: StorableObject | None = Field(default=None, description="What should be there.")
+    suggestion_type: Literal["advice"] = Field(description="The type of the change.")
+    target: StorableObject = Field(default_factory=dict, description="The subject of the advice.")
+    suggested_value: StorableObject | None = Field(default=None, description="The new value.")
 
 
 def _body_of(kind: SuggestionType[Any, Any]) -> type[_SuggestionBody]:
     fields: dict[str, Any] = {
-        "suggestion_type": (Literal[kind.name], Field(description="What kind of change it is.")),
-        "target": (Annotated[kind.target, strictly(kind.target)], Field(description="What would change.")),
-        "suggested_value": (Annotated[kind.value, strictly(kind.value)], Field(description="What should be there.")),
+        "suggestion_type": (Literal[kind.name], Field(description="The type of the change.")),
+        "target": (Annotated[kind.target, strictly(kind.target)], Field(description="The target of the change.")),
+        "suggested_value": (Annotated[kind.value, strictly(kind.value)], Field(description="The new value.")),
     }
     return create_model(f"Suggest_{kind.name}", __base__=_SuggestionBody, __doc__=inspect.getdoc(type(kind)), **fields)
 
@@ -105,25 +105,29 @@ class SuggestionCreate(RootModel[Annotated[AnySuggestion, Field(discriminator="s
 
 
 class Approve(Body):
-    """Do it, exactly as it was seen, or with another value."""
+    """Approve the change exactly as it was seen, or with another value."""
 
-    decision: Literal["approve"] = Field(description="That it is to be done.")
-    digest: StorableText = Field(pattern="^[0-9a-f]{64}$", description="The effect_digest of what was seen.")
+    decision: Literal["approve"] = Field(description="Approves the suggestion.")
+    digest: StorableText = Field(
+        pattern="^[0-9a-f]{64}$", description="The effect_digest of the suggestion that was reviewed."
+    )
     reason: StorableText | None = Field(default=None, max_length=2_000, description="Why.")
-    edited_value: StorableObject | None = Field(default=None, description="Another value than the suggested one.")
+    edited_value: StorableObject | None = Field(
+        default=None, description="A value to apply instead of the suggested one."
+    )
 
 
 class Reject(Body):
-    """Leave it; the agents learn from the reason."""
+    """Reject the change; the agents learn from the reason."""
 
-    decision: Literal["reject"] = Field(description="That it is not to be done.")
+    decision: Literal["reject"] = Field(description="Rejects the suggestion.")
     reason: Annotated[StorableText, BeforeValidator(not_blank)] = Field(
         min_length=1, max_length=2_000, description="Why.", json_schema_extra={"pattern": NOT_BLANK}
     )
 
 
 class Decision(RootModel[Annotated[Approve | Reject, Field(discriminator="decision")]]):
-    """What a person decides. An approval is bound to `effect_digest`, as the suggestion shows it."""
+    """A decision. An approval is bound to the suggestion's `effect_digest`."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"decision": "reject", "reason": "We have such a mission already."}]}
@@ -131,7 +135,7 @@ class Decision(RootModel[Annotated[Approve | Reject, Field(discriminator="decisi
 
 
 class Undo(Body):
-    """Why an applied suggestion is taken back."""
+    """Reason for undoing an applied suggestion."""
 
     reason: StorableText | None = Field(default=None, max_length=2_000, description="For people.")
 
@@ -146,7 +150,7 @@ async def list_suggestions(
     offset: Offset = 0,
     cursor: Cursor = None,
 ) -> Response:
-    """What the agents propose, newest first."""
+    """Suggestions, newest first."""
     filters = {"status": status, "agent_id": agent_id, "task_id": task_id}
     return await newest(caller, "agent_suggestions", SuggestionRecord, filters, limit, offset, cursor)
 
@@ -156,7 +160,7 @@ async def list_suggestions(
     status_code=201,
     response_model=One[SuggestionRecord],
     name="create_suggestion",
-    summary="Make a suggestion",
+    summary="Create a suggestion",
     responses={409: {"description": "INVALID_STATE: the same was rejected, on the same evidence"}},
 )
 async def create_suggestion(
@@ -242,7 +246,7 @@ async def decide_suggestion(
     "/{suggestion_id}/undo",
     response_model=One[SuggestionRecord],
     name="undo_suggestion",
-    summary="Take an applied suggestion back",
+    summary="Undo an applied suggestion",
     responses={409: {"description": "INVALID_STATE: it is not applied, or something has changed since"}},
 )
 async def undo_suggestion(
@@ -250,7 +254,7 @@ async def undo_suggestion(
     suggestion_id: SuggestionId,
     body: Annotated[Undo, json_body(Undo, optional=True)],
 ) -> Response:
-    """Restore what was there before, unless something has changed since that depends on it."""
+    """Restore the previous values, unless they have changed since."""
     rows = await caller.call(
         "undo_agent_suggestion", id=suggestion_id, reason=body.reason, user_id=caller.principal.user_id
     )

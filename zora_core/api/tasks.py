@@ -99,34 +99,36 @@ def check_payload(registry: Registry, agent_id: str, task_type: str, payload: di
 class TaskCreate(Body):
     """A task to be created. `agent_id`, `task_type` and `title` are required; `payload` as the task type says."""
 
-    agent_id: AnyCaseAgent = Field(description="Which agent; upper and lower case are the same.")
+    agent_id: AnyCaseAgent = Field(description="The agent; case-insensitive.")
     task_type: StorableText = Field(min_length=1, max_length=100, description="One of the agent's task types.")
     title: Annotated[StorableText, BeforeValidator(not_blank)] = Field(
         min_length=1,
         max_length=500,
-        description="What the task is about, for people.",
+        description="Title, shown to people.",
         json_schema_extra={"pattern": NOT_BLANK},
     )
-    description: StorableText | None = Field(default=None, max_length=20_000, description="More about it.")
+    description: StorableText | None = Field(
+        default=None, max_length=20_000, description="Description, shown to people."
+    )
     payload: StorableObject = Field(default_factory=dict, description="The task type's parameters.")
     priority: Integer = Field(default=0, ge=-1_000_000, le=1_000_000, description="Higher runs first.")
     run_at: Moment | None = Field(
-        default=None, description="Not before this time (with its time zone).", json_schema_extra=_YEARS
+        default=None, description="Earliest time to run, with its time zone.", json_schema_extra=_YEARS
     )
     deadline_at: Moment | None = Field(
         default=None,
-        description="When it fails if no run of it has begun by then (with its time zone).",
+        description="The task fails if it has not started by this time (with its time zone).",
         json_schema_extra=_YEARS,
     )
-    max_attempts: Integer = Field(default=3, ge=1, le=100, description="Runs until an error is final.")
+    max_attempts: Integer = Field(default=3, ge=1, le=100, description="Maximum number of attempts.")
     timeout_seconds: Annotated[int, Field(ge=1, le=86_400), BeforeValidator(integral)] | None = Field(
-        default=None, description="Seconds per run; the task type's own when null."
+        default=None, description="Time limit of a run, in seconds; null: the task type's default."
     )
     idempotency_key: StorableText | None = Field(
         default=None,
         min_length=1,
         max_length=200,
-        description="The same key again creates nothing and answers with the earlier task.",
+        description="If a task with this key exists, it is returned and none is created.",
     )
 
     def check(self, registry: Registry, where: str = "") -> dict[str, Any]:
@@ -143,7 +145,7 @@ class TasksCreate(Body):
 
 
 class CancelRequest(Body):
-    """Why a task is cancelled; kept in the journal."""
+    """Reason, stored in the journal."""
 
     reason: StorableText | None = Field(
         default=None, max_length=2_000, description="For people.", examples=["The page was taken down."]
@@ -151,16 +153,16 @@ class CancelRequest(Body):
 
 
 class TaskUpdate(Body):
-    """What may be different about a pending task."""
+    """The fields of a pending task to change."""
 
     priority: Integer = Field(ge=-1_000_000, le=1_000_000, description="Higher runs first.", examples=[5])
 
 
 class Explanation(BaseModel):
-    """Why a task is not running, or what became of it, in one sentence."""
+    """The state of a task in one sentence: why it is not running, or how it ended."""
 
     id: UUID = Field(description="The task's id.")
-    status: Status = Field(description="How far it has come.")
+    status: Status = Field(description="Its status.")
     waiting_for: str | None = Field(description="What a pending task waits for; null when a worker may take it.")
     explanation: str = Field(description="The reason, in one sentence.")
 
@@ -177,28 +179,28 @@ class Duration(BaseModel):
 
     agent_id: str = Field(description="The agent.")
     task_type: str = Field(description="Its task type.")
-    runs: int = Field(description="How many runs were measured.")
-    p50_seconds: float = Field(description="Half of them took no longer.")
-    p90_seconds: float = Field(description="Nine in ten took no longer.")
+    runs: int = Field(description="The number of measured runs.")
+    p50_seconds: float = Field(description="Median duration.")
+    p90_seconds: float = Field(description="90th percentile of the duration.")
 
 
 class Stats(BaseModel):
-    """How many tasks there are: in all, by status, by agent and status, and by what pending ones wait for."""
+    """Number of tasks: in total, by status, by agent and status, and pending ones by what they wait for."""
 
     total: int = Field(description="All tasks.")
     by_status: dict[str, int] = Field(description="Tasks by status.")
     by_agent: dict[str, dict[str, int]] = Field(description="Tasks by agent, then by status.")
     waiting_for: dict[str, int] = Field(description="Pending tasks by what they wait for.")
-    oldest_ready_at: datetime | None = Field(description="When the oldest task was created that a worker could claim.")
+    oldest_ready_at: datetime | None = Field(description="Creation time of the oldest task that is ready.")
     durations: list[Duration] = Field(description="How long runs take, by task type.")
 
 
 @router.get("", response_model=Page[TaskRecord], name="list_tasks", summary="List tasks")
 async def list_tasks(
     caller: Annotated[Caller, needs(Role.VIEWER)],
-    agent_id: Annotated[AnyCaseAgent | None, Query(description="Only this agent's.")] = None,
-    status: Annotated[Status | None, Query(description="Only in this state.")] = None,
-    task_type: Annotated[StorableText | None, Query(max_length=100, description="Only of this type.")] = None,
+    agent_id: Annotated[AnyCaseAgent | None, Query(description="Only tasks of this agent.")] = None,
+    status: Annotated[Status | None, Query(description="Only tasks with this status.")] = None,
+    task_type: Annotated[StorableText | None, Query(max_length=100, description="Only tasks of this type.")] = None,
     limit: Limit = 50,
     offset: Offset = 0,
     cursor: Cursor = None,
@@ -234,7 +236,7 @@ async def list_tasks(
     name="create_task",
     summary="Create a task",
     responses={
-        201: {"headers": {"Location": {"description": "Where the task is.", "schema": {"type": "string"}}}},
+        201: {"headers": {"Location": {"description": "The path of the task.", "schema": {"type": "string"}}}},
         200: {"model": One[TaskRecord], "description": "The task that was created with the same `idempotency_key`"},
         409: {"description": "DUPLICATE_KEY: the `idempotency_key` was used for another task"},
     },
@@ -287,7 +289,7 @@ async def validate_task(
 
 @router.get("/stats", response_model=One[Stats], name="task_stats", summary="Count tasks")
 async def task_stats(caller: Annotated[Caller, needs(Role.VIEWER)]) -> Response:
-    """How many tasks there are in which state, and how long they take."""
+    """The number of tasks by state, and their durations."""
     counts, durations = await asyncio.gather(caller.call("agent_task_counts"), caller.call("agent_task_durations"))
     by_status = dict.fromkeys(("pending", "in_progress", "completed", "failed"), 0)
     by_agent: dict[str, dict[str, int]] = {agent.value: dict(by_status) for agent in AgentId}
@@ -312,7 +314,7 @@ async def task_stats(caller: Annotated[Caller, needs(Role.VIEWER)]) -> Response:
 
 @router.get("/{task_id:id}", response_model=One[TaskRecord], name="get_task", summary="Read a task")
 async def get_task(caller: Annotated[Caller, needs(Role.VIEWER)], task_id: TaskId) -> Response:
-    """One task with its result: findings, suggestions, and the sources that they rest on."""
+    """One task with its result: findings, suggestions, and their sources."""
     (row,) = await caller.call("get_agent_task", id=str(task_id))
     return one(TaskRecord.shown(row))
 
@@ -329,7 +331,7 @@ async def change_task(
     task_id: TaskId,
     body: Annotated[TaskUpdate, json_body(TaskUpdate)],
 ) -> Response:
-    """Let a pending task run earlier or later than others; one that has begun is INVALID_STATE."""
+    """Set the priority of a pending task; a task that has started is INVALID_STATE."""
     (row,) = await caller.call(
         "set_agent_task_priority", id=task_id, priority=body.priority, user_id=caller.principal.user_id
     )
@@ -370,7 +372,7 @@ async def retry_task(caller: Annotated[Caller, needs(Role.BRAND_ADMIN)], task_id
     "/{task_id:id}/explain", response_model=One[Explanation], name="explain_task", summary="Explain a task's state"
 )
 async def explain_task(caller: Annotated[Caller, needs(Role.VIEWER)], task_id: TaskId) -> Response:
-    """Why the task is not running, or what became of it, in one sentence."""
+    """Say in one sentence why the task is not running, or how it ended."""
     (row,) = await caller.call("get_agent_task", id=str(task_id))
     explanation = await caller.value("explain_agent_task", id=task_id)
     return one(Explanation(id=task_id, status=row["status"], waiting_for=row["waiting_for"], explanation=explanation))

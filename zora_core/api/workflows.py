@@ -1,4 +1,4 @@
-"""`/api/workflows` and `/api/workflow-runs`: steps that hang together, and what becomes of them."""
+"""`/api/workflows` and `/api/workflow-runs`: workflows and their runs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _EXAMPLE: dict[str, Any] = {
 
 
 class WorkflowSave(RootModel[Annotated[Workflow, strictly(Workflow)]]):
-    """A workflow's definition, to be kept under its key."""
+    """A workflow's definition, saved under its key."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
@@ -67,19 +67,19 @@ class WorkflowSave(RootModel[Annotated[Workflow, strictly(Workflow)]]):
 
 
 class WorkflowRecord(Workflow):
-    """A definition, and whose it is."""
+    """A definition, and whether it is built in."""
 
-    is_shipped: bool = Field(description="Whether it comes with the program and the tenant has none of its own.")
+    is_shipped: bool = Field(description="Whether it is the built-in one, because the tenant has none with this key.")
 
 
 class RunCreate(Body):
-    """What a run starts with."""
+    """The inputs of a run."""
 
-    inputs: StorableObject = Field(default_factory=dict, description="Inputs that are not to have their defaults.")
+    inputs: StorableObject = Field(default_factory=dict, description="Inputs that override their defaults.")
 
 
 class RunCancel(Body):
-    """Why a run is cancelled."""
+    """Reason for cancelling a run."""
 
     reason: StorableText | None = Field(default=None, max_length=2_000, description="For people.")
 
@@ -91,12 +91,12 @@ class StepRecord(BaseModel):
     id: UUID = Field(description="The task's id.")
     agent_id: str = Field(description="The agent that does it.")
     task_type: str = Field(description="The task's type.")
-    title: str = Field(description="What it is about.")
-    status: Literal["pending", "in_progress", "completed", "failed"] = Field(description="How far it has come.")
+    title: str = Field(description="The task's title.")
+    status: Literal["pending", "in_progress", "completed", "failed"] = Field(description="The task's status.")
     waiting_for: str | None = Field(description="What a pending task waits for.")
     failure_kind: str | None = Field(description="Why it failed.")
-    result_summary: str | None = Field(description="What came of it.")
-    error_message: str | None = Field(description="What went wrong.")
+    result_summary: str | None = Field(description="The task's summary.")
+    error_message: str | None = Field(description="The task's error.")
     started_at: datetime | None = Field(description="When its last run began.")
     completed_at: datetime | None = Field(description="When it ended.")
     depends_on: list[str] = Field(description="The steps that it waits for.")
@@ -115,9 +115,9 @@ class RunRecord(BaseModel):
     created_by: UUID | None = Field(description="Who started it.")
     created_at: datetime = Field(description="When it was started.")
     finished_at: datetime | None = Field(description="When its last task ended.")
-    tasks: int = Field(description="How many tasks it has.")
-    ended: int = Field(description="How many of them have ended.")
-    failed: int = Field(description="How many of them failed.")
+    tasks: int = Field(description="The number of its tasks.")
+    ended: int = Field(description="The number of finished tasks.")
+    failed: int = Field(description="The number of failed tasks.")
 
 
 class RunDetail(RunRecord):
@@ -133,7 +133,7 @@ def _shown(workflow: Workflow, own: set[str]) -> dict[str, Any]:
 
 @router.get("/workflows", response_model=Page[WorkflowRecord], name="list_workflows", summary="List the workflows")
 async def list_workflows(caller: Annotated[Caller, needs(Role.VIEWER)]) -> Response:
-    """The tenant's workflows, and those that come with the program where it has none of that key."""
+    """The tenant's workflows, and the built-in ones whose key it does not use."""
     own = {row["key"]: parse(row["definition"]) for row in await caller.call("list_workflows")}
     found = {**shipped(), **own}
     return everything([_shown(found[key], set(own)) for key in sorted(found)])
@@ -144,7 +144,7 @@ async def save_workflow(
     caller: Annotated[Caller, needs(Role.BRAND_ADMIN, person=True)],
     body: Annotated[WorkflowSave, json_body(WorkflowSave)],
 ) -> Response:
-    """Keep a definition under its key, in the place of an earlier one; runs go on as they began."""
+    """Save a definition under its key; replaces an earlier one. Runs continue with the definition they started with."""
     workflow = body.root
     workflow.check(caller.api.registry)
     await caller.call(
@@ -168,7 +168,7 @@ async def get_workflow(caller: Annotated[Caller, needs(Role.VIEWER)], key: Key) 
     "/workflows/{key}", response_model=One[WorkflowRecord], name="delete_workflow", summary="Delete a workflow"
 )
 async def delete_workflow(caller: Annotated[Caller, needs(Role.BRAND_ADMIN, person=True)], key: Key) -> Response:
-    """Remove the tenant's definition; its runs stay. The answer is what it was."""
+    """Delete the tenant's definition, and return it. Its runs stay."""
     (row,) = await caller.call("delete_workflow", key=key, user_id=caller.principal.user_id)
     return one(_shown(parse(row["definition"]), {key}))
 
@@ -217,7 +217,7 @@ async def list_runs(
 
 @router.get("/workflow-runs/{run_id}", response_model=One[RunDetail], name="get_workflow_run", summary="Read a run")
 async def get_run(caller: Annotated[Caller, needs(Role.VIEWER)], run_id: RunId) -> Response:
-    """A run, and what its steps came to."""
+    """A run with the results of its steps."""
     return one(await _detail(caller, run_id))
 
 
@@ -233,7 +233,7 @@ async def cancel_run(
     run_id: RunId,
     body: Annotated[RunCancel, json_body(RunCancel, optional=True)],
 ) -> Response:
-    """Cancel what has not ended of a run; running tasks are asked to stop."""
+    """Cancel the unfinished tasks of a run; running ones are asked to stop."""
     await _detail(caller, run_id)
     await caller.value("cancel_workflow_run", id=run_id, reason=body.reason, user_id=caller.principal.user_id)
     return one(await _detail(caller, run_id))
@@ -247,7 +247,7 @@ async def cancel_run(
     responses={409: {"description": "INVALID_STATE: nothing failed in it that may run again"}},
 )
 async def retry_run(caller: Annotated[Caller, needs(Role.BRAND_ADMIN)], run_id: RunId) -> Response:
-    """Put back into the queue what failed in a run, and what hung on it."""
+    """Put the failed steps of a run, and those that depend on them, back into the queue."""
     await _detail(caller, run_id)
     await caller.value("retry_workflow_run", id=run_id, user_id=caller.principal.user_id)
     return one(await _detail(caller, run_id))

@@ -39,20 +39,23 @@ async def retrying(
     unless: asyncio.Event | None = None,
     within: float | None = None,
     lasting: bool = False,
+    patience: float = math.inf,
 ) -> T:
     """Call until the database answers, waiting longer each time (doubled from 0.1 s to 15 s, with jitter).
 
-    `DatabaseUnavailable` is retried without end, `UnexpectedAnswer` for `PATIENCE_SECONDS`: then `RetriesExhausted` is
-    raised. Any other error is raised at once. An attempt that takes longer than `within` seconds (default: what the
-    transport says) is cut off, and the next one gets twice as long, unless the call is a `lasting` one. Once `unless`
-    is set, a call in flight gets `STOP_SECONDS`, and the next `DatabaseUnavailable` is raised. `database` is None while
-    it is being opened: there is nothing to recover yet.
+    `DatabaseUnavailable` is retried without end, or until it has lasted for `patience` seconds: then it is raised.
+    `UnexpectedAnswer` is retried for `PATIENCE_SECONDS`: then `RetriesExhausted` is raised. Any other error is raised
+    at once. An attempt that takes longer than `within` seconds (default: what the transport says) is cut off, and the
+    next one gets twice as long, unless the call is a `lasting` one. Once `unless` is set, a call in flight gets
+    `STOP_SECONDS`, and the next `DatabaseUnavailable` is raised. `database` is None while it is being opened: there is
+    nothing to recover yet.
     """
     outage = Outage() if database is None else database.outage
     clock = asyncio.get_running_loop().time
     delay = FIRST_SECONDS
     if within is None and database is not None and not lasting:
         within = database.attempt_seconds
+    failing_since: float | None = None
     unexpected_since: float | None = None
     try:
         while True:
@@ -61,7 +64,8 @@ async def retrying(
                 async with _limited(within, unless):
                     answer = await call()
             except DatabaseUnavailable as error:
-                if unless is not None and unless.is_set():
+                failing_since = clock() if failing_since is None else failing_since
+                if (unless is not None and unless.is_set()) or clock() - failing_since >= patience:
                     raise
                 if not isinstance(error, UnexpectedAnswer):
                     unexpected_since = None
@@ -88,7 +92,7 @@ async def retrying(
 
 
 def insisting(call: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
-    """For `retrying`, a call that nobody can correct: a refusal counts as an unexpected answer.
+    """For `retrying`, a call without a person to correct it: a refusal counts as an unexpected answer.
 
     It comes from a trigger or a constraint that somebody has added to a table, and may be gone in a moment. A value
     that no table could store is still refused at once.

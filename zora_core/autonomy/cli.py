@@ -98,11 +98,11 @@ def _the_error(raised: Exception) -> ZoraError | None:
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="zora")
-@click.option("--tenant", metavar="SLUG|ID", help="Act for this tenant instead of ZORA_TENANT_ID's.")
+@click.option("--tenant", metavar="SLUG|ID", help="Act for this tenant; overrides ZORA_TENANT_ID.")
 @click.option("--verbose", is_flag=True, help="Show tracebacks of failed tasks.")
 @click.pass_context
 def main(ctx: click.Context, tenant: str | None, verbose: bool) -> None:
-    """Six agents, one task queue in PostgreSQL, evidence for everything they say."""
+    """Run and manage six AI agents that work through a task queue in PostgreSQL."""
     ctx.obj = tenant
     act_for(tenant)
     ctx.call_on_close(lambda: act_for(None))

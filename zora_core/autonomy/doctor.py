@@ -38,7 +38,7 @@ class Check:
 
 
 async def examine() -> list[Check]:
-    """Check everything that can be reached; the first thing that cannot be reached ends the list."""
+    """Run the checks in order; stops at the first one that cannot connect."""
     checks = [
         Check(
             "versions",
@@ -154,15 +154,13 @@ def _figures(health: dict[str, Any], before: datetime, after: datetime) -> list[
             "ok" if skew < CLOCK_SKEW_SECONDS else "note",
             "agrees with the server's"
             if skew < CLOCK_SKEW_SECONDS
-            else f"differs from the server's by {skew:.0f} s: the queue goes by the server's, logs by this machine's",
+            else f"differs from the server's by {skew:.0f} s: the queue uses the server's, logs this machine's",
         )
     )
     if health["sees_sessions"]:
         checks += _sessions(health)
     else:
-        checks.append(
-            Check("sessions", "ok", "connections and long transactions of other roles are not for this role to see")
-        )
+        checks.append(Check("sessions", "ok", "this role cannot see connections and long transactions of other roles"))
     dead = {t["table"]: t for t in health["dead_tuples"]}
     bloated = [name for name, t in dead.items() if t["dead"] > 10_000 and t["dead"] > DEAD_SHARE * t["live"]]
     checks.append(

@@ -1,6 +1,6 @@
 """Running one claimed task: from its row to the outcome to record. Nothing is written here.
 
-Whatever a handler returns or raises becomes an outcome: nothing but a GeneratorExit leaves `execute`.
+Every return value and exception of a handler becomes an outcome; only a GeneratorExit leaves `execute`.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ class Run:
         return Settlement(id=self.task.id, lease_token=self.lease_token, outcome=outcome, **fields)
 
     def stopped(self) -> Settlement | None:
-        """The settlement of a run that was told to stop; None when the lease was lost, and nobody may write."""
+        """The settlement of a run that was told to stop; None when the lease was lost: it must not write."""
         match self.stop_reason:
             case "cancel":
                 return self.settlement("failed", failure_kind="cancelled", error="cancelled on request while running")
@@ -195,7 +195,7 @@ class Run:
 
 
 async def execute(run: Run, registry: Registry, make_context: Callable[[Run], TaskContext]) -> Settlement | None:
-    """Run the handler of a claimed task and say how it ended; None when the lease was lost, and nobody may write.
+    """Run the handler of a claimed task and say how it ended; None when the lease was lost: it must not write.
 
     Raises GeneratorExit if the handler does; `failed` makes the outcome of it.
     """
@@ -208,6 +208,8 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
         run.limit_seconds = run.timeout_seconds or task_type.timeout_seconds
         run.handling = True
         async with run.limit.applied(run.limit_seconds):
+            if task_type.resources is not None and run.lane is not None:
+                context.resources = await run.lane.resources(task_type.resources)
             if any(references(task.payload)):
                 task = task.model_copy(update={"payload": resolve(task.payload, await context.results())})
             if run.round:
@@ -232,7 +234,7 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
 def failed(run: Run, error: BaseException, *, timed_out: bool = False) -> Settlement | None:
     """The settlement of a run whose handler raised; what another attempt cannot change fails for good.
 
-    Whatever it raised when it was stopped or its time was over, that is what happened. Never raises, although the
+    After a stop or a time-out, that is the outcome, whatever the exception is. Never raises, although the
     exception's `__str__`, its properties and its type may be the handler's own code.
     """
     if run.stop_reason is not None:

@@ -1,6 +1,6 @@
 """The beginning and the end of a process that is a command's own.
 
-Ctrl-C while a command starts: nothing has begun that must be ended with care, and nobody wants to read a traceback.
+Ctrl-C while a command starts: the process just ends, because there is no work to finish, and no traceback is shown.
 
 A `KeyboardInterrupt` would not do: C code that loads a module at that moment turns it into an error of its own.
 """

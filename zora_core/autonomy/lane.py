@@ -12,6 +12,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zora_core.autonomy.execute import failed, log_failure
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 STUCK_LOOKS = 3
 CLOSE_SECONDS = 1.0
+RESOURCES_SECONDS = 2.0  # for closing what handlers share
 
 
 class Lane:
@@ -43,6 +45,11 @@ class Lane:
         self._inbox: deque[Run] = deque()
         self._woken = False
         self._tasks: dict[asyncio.Task[None], Run] = {}
+        self._resources: dict[
+            Callable[[], AbstractAsyncContextManager[Any]], tuple[asyncio.Future[Any], asyncio.Task[None]]
+        ] = {}
+        """By what opens them: what handlers share, and the task that keeps it open."""
+        self._closing = asyncio.Event()
         self._answered = True
         self._unanswered_looks = 0
         self._closed = False
@@ -96,7 +103,7 @@ class Lane:
         """Cancel what still runs and end the thread; a loop that is stuck is left to itself."""
         self._call(self._end)
         if not self.stuck:
-            await asyncio.to_thread(self._thread.join, 2 * CLOSE_SECONDS)
+            await asyncio.to_thread(self._thread.join, 2 * CLOSE_SECONDS + RESOURCES_SECONDS)
 
     def _start(self) -> asyncio.AbstractEventLoop:
         loop = _loop_like(self.home)
@@ -107,8 +114,31 @@ class Lane:
 
     # On the lane's own thread
 
+    async def resources(self, opened: Callable[[], AbstractAsyncContextManager[Any]]) -> Any:
+        """What this context manager gives, entered once on this loop; raises what entering it raises."""
+        if opened not in self._resources:
+            ready = self._loop.create_future()
+            self._resources[opened] = ready, self._loop.create_task(self._keep_open(opened, ready))
+        return await asyncio.shield(self._resources[opened][0])  # a run that is stopped does not stop it for the others
+
+    async def _keep_open(
+        self, opened: Callable[[], AbstractAsyncContextManager[Any]], ready: asyncio.Future[Any]
+    ) -> None:
+        """Enter and leave a context manager in one task, as many of them must be; the next run may try again."""
+        try:
+            async with opened() as resources:
+                ready.set_result(resources)
+                await self._closing.wait()
+        except BaseException as error:  # noqa: BLE001 - it is somebody else's code, and may raise anything
+            if not ready.done():
+                ready.set_exception(error)
+            elif not isinstance(error, asyncio.CancelledError):
+                log_failure(error, "closing the resources of %s failed", getattr(opened, "__qualname__", opened))
+        finally:
+            del self._resources[opened]
+
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Run the loop until the lane is closed, whatever handlers do to it: others still run on it."""
+        """Run the loop until the lane is closed. If a handler stops the loop, run it again for the other handlers."""
         while not self._closed:
             try:
                 loop.run_forever()
@@ -159,10 +189,19 @@ class Lane:
     async def _cancel_all(self) -> None:
         """Cancel every task until all have ended, and end the thread; a task that never ends keeps its loop and thread.
 
+        Handlers are cancelled first, then what they share is closed.
+
         Without a loop its next `await` would fail at once: one that tries again for ever would run in circles when
         Python collects it, on whatever thread that is, also while the process ends.
         """
         try:
+            if handlers := set(self._tasks):
+                for task in handlers:
+                    task.cancel()
+                await asyncio.wait(handlers, timeout=CLOSE_SECONDS)
+            self._closing.set()
+            if keepers := {task for _, task in self._resources.values()}:
+                await asyncio.wait(keepers, timeout=RESOURCES_SECONDS)
             while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
                 for task in tasks:
                     task.cancel()

@@ -1,4 +1,4 @@
-"""Schedules: fire times are computed here, since SQL reads no cron, and carried out by `run_due_schedules` in SQL."""
+"""Computes fire times of schedules, which SQL cannot. `run_due_schedules` in SQL creates the tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("zora.schedules")
 
 LATE = timedelta(minutes=5)
-AHEAD = timedelta(days=2)  # fire times are known for so long or so many, whichever is more
+AHEAD = timedelta(days=2)  # fire times are computed for this time or number, whichever is more
 AHEAD_COUNT = 100
 AT_MOST = timedelta(days=3660)
 MAX_MISSED = 1000  # that are kept; the highest max_catch_up
@@ -106,7 +106,7 @@ def fire_times(row: dict[str, Any], since: datetime, until: datetime) -> list[da
 
 
 async def examine_schedules(database: Database, tenant_id: UUID, now: datetime) -> tuple[Literal["ok", "note"], str]:
-    """For `zora doctor`: how many schedules there are, and whether they are carried out."""
+    """For `zora doctor`: the number of enabled schedules, and those that are overdue or not computed."""
     rows = [row for row in await database.call("list_schedules", tenant_id=tenant_id) if row["enabled"]]
     paused = {row["agent_id"] for row in await database.call("list_agent_pauses", tenant_id=tenant_id)}
     unknown = [row["name"] for row in rows if row["next_run_at"] is None]
@@ -119,7 +119,7 @@ async def examine_schedules(database: Database, tenant_id: UUID, now: datetime) 
     if unknown:
         found += f"; of {_some(unknown)} it is not known when they come next, see `{zora_command('schedules', 'list')}`"
     if late:
-        found += f"; {_some(late)} should have come round: see “Who carries them out” in docs/schedules.md"
+        found += f"; overdue: {_some(late)}, see “Running schedules” in docs/schedules.md"
     return "note" if unknown or late else "ok", found
 
 

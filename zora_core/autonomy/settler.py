@@ -1,4 +1,4 @@
-"""Recording outcomes in batches: whatever has ended while the last batch was on its way makes up the next one."""
+"""Records outcomes in batches: outcomes that arrive while a batch is being recorded form the next one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zora_core.autonomy.backoff import FIRST_SECONDS, MAX_SECONDS, insisting, retrying
 from zora_core.autonomy.execute import Settlement
-from zora_core.errors import DataRejected, TooMuchAtOnce, UnexpectedAnswer
+from zora_core.errors import DataRejected, RequestTooLarge, TooMuchAtOnce, UnexpectedAnswer
 
 if TYPE_CHECKING:
     from zora_core.database.database import Database
@@ -73,11 +73,12 @@ class Settler:
                 half = len(batch) // 2
                 await self._flush(batch[:half])
                 await self._flush(batch[half:])
-            elif isinstance(error, _TooLarge):
+            elif isinstance(error, _TooLarge) and not isinstance(error.__cause__, RequestTooLarge):
                 self._try_later(batch[0], error)
             else:
                 logger.error("the outcome of task %s could not be stored: %s", batch[0].id, error)
-                await self._flush([_replaced(batch[0], "failed", _UNSTORABLE)])
+                said = f"{_NOT_STORED}: {error}" if isinstance(error, _TooLarge) else _UNSTORABLE
+                await self._flush([_replaced(batch[0], "failed", said)])
         else:
             for settlement in batch:
                 self._recorded(settlement, rows.get(settlement.lease_token))
@@ -89,7 +90,7 @@ class Settler:
             delay = min(FIRST_SECONDS * 2**settlement.tries, MAX_SECONDS)
         else:
             logger.error("gave up storing the outcome of task %s after %s tries: %s", settlement.id, MAX_TRIES, error)
-            settlement, delay = _replaced(settlement, "error", f"the handler's outcome could not be stored: {error}"), 0
+            settlement, delay = _replaced(settlement, "error", f"{_NOT_STORED}: {error}"), 0
         asyncio.get_running_loop().call_later(delay, self.settle, settlement)
 
     async def _settle(self, batch: list[Settlement]) -> list[dict[str, Any]]:
@@ -106,7 +107,8 @@ class Settler:
                 delays=_column([s.delay for s in batch]),
             )
         except TooMuchAtOnce as error:
-            if len(batch) == 1 and batch[0].result is None:  # as small as can be: it is the database that is slow
+            smaller = batch[0].result is not None or (isinstance(error, RequestTooLarge) and batch[0].summary)
+            if len(batch) == 1 and not smaller:  # as small as can be: it is the database that is slow
                 raise
             raise _TooLarge(str(error)) from error
         except DataRejected as error:
@@ -124,6 +126,7 @@ def _column(values: list[T | None]) -> list[T | None]:
     return values if any(value is not None for value in values) else []
 
 
+_NOT_STORED = "the handler's outcome could not be stored"
 _UNSTORABLE = (
     "the handler's outcome holds something that PostgreSQL cannot store, such as a NUL character, an unpaired "
     "surrogate or a number that is not one"

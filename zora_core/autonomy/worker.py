@@ -28,6 +28,7 @@ from zora_core.autonomy.execute import Run, Settlement, execute
 from zora_core.autonomy.lane import CallsElsewhere, Lane
 from zora_core.autonomy.schedules import attend_schedules
 from zora_core.autonomy.settler import Settler
+from zora_core.database.database import ANSWER_SECONDS
 from zora_core.errors import DatabaseUnavailable
 from zora_core.journal.sealing import Sealer
 from zora_core.models import Task
@@ -53,7 +54,7 @@ ONCE_SECONDS = 3600.0  # for which a limited run counts as running, unless it sa
 
 @dataclass(frozen=True, kw_only=True)
 class TaskRun:
-    """What became of one claimed task.
+    """The outcome of one claimed task.
 
     `status` is the row's new status, or `lost` when the lease was lost and this worker wrote nothing; a `pending` task
     runs again later (`error` says why, if it failed this time).
@@ -139,6 +140,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._ran_dry = asyncio.Event()
         self._seal_due = asyncio.Event()
+        self._suggestions_due = asyncio.Event()
         self._reported = asyncio.Event()
         self._recorded = asyncio.Event()
         self._slot_freed = asyncio.Event()
@@ -161,29 +163,32 @@ class Worker:
         """Work: with `limit`, until that many tasks ran or none is claimable; else until stopped.
 
         Without notifications the queue is looked at every `poll_seconds`, and more often after work. Returns the runs
-        of a limited call.
+        of a limited call. A database that cannot serve calls is waited for, but by a limited call only while it has
+        tasks in hand: it raises `DatabaseUnavailable` at its start, and later after `ANSWER_SECONDS`.
         """
         self._runs = None if limit is None else []
         self._lanes.clear()
         self._lane = self._new_lane()
         try:
+            if limit is not None:
+                await self._upkeep_once(ONCE_SECONDS, patience=0)
+                await self._attend(patience=0)
             async with asyncio.TaskGroup() as group:
                 work = [self._settler.run(), self._heartbeat(), self._collect(), self._watch()]
                 if limit is None:
+                    work.append(self._attend_when_due())
                     sealer = Sealer(self._database, self._settings)
                     if self._database.notifies:
                         work += [self._upkeep(), sealer.run(), self._listen()]
                     else:
                         work += [self._poll(poll_seconds or UPKEEP_SECONDS), sealer.run(self._seal_due)]
                 background = [group.create_task(coroutine) for coroutine in work]
-                if limit is not None:
-                    await self._upkeep_once(ONCE_SECONDS)
                 try:
                     with contextlib.suppress(_Stopped):
                         await self._claim(limit, poll_seconds if self._database.notifies else None)
                     await self._finish()
                     if self._runs:
-                        await self._attend()  # to what these runs suggested; a loop does so anyway
+                        await self._attend(ANSWER_SECONDS)  # to what these runs suggested; a loop does so anyway
                 finally:
                     for task in background:
                         task.cancel()
@@ -304,8 +309,11 @@ class Worker:
 
         self._asked = (self._handled, time.monotonic())
         try:
-            return await retrying(self._database, insisting(claim), unless=self._stopping)
+            patience = math.inf if self._runs is None or self.running else ANSWER_SECONDS
+            return await retrying(self._database, insisting(claim), unless=self._stopping, patience=patience)
         except DatabaseUnavailable as error:
+            if not self._stopping.is_set():
+                raise
             raise _Stopped from error
 
     async def _sleep(self, poll_seconds: float | None) -> None:
@@ -538,7 +546,7 @@ class Worker:
     async def _beat(self, *, only_news: bool) -> None:
         """Prolong leases in one call, hand in progress that is new, learn of cancellations.
 
-        Progress that the database has is not sent again: a beat with progress announces a change to whoever watches.
+        Progress that the database has is not sent again: a beat with progress announces a change to watchers.
         """
         runs = [run for run in self.running.values() if not only_news or run.news is not None]
         if not runs:
@@ -587,12 +595,13 @@ class Worker:
                         due = min(due, clock() + pause)
             pause = min(4 * pause, longest)
 
-    async def _upkeep_once(self, pause: float = UPKEEP_SECONDS) -> float:
+    async def _upkeep_once(self, pause: float = UPKEEP_SECONDS, patience: float = math.inf) -> float:
         """What any worker does for all; returns in how many seconds the next task or schedule falls due.
 
         Schedules are carried out; due tasks are made claimable; expired leases are taken back; tasks past their
-        deadline, or of a type that no worker knows, fail; tasks that nobody waits for any more are cancelled;
-        suggestions are attended to. The next upkeep comes after `pause` seconds at most.
+        deadline, or of a type that no worker knows, fail; tasks that nobody waits for any more are cancelled. The next
+        upkeep comes after `pause` seconds at most. After `patience` seconds a database that cannot serve calls is not
+        waited for any more.
 
         What this worker runs itself it does not take back, although the leases have expired after a pause of the whole
         process, such as a laptop's sleep.
@@ -607,14 +616,14 @@ class Worker:
         async def carried_out(calls: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
             return dict(zip(calls, await self._database.batch(list(calls.items())), strict=True))
 
-        answers = await retrying(self._database, insisting(rescue))
+        answers = await retrying(self._database, insisting(rescue), patience=patience)
         if not together:  # claims need not wait for the rest
             others = insisting(lambda: carried_out(self._upkeep_calls(pause)))
-            answers |= await retrying(self._database, others)
+            answers |= await retrying(self._database, others, patience=patience)
         (schedules,), (promotion,) = answers["schedules_to_attend"], answers["promote_agent_tasks"]
         rescued, (expired,) = answers["rescue_agent_tasks"], answers["expire_agent_tasks"]
         attend = insisting(lambda: attend_schedules(self._database, schedules))
-        next_fire_time = await retrying(self._database, attend)
+        next_fire_time = await retrying(self._database, attend, patience=patience)
         for row in rescued:
             logger.warning("took task %s back from a worker that vanished; it is %s now", row["id"], row["status"])
         if promotion["promoted"] or rescued:
@@ -625,6 +634,8 @@ class Worker:
                 self._wake.set()
             if found["entries"]:
                 self._seal_due.set()
+            if found["suggestions"]:
+                self._suggestions_due.set()
         if expired["expire_agent_tasks"] == EXPIRED_AT_ONCE or len(rescued) == RESCUED_AT_ONCE:
             return 0.0
         due = [seconds for seconds in (promotion["next_due_seconds"], next_fire_time) if seconds is not None]
@@ -635,7 +646,7 @@ class Worker:
         return {"rescue_agent_tasks": {"limit": limit, "max_lost": MAX_LOST_LEASES, "held": list(self.running)}}
 
     def _upkeep_calls(self, pause: float) -> dict[str, dict[str, Any]]:
-        """The other calls in their order; what applies changes to the owner's tables comes last."""
+        """The other calls in their order."""
         tenant_id = self._settings.tenant_id
         calls: dict[str, dict[str, Any]] = {
             "schedules_to_attend": {},
@@ -648,7 +659,6 @@ class Worker:
                 "worker_id": self.worker_id,
                 "after_seconds": self._settings.unknown_type_seconds,
             },
-            "attend_agent_suggestions": {},
         }
         if not self._database.notifies:
             idle = not self.running
@@ -682,9 +692,21 @@ class Worker:
         except (DatabaseUnavailable, TimeoutError) as error:
             logger.debug("could not say that worker %s has stopped: %r", self.worker_id, error)
 
-    async def _attend(self) -> None:
+    async def _attend_when_due(self) -> None:
+        """In calls of their own, because they may wait for locks on the owner's tables."""
+        while True:
+            if self._database.notifies:
+                await self._attend()
+                await asyncio.sleep(UPKEEP_SECONDS)
+            else:
+                await self._suggestions_due.wait()
+                self._suggestions_due.clear()
+                await self._attend()
+
+    async def _attend(self, patience: float = math.inf) -> None:
         """Apply what a policy approved, or people during a pause; let pass what nobody decided in time."""
-        await retrying(self._database, insisting(lambda: self._database.call("attend_agent_suggestions")))
+        call = insisting(lambda: self._database.call("attend_agent_suggestions"))
+        await retrying(self._database, call, patience=patience)
 
     async def _listen(self) -> None:
         """Wake on notifications for our tenant; while the connection is lost, polling goes on."""
@@ -696,7 +718,7 @@ class Worker:
 
         async def listen_until_lost() -> None:
             async with self._database.listening("agent_tasks", notified) as lost:
-                self._wake.set()  # whatever was created while nobody listened
+                self._wake.set()  # for tasks created while there was no connection
                 await lost.wait()
             raise DatabaseUnavailable("the connection for notifications was lost")
 

@@ -1,4 +1,4 @@
-"""A login of the API's own: whoever gets hold of its connection cannot lead it back to the owner.
+"""A separate login for the API: an attacker who controls its connection cannot become the owner.
 
 A session that logged in as the owner and took on the role `zora_api` is one `set role none` away from the owner. This
 login may act as `zora_api` and as nothing else. Its password is derived from the owner's, so that every process with

@@ -1,4 +1,4 @@
-"""What the rest of the program knows of a database: functions are called by name, over whatever leads there."""
+"""The interface to PostgreSQL: calls SQL functions by name, over a direct connection or over HTTP."""
 
 from __future__ import annotations
 

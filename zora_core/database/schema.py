@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 PUBLIC = "public"
 
-# Any constant will do, as long as it is the same for everyone who migrates.
+# Any constant works, if every migrating process uses the same one.
 _LOCK = "select pg_advisory_xact_lock(7206017351921)"
 
 # The guard refuses to change a database; its message says why.
 _REFUSED = "PT409"
 
-# Whoever is signed in to Supabase reads these, rows of one tenant: no credentials, no users, nothing of the machinery.
+# Users who are signed in to Supabase can read these, for one tenant: no credentials, no users, no internal tables.
 READABLE = (
     "agent_tasks",
     "agent_task_dependencies",

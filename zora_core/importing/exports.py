@@ -63,7 +63,7 @@ class ExportSource:
 
     def _read(self, table: str) -> Iterator[Row | Broken]:
         path = self._files[table]
-        # A byte that is no UTF-8 becomes half a character, which the row that has it is refused for.
+        # A byte that is not UTF-8 becomes half a character, which the row that has it is refused for.
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             if path.suffix == ".csv":
                 yield from _csv_rows(file, path, TABLES.get(table))
@@ -116,7 +116,7 @@ def _open_file(path: Path) -> ExportSource:
         )
     if start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] != b"{":
         raise InvalidInput(
-            f"{path} is no JSON object of tables: give a folder with a file per table, or one JSON file "
+            f"{path} is not a JSON object of tables: give a folder with a file per table, or one JSON file "
             '{"agent_tasks": [{…}, …], …}'
         )
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -141,7 +141,7 @@ def _csv_rows(file: IO[str], path: Path, table: Table | None) -> Iterator[Row | 
                 # CSV does not tell an empty text from none.
                 yield {name: value or None for name, value in row.items()}
     except csv.Error as error:
-        raise InvalidInput(f"{path} is no CSV: {error}") from error
+        raise InvalidInput(f"{path} is not CSV: {error}") from error
     finally:
         csv.field_size_limit(before)
 
@@ -171,10 +171,10 @@ class _Scanner:
 
     def wrong(self, what: str) -> InvalidInput:
         """The error to raise."""
-        return InvalidInput(f"{self._path} is no JSON of rows: {what}")
+        return InvalidInput(f"{self._path} is not a JSON list of rows: {what}")
 
     def next(self) -> str:
-        """The next character that is no space; empty at the end."""
+        """The next character that is not a space; empty at the end."""
         while True:
             while self._at < len(self._text):
                 if not self._text[self._at].isspace():
@@ -214,12 +214,12 @@ def _elements(scanner: _Scanner, path: Path) -> Iterator[Row | Broken]:
         if number:
             scanner.take(",")
         row, number = scanner.value(), number + 1
-        yield row if isinstance(row, dict) else Broken(f"{path.name}, element {number}", "it is no JSON object")
+        yield row if isinstance(row, dict) else Broken(f"{path.name}, element {number}", "it is not a JSON object")
     scanner.take("]")
 
 
 def _keys(scanner: _Scanner) -> Iterator[str]:
-    """The keys of an object; whoever iterates reads the value in between."""
+    """The keys of an object; the caller reads each value before it asks for the next key."""
     scanner.take("{")
     first = True
     while scanner.next() != "}":
@@ -228,7 +228,7 @@ def _keys(scanner: _Scanner) -> Iterator[str]:
         first = False
         key = scanner.value()
         if not isinstance(key, str):
-            raise scanner.wrong("a key is no text")
+            raise scanner.wrong("a key is not text")
         scanner.take(":")
         yield key
 

@@ -124,7 +124,7 @@ def optional_text(row: Row, name: str) -> str | None:
         return value
     if isinstance(value, bool | int | float | Decimal):
         return str(value)
-    raise NoPlace(f"its {name} is no text")
+    raise NoPlace(f"its {name} is not text")
 
 
 def text_of(row: Row, name: str, limit: int | None = None) -> str:
@@ -150,7 +150,7 @@ def moment_of(row: Row, name: str) -> datetime | None:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
         moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise NoPlace(f"its {name} is no time: {shown(value)}") from error
+        raise NoPlace(f"its {name} is not a time: {shown(value)}") from error
     if not EARLIEST <= moment < LATEST:
         raise NoPlace(f"its {name} lies outside of the years 1970 to 9998: {shown(value)}")
     return moment
@@ -202,7 +202,7 @@ def json_of(row: Row, name: str) -> Any:
     try:
         found = json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise NoPlace(f"its {name} is no JSON") from error
+        raise NoPlace(f"its {name} is not JSON") from error
     if problem := unstorable(found):
         raise NoPlace(problem)
     return found
@@ -213,7 +213,7 @@ def object_of(row: Row, name: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise NoPlace(f"its {name} is no JSON object")
+        raise NoPlace(f"its {name} is not a JSON object")
     return value
 
 
@@ -229,7 +229,7 @@ def texts_of(row: Row, name: str) -> list[str]:
     if found is None:
         return []
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-        raise NoPlace(f"its {name} are no list of texts")
+        raise NoPlace(f"its {name} must be a list of texts")
     return found
 
 
@@ -239,7 +239,7 @@ def _braces(value: str, name: str) -> list[str]:
     while value != "{}":
         match = _ELEMENT.match(value, position)
         if match is None:
-            raise NoPlace(f"its {name} are no list of texts")
+            raise NoPlace(f"its {name} must be a list of texts")
         quoted, plain, end = match.groups()
         if quoted is not None:
             found.append(re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL))

@@ -221,7 +221,7 @@ class Importer:
         await self._write(kind, report, batch)
 
     async def _rows(self, kind: Kind, report: KindReport, everybodys: bool | None) -> AsyncIterator[Row]:
-        """The rows to map; what is none, or belongs to nobody, is counted here."""
+        """The rows to map; broken rows and rows without a tenant are counted here."""
         tenant = self._report.tenant.id if self._report.tenant else None
         async for row in self._source.rows(kind.table, tenant):
             if isinstance(row, Broken):

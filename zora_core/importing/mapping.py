@@ -88,7 +88,7 @@ def task(row: Row, context: Context) -> Taken:
     status, created = word_of(row, "status"), created_of(row, context)
     payload, priority = object_of(row, "payload"), number_of(row.get("priority") or 0)
     if priority is None or priority != int(priority) or abs(priority) > MAX_INTEGER:
-        raise NoPlace(f"its priority is no integer: {shown(row['priority'])}")
+        raise NoPlace(f"its priority is not an integer: {shown(row['priority'])}")
     rejected = row.get("rejected_at") or row.get("rejected_by_user_id")
     ours: dict[str, Any] = {
         **base_of(row, "agent_tasks"),
@@ -231,7 +231,7 @@ def profile(row: Row, context: Context) -> Taken:
     notes: list[str] = []
     size, footprint = number_of(row.get("household_size")), number_of(row.get("estimated_footprint_kg"))
     if size is not None and not (0 < size <= MAX_INTEGER and size == int(size)):
-        notes.append("without its household size, which is no number of people")
+        notes.append("without its household size, which is not a number of people")
         size = None
     if footprint is not None and footprint < 0:
         notes.append("without its footprint, which is below zero")
@@ -257,7 +257,7 @@ def profile(row: Row, context: Context) -> Taken:
 
 @maps
 def mission(row: Row, context: Context) -> Taken:
-    """A climate mission. What nobody estimated stays unknown."""
+    """A climate mission. A missing estimate stays unknown."""
     category = word_of(row, "category") if optional_text(row, "category") else None
     if category not in MISSION_CATEGORIES:
         raise NoPlace(f"its category is {shown(category)}, which no mission has here")
@@ -289,7 +289,7 @@ def mission(row: Row, context: Context) -> Taken:
 
 @maps
 def suggestion(row: Row, context: Context) -> Taken:
-    """A suggestion, as history. An open one expires: nobody can approve what cannot be told exactly."""
+    """A suggestion, as history. An open one expires, because it has no exact effect to approve."""
     named = text_of(row, "agent_id", 50)
     agent, notes = agent_of(named, None, context)
     status = word_of(row, "status")
@@ -394,11 +394,11 @@ def _cron(frequency: str, coming: datetime | None, hint: str) -> tuple[str, tupl
             notes = (*notes, "by its frequency, as the original ran it, and not by its cron hint")
         return cron, notes
     if not hint:
-        raise NoPlace(f"when it comes round cannot be told from the frequency {shown(frequency)}")
+        raise NoPlace(f"its times cannot be derived from the frequency {shown(frequency)}")
     try:
         Cron(hint, "UTC")
     except InvalidInput as error:
-        raise NoPlace(f"its cron_hint is none: {error}") from error
+        raise NoPlace(f"its cron_hint is invalid: {error}") from error
     return hint, ("by its cron hint, because its frequency says too little",)
 
 

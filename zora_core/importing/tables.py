@@ -90,7 +90,7 @@ class Tenant:
 
 @dataclass(frozen=True)
 class Broken:
-    """A piece of an export that is no row."""
+    """A piece of an export that is not a row."""
 
     where: str
     reason: str
@@ -101,8 +101,8 @@ def row_of(text: str, where: str) -> Row | Broken:
     try:
         row = json.loads(text)
     except (ValueError, RecursionError):
-        return Broken(where, "it is no JSON")
-    return row if isinstance(row, dict) else Broken(where, "it is no JSON object")
+        return Broken(where, "it is not JSON")
+    return row if isinstance(row, dict) else Broken(where, "it is not a JSON object")
 
 
 def check_tables(found: Collection[str], where: str) -> None:

@@ -49,7 +49,7 @@ class SigningKey:
 
 
 def signed_by(public: bytes, text: str, signature: bytes) -> bool:
-    """Whether whoever has this public key's other half signed the text."""
+    """Whether the text was signed with the private key of this public key."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -114,7 +114,7 @@ def _read_seed(path: Path) -> bytes | None:
 
 
 def _make_seed(path: Path) -> None:
-    """A new key, complete from the moment when it can be seen; whoever made one at the same time was first."""
+    """A new key, complete from the moment when it can be seen; one that was made at the same time wins."""
     make_private_folder(path.parent)
     new = path.with_name(f"key.{secrets.token_hex(8)}")
     try:
@@ -144,7 +144,7 @@ class Anchor:
 
     @classmethod
     def parse(cls, line: str) -> Anchor:
-        """From a line of JSON; raises `ValueError` when it is no anchor."""
+        """From a line of JSON; raises `ValueError` when it is not an anchor."""
         try:
             fields: dict[str, Any] = json.loads(line)
             anchor = cls(**{name: fields[name] for name in cls.__dataclass_fields__})

@@ -93,9 +93,8 @@ async def write_export(
 async def export(database: Database, tenant_id: UUID, counts: dict[str, int]) -> AsyncIterator[tuple[str, int]]:
     """A journal as lines of JSON with all that its proof needs: a text of whole lines, and how many entries are in it.
 
-    Adds to `counts` of blocks, entries and unsealed entries. What is hashed stands in strings, so that whoever verifies
-    has the very bytes, whatever his language makes of numbers. While the next text is not asked for, no connection is
-    held.
+    Adds to `counts` of blocks, entries and unsealed entries. Hashed texts are strings, so that every language
+    verifies the same bytes, whatever its number format. No connection is held between two texts.
     """
     yield _line(type="journal", format=FORMAT, tenant_id=str(tenant_id)), 0
     async for block, entries in stored(database, tenant_id):

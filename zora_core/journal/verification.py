@@ -98,7 +98,7 @@ class _Misfit(NamedTuple):
 class Verifier:
     """Takes a chain block by block, then what is not sealed, and reports.
 
-    `trusted` holds public keys that are known from elsewhere; without any, the report says that nobody vouches.
+    `trusted` holds public keys that are known from elsewhere; without any, the report says that the key is not trusted.
     `anchors` are blocks that somebody remembers; those of other tenants are passed over.
     """
 
@@ -130,7 +130,7 @@ class Verifier:
                 f" to {block.number - 1} were" if block.number > self._number + 1 else " was"
             )
             self._problem("block", self._number, None, f"{missing} removed")
-            self._previous = None  # and what stands in the gap belongs to nobody
+            self._previous = None  # entries in the gap belong to no block
         self._number = block.number + 1
         report.blocks += 1
         report.entries += len(entries)
@@ -209,8 +209,8 @@ class Verifier:
         if header.public_key != self._last_key:
             report.keys.append((block.number, header.public_key.hex()))
             self._last_key = header.public_key
-        # Whoever signs a block vouches for the chain that leads to it: only what comes after the last known key's
-        # block stands alone.
+        # A signature vouches for the whole chain up to its block: only blocks after the last one with a known key are
+        # not trusted.
         if header.public_key in self._trusted:
             self._untrusted_from = None
         elif self._trusted and self._untrusted_from is None:

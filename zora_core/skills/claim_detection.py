@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from zora_core.data import load
 from zora_core.skills.claim_parsing import Facts, inside, split_sentences
+from zora_core.skills.claim_senses import is_about_others, other_senses
 from zora_core.skills.lexicon import Terms, normalize
 from zora_core.skills.text import Sentence
 
@@ -18,6 +20,10 @@ _WINDOW = 60
 _LONGEST = 600
 # Terms of one kind in a sentence that are looked at; the sentence of a person has no more.
 _MOST = 100
+# The groups of terms that are about the environment; without a term of theirs a sentence is no claim.
+_ABOUT = frozenset({"merit", "technology", "topic"})
+# Features of the rules whose phrases claim a merit by themselves.
+_PRAISE = ("generic", "label_claim", "free_of", "non_toxic", "offset_subject")
 # A verb that a term begins with: "is sustainable".
 _VERB = re.compile(r"(?:is|are|be|being|just|only)\s+(?=\S)", re.IGNORECASE)
 # How far before a term the words are looked for that deny it or only talk about it.
@@ -28,16 +34,20 @@ _LISTED = r"(?:[\w'\"-]+(?: [\w'\"-]+){0,2}(?:, ?(?:and |or )?| (?:and|or) )){0,
 
 @dataclass(frozen=True)
 class Detection:
-    """A sentence's score, the threshold it was held against, and the words that made it, per group."""
+    """A sentence's score, the threshold it was held against, and the words that made it, per group.
+
+    `about_others` says that the sentence states what somebody else does or what is known to science.
+    """
 
     score: float
     threshold: float
     words: dict[str, tuple[str, ...]]
+    about_others: bool = False
 
     @property
     def is_claim(self) -> bool:
         """Whether the sentence counts as an environmental claim."""
-        return self.score >= self.threshold
+        return self.score >= self.threshold and not self.about_others
 
     @property
     def confidence(self) -> float:
@@ -50,13 +60,16 @@ def detect(sentence: str, facts: Facts) -> Detection:
     rules = load("claims_lexicon")["detection"]
     text = normalize(sentence)
     spans = {name: [m.span() for m in terms.find(text)] for name, terms in _groups().items()}
+    for name in _ABOUT:
+        spans[name] = _in_its_sense(text, spans[name])
     # What a longer term says is not said again by the subject within it, nor at all when it is denied.
-    # A phrase that the rules call generic is praise, too; its single words ("green", "eco") need company.
-    generic = [m.span() for m in _features()["generic"].find(text)[:_MOST]]
-    labels = [m.span() for m in _features()["label_claim"].find(text)[:_MOST]]
-    phrases = [(a, b) for a, b in generic + labels if not text[a:b].isalpha() and not _overlaps((a, b), spans["merit"])]
-    spans["merit"] = sorted(spans["merit"] + phrases)
-    talked = [span for span in generic if not is_asserted(text, span)]
+    # Phrases of these features are praise, too; the single words of `generic` ("green", "eco") need company.
+    found = {name: [m.span() for m in _features()[name].find(text)[:_MOST]] for name in _PRAISE}
+    found = {name: _in_its_sense(text, places) for name, places in found.items()}
+    for places in found.values():
+        phrases = [(a, b) for a, b in places if not text[a:b].isalpha() and not _overlaps((a, b), spans["merit"])]
+        spans["merit"] = sorted(spans["merit"] + phrases)
+    talked = [span for span in found["generic"] if not is_asserted(text, span)]
     said = (spans["merit"], spans["technology"], talked)
     spans["topic"] = [span for span in spans["topic"] if not any(inside(*span, longer) for longer in said)]
     spans["merit"] = [span for span in spans["merit"][:_MOST] if is_asserted(text, span)]
@@ -64,7 +77,7 @@ def detect(sentence: str, facts: Facts) -> Detection:
         # "from 412 t to 350 t" says that something fell without a word for it.
         spans["improvement"].append((facts.change[0].start, facts.change[1].start + len(facts.change[1].text)))
     words = {name: tuple(dict.fromkeys(text[a:b].lower() for a, b in found)) for name, found in spans.items() if found}
-    if not words.keys() & {"merit", "technology", "topic"}:
+    if not words.keys() & _ABOUT:
         return Detection(0.0, rules["threshold"], words)
     score = sum(
         group["weight"] * min(len(words.get(name, ())), group["most"]) for name, group in rules["groups"].items()
@@ -79,7 +92,7 @@ def detect(sentence: str, facts: Facts) -> Detection:
         score += rules["brief_weight"]
     if sentence.rstrip("\"')”’ ").endswith("?"):
         score += rules["question_weight"]
-    return Detection(round(score, 2), rules["threshold"], words)
+    return Detection(round(score, 2), rules["threshold"], words, is_about_others(text))
 
 
 def sentences_of(text: str) -> list[Sentence]:
@@ -124,7 +137,7 @@ def features(sentence: str) -> frozenset[str]:
 def find_feature(name: str, sentence: str) -> list[tuple[int, int]]:
     """Where the words of feature `name` stand in `sentence`; praise that is denied or talked about does not count."""
     text = normalize(sentence)
-    spans = [m.span() for m in _features()[name].find(text)]
+    spans = _in_its_sense(text, [m.span() for m in _features()[name].find(text)])
     if name in load("claims_lexicon")["detection"]["negatable"]:
         return [span for span in spans[:_MOST] if is_asserted(text, span)]
     return spans
@@ -146,7 +159,13 @@ def is_asserted(text: str, span: tuple[int, int]) -> bool:
     return praises or not hint.search(text, clause, start) or not before.search(text, clause, start)
 
 
-def _overlaps(span: tuple[int, int], others: list[tuple[int, int]]) -> bool:
+def _in_its_sense(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Those of `spans` whose words are not meant in another sense, as those of a green button."""
+    others = other_senses(text)
+    return [span for span in spans if not _overlaps(span, others)] if others else spans
+
+
+def _overlaps(span: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:
     place = bisect_left(others, (span[1], 0))
     return place > 0 and others[place - 1][1] > span[0]
 

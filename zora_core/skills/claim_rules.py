@@ -68,6 +68,8 @@ def claim_features(sentence: str, facts: Facts, neighbours: str = "") -> frozens
     shown = set(features(sentence))
     around = features(neighbours) if neighbours else frozenset()
     shown |= around & {"plan", "verified", "disposal"}
+    if "offset_subject" in shown:
+        shown.add("offset")
     if "neutrality" in shown:
         shown |= around & {"offset", "offset_separate"}
     if "whole" in shown:

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from zora_core.models import Finding, JournalEntry, MemoryEvent, Metric, Quote, Rows, Severity
+from zora_core.skills import error_fields
 from zora_core.skills.error_text import is_trace, telling_lines
 from zora_core.skills.summaries import choose
 from zora_core.skills.text import Sentence, sentences, shorten
@@ -28,12 +29,8 @@ _MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
 # What decides whether an entry reports an error: how its type ends, its status, its severity. Words in its text do not:
 # "0 errors", "the error budget is fine" and "timeouts are shorter now" report none.
 _ENDED = ("_closed", "_resolved", "_recovered", "_cancelled", "_completed", "_succeeded", "_finished", "_approved")
+_BETWEEN_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])|[\s.:/-]+")
 _WENT_WRONG = ("_failed", "_failure", "_error", "_errored", "_lost", "_rescued", "_crashed", "_timed_out", "_timeout")
-_BAD_STATUS = frozenset({"failed", "failure", "error", "errored", "crashed", "lost", "timed_out", "timeout", "fatal"})
-_GOOD_STATUS = frozenset({"ok", "completed", "succeeded", "success", "resolved", "recovered", "closed", "cancelled"})
-_SEVERE = frozenset({"error", "critical", "fatal", "severe", "alert", "emergency", "emerg", "panic"})
-_HARMLESS = frozenset({"debug", "trace", "info", "information", "notice", "ok"})
-_NO_ERROR = frozenset({"", "none", "no", "null", "false", "0", "-", "ok"})
 _Z95 = 1.959964
 # So much of an error's telling lines tells it from others.
 SIGNATURE_CHARACTERS = 300
@@ -154,38 +151,20 @@ def mask(text: str) -> str:
 def is_error(entry: JournalEntry) -> bool:
     """Whether an entry reports that something went wrong: by its status, severity, type or category, not by its words.
 
-    A status counts before a severity, a severity before a type. A run that is tried again by itself has failed, one
-    that a person tries again has not.
+    A status counts before success and exit code, these before a severity, and a severity before a type. A run that is
+    tried again by itself has failed, one that a person tries again has not.
     """
-    details, kind = entry.details, entry.event_type
-    status = _word(details.get("status"))
-    severity = {_word(details.get(key)) for key in ("severity", "level", "log_level")}
-    if kind.endswith("_cancelled") or status in _GOOD_STATUS:
+    kind = "_" + _BETWEEN_WORDS.sub("_", entry.event_type).casefold()
+    if kind.endswith(("_cancelled", "_canceled")):
         return False
-    if status in _BAD_STATUS or (status.isdigit() and len(status) == 3 and int(status) >= 500):
-        return True
-    if severity & _SEVERE:
-        return True
-    if severity & _HARMLESS or kind.endswith(_ENDED):
+    said = error_fields.reports_error(entry.details)
+    if said is not None:
+        return said
+    if kind.endswith(_ENDED):
         return False
-    if kind == "agent_task_retried":
-        return "by_user_id" not in details
-    return entry.category == "incident" or kind.endswith(_WENT_WRONG) or bool(_error_text(entry, body=False))
-
-
-def _word(value: object) -> str:
-    return str(value).strip().casefold() if isinstance(value, str | int) and not isinstance(value, bool) else ""
-
-
-def _error_text(entry: JournalEntry, *, body: bool = True) -> str:
-    """What an entry says of its error: in its details, or else in its body."""
-    for key in ("error", "error_message", "exception"):
-        value = entry.details.get(key)
-        if isinstance(value, dict):
-            value = ": ".join(str(value[k]) for k in ("type", "code", "message") if value.get(k))
-        if isinstance(value, str) and value.strip().casefold() not in _NO_ERROR:
-            return value
-    return (entry.body or "") if body else ""
+    if kind == "_agent_task_retried":
+        return "by_user_id" not in entry.details
+    return entry.category == "incident" or kind.endswith(_WENT_WRONG) or error_fields.has_error(entry.details)
 
 
 def find_templates(entries: Sequence[JournalEntry]) -> list[Template]:
@@ -224,7 +203,7 @@ def _fits(pattern: list[str], tokens: list[str]) -> bool:
 
 
 def _signature(entry: JournalEntry) -> str:
-    told = " · ".join(telling_lines(_error_text(entry)))
+    told = " · ".join(telling_lines(error_fields.error_text(entry.details) or entry.body or ""))
     return mask(f"{entry.title}: {shorten(told, SIGNATURE_CHARACTERS)}" if told else entry.title)
 
 

@@ -38,11 +38,14 @@ class Terms:
         return bool(self.find(text))
 
 
+def pattern_of(terms: Iterable[str]) -> str:
+    """The regular expression of any of `terms`, as whole words."""
+    return rf"(?<!\w)(?:{'|'.join(_to_regex(term) for term in terms)})(?!\w)"
+
+
 def _compile(terms: Iterable[str]) -> re.Pattern[str]:
-    alternatives = [_to_regex(term) for term in terms]
-    if not alternatives:
-        return re.compile("")
-    return re.compile(rf"(?<!\w)(?:{'|'.join(alternatives)})(?!\w)", re.IGNORECASE)
+    terms = list(terms)
+    return re.compile(pattern_of(terms) if terms else "", re.IGNORECASE)
 
 
 def _to_regex(term: str) -> str:

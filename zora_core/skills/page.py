@@ -54,7 +54,8 @@ class Page:
 
     `ref` names it in evidence (a page key, a URL, a path or "html"); `html` is its markup; `transfer_bytes` is the
     weight of the document and, where known, of everything it loads, in bytes. `stylesheets` holds the text of linked
-    style sheets that were loaded, by the `href` that names them.
+    style sheets that were loaded, by the `href` that names them. `known_as` names a page that is given as markup in
+    every review of it, and `sketch` tells it apart from others; see `same_page`.
     """
 
     ref: str
@@ -62,6 +63,8 @@ class Page:
     url: str | None = None
     transfer_bytes: int | None = None
     stylesheets: Mapping[str, str] = field(default_factory=dict, hash=False)
+    known_as: str = ""
+    sketch: str = ""
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone: another process parses the page itself."""

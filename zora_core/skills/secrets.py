@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import PurePath
 
 from zora_core.data import load
+from zora_core.skills.unmarked import unmarked as read_unmarked
 
 _LETTERS = str.maketrans("\u0130\u0131\u017f\u212a", "iisk")
 
@@ -60,7 +61,7 @@ def redact(text: str) -> str:
 
 
 def without_secrets(data: bytes) -> bytes:
-    """The content of a file with credentials masked; what is no text stays as it is."""
+    """The content of a file with credentials masked; what is not text stays as it is."""
     if b"\0" in data[:8000]:
         return data
     text = data.decode("utf-8", "surrogateescape")
@@ -105,17 +106,28 @@ def cut(text: str, length: int) -> str:
     return text[: half.start() if half else length]
 
 
-def _find(text: str, patterns: Iterable[_Pattern]) -> list[SecretMatch]:
-    found = []
+def _find(text: str, patterns: Sequence[_Pattern]) -> list[SecretMatch]:
+    found = [_shown(text, start, end, start + p.keep, p) for start, end, p in _search(text, patterns)]
+    if (read := read_unmarked(text)) is not None:
+        for start, end, pattern in _search(read.text, patterns):
+            public = read.ends[start + pattern.keep - 1] if pattern.keep else read.starts[start]
+            found.append(_shown(text, *read.original(start, end), public, pattern))
+    return _without_overlaps(found)
+
+
+def _shown(text: str, start: int, end: int, public: int, pattern: _Pattern) -> SecretMatch:
+    """A match that shows its characters up to `public`; the length that its mask tells is without markup in these."""
+    masked = f"{text[start:public]}[{pattern.kind}, {end - public + pattern.keep} characters]"
+    return SecretMatch(pattern.kind, start, end, masked)
+
+
+def _search(text: str, patterns: Sequence[_Pattern]) -> Iterator[tuple[int, int, _Pattern]]:
     lowered = _lower(text)
     for pattern in patterns:
         for match in _matches(pattern, text, lowered):
             group = "value" if "value" in pattern.regex.groupindex else 0
-            value = match[group]
-            if _passes(pattern, value) and not ("name" in pattern.regex.groupindex and _names_something(match)):
-                masked = f"{value[: pattern.keep]}[{pattern.kind}, {len(value)} characters]"
-                found.append(SecretMatch(pattern.kind, match.start(group), match.end(group), masked))
-    return _without_overlaps(found)
+            if _passes(pattern, match[group]) and not ("name" in pattern.regex.groupindex and _names_something(match)):
+                yield match.start(group), match.end(group), pattern
 
 
 def _matches(pattern: _Pattern, text: str, lowered: str) -> Iterator[re.Match[str]]:
@@ -163,6 +175,8 @@ def _passes(pattern: _Pattern, value: str) -> bool:
             return not _is_placeholder(value)
         case "entropy":
             return not _is_placeholder(value) and _looks_random(value)
+        case "typed":
+            return not _is_placeholder(value) and _looks_typed(value)
         case "luhn":
             return _luhn(value)
         case "iban":
@@ -220,6 +234,23 @@ def _looks_random(value: str) -> bool:
     """Enough entropy, and more than one word's worth of letters: digits, symbols or mixed case inside."""
     mixed = any(c.isdigit() for c in value) or bool(re.search(r"[a-z][A-Z]|[^\w.\-/ ]", value))
     return mixed and entropy(value) >= load("risk_secrets")["min_bits"] - (0.8 if len(value) < 12 else 0)
+
+
+# In prose: dates, tickets ("SHOP-12"), numbers with their unit ("12-character"), addresses and paths are no passwords.
+_NO_PASSWORD = re.compile(
+    r"\d{4}-\d\d-\d\d.*|[A-Z]{2,10}-\d+|\d[\d.,]*[-+]?[a-z]+(?:-[a-z]+)*|[\w.+-]+@[\w-]+(?:\.[A-Za-z]{2,})+|\.{0,2}/.*/.*"
+)
+
+
+def _looks_typed(value: str) -> bool:
+    """Whether a word of prose is no word: digits or signs among its letters, beyond names as `base64` and `OAuth2`."""
+    word = value.strip("!?()[]*_~.,:;'’…")
+    if len(word) < 6 or _NO_PASSWORD.fullmatch(word):
+        return False
+    technical = re.compile(load("risk_secrets")["technical_words"])
+    rest = "".join(piece for piece in re.split(r"([-_/+.])", word) if not technical.fullmatch(piece))
+    signs = re.search(r"[^\w\s.,:;/+'’()&-]", rest) is not None and len(word) >= 8
+    return any(c.isalpha() for c in rest) and (signs or any(c.isdigit() for c in rest))
 
 
 def entropy(value: str) -> float:

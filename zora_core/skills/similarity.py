@@ -57,7 +57,7 @@ def statement(text: str) -> Statement:
 def differing_facts(first: str, second: str) -> list[str]:
     """Why two texts must not be merged: any of "number", "date", "negation", "name", "wording"; empty when they may be.
 
-    "wording" means that each text has a content word of its own that is no misspelling of one in the other.
+    "wording" means that each text has a content word of its own that is not a misspelling of one in the other.
     """
     a, b = statement(first), statement(second)
     found = []

@@ -6,9 +6,9 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from zora_core.data import load
+from zora_core.visible import lookalikes
 
 # Marks without a width that are no format characters by their category: fillers and variation selectors.
 _FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10))))
@@ -78,17 +78,10 @@ def _plain(character: str) -> str:
 
 def _latin(text: str) -> str:
     """`text` with Cyrillic and Greek look-alikes as Latin letters, in words that have Latin letters beside them."""
-    lookalikes = _lookalikes()
 
     def replace(match: re.Match[str]) -> str:
         word = match[0]
         mixed = any(c.isascii() for c in word) and not word.isascii()
-        return word.translate(lookalikes) if mixed else word
+        return word.translate(lookalikes()) if mixed else word
 
     return _WORD.sub(replace, text)
-
-
-@cache
-def _lookalikes() -> dict[int, int]:
-    pairs = load("claims_parsing")["lookalikes"]
-    return {ord(foreign): ord(latin) for latin, letters in pairs.items() for foreign in letters}

@@ -124,7 +124,7 @@ async def set_role(visit: Visit) -> Response:
 @pages.get("/access/links", Role.FOUNDER)
 @pages.get("/access/keys", Role.FOUNDER)
 async def not_again(visit: Visit) -> Response:
-    """Whoever comes to the address of an answer that showed a secret."""
+    """A visit to the URL of an answer that showed a secret."""
     return RedirectResponse(HERE, 303)
 
 
@@ -196,4 +196,4 @@ async def revoke(visit: Visit) -> Response:
     (row,) = await visit.call("revoke_api_key", key=credential, by_user_id=visit.user_id)
     # It may be the visitor's own, or what their session was made with.
     visit.caller.api.credentials.forget(visit.token)
-    return visit.back(Notice(f"{row['name']} ({row['prefix']}) works no longer."), to=HERE)
+    return visit.back(Notice(f"{row['name']} ({row['prefix']}) was revoked."), to=HERE)

@@ -141,7 +141,7 @@ def _share(row: Mapping[str, Any] | None) -> float | None:
 
 @pages.post("/agents", Role.BRAND_ADMIN, person=True)
 async def pause(visit: Visit) -> Response:
-    """Stop all claims and effects of an agent, or of all; what runs, runs to its end."""
+    """Stop all claims and effects of an agent, or of all; running tasks finish."""
     named, reason = visit.form.get("agent_id", ""), visit.form.text("reason")
     if named not in (ALL, *AgentId):
         raise InvalidInput(f"unknown agent {named[:100]!r}")
@@ -153,7 +153,7 @@ async def pause(visit: Visit) -> Response:
     agent_id = wanted.agent_id.value if wanted.agent_id else None
     await visit.call("pause_agents", agent_id=agent_id, reason=wanted.reason, user_id=visit.user_id)
     said = f"{agent_id} is paused" if agent_id else "All agents are paused"
-    return visit.back(Notice(f"{said}: nothing is begun or applied until it is resumed."), to=HERE)
+    return visit.back(Notice(f"{said}: no task starts and no suggestion is applied until it is resumed."), to=HERE)
 
 
 def _problem(error: ValidationError) -> str:

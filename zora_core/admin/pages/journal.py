@@ -121,7 +121,7 @@ async def download(visit: Visit) -> Response:
 
 @pages.get("/journal/verify")
 async def verified(visit: Visit) -> Response:
-    """A report is not kept: whoever comes back to its address begins anew."""
+    """A report is not stored: a visit to its URL leads to the form."""
     return RedirectResponse("/admin/journal", 303)
 
 

@@ -219,7 +219,7 @@ async def enable(visit: Visit) -> Response:
         user_id=visit.user_id,
     )
     if enabled:
-        return await _planned(visit, row["id"], "It goes on.", stay=True)
+        return await _planned(visit, row["id"], "Resumed.", stay=True)
     return visit.back(Notice(f"“{row['name']}” is paused. What would have come meanwhile is not made up for."))
 
 
@@ -263,7 +263,7 @@ def _state(visit: Visit, row: dict[str, Any], paused: set[str], now: datetime) -
     if row["next_run_at"] is None:
         return "waits", "not planned", f"When it comes next is computed by any {run}."
     if row["next_run_at"] < now - LATE:
-        return "problem", "late", f"It is due, and nobody carries it out: start {run}."
+        return "problem", "late", f"It is due, but no worker runs it: start {run}."
     return "ok", "enabled", ""
 
 
@@ -282,13 +282,13 @@ def _local(row: dict[str, Any]) -> str | None:
 
 
 async def _planned(visit: Visit, schedule_id: UUID, said: str, *, stay: bool = False) -> Response:
-    """Compute its fire times, which SQL does not, and show the schedule, or `stay`, and say when it comes next."""
+    """Compute its fire times, which SQL does not, and show the schedule, or `stay`, and name its next run."""
     await plan_schedules(visit.caller.api.database, visit.caller.principal.tenant_id)
     (row,) = await visit.call("get_schedule", id=str(schedule_id))
     where = None if stay else f"/admin/schedules/{schedule_id}"
     if row["problem"]:
         return visit.back(Notice(f"{said} {row['problem']}", "problem"), to=where)
-    comes = f" “{row['name']}” comes next on {_local(row)} ({row['timezone']})." if row["next_run_at"] else ""
+    comes = f" “{row['name']}” runs next on {_local(row)} ({row['timezone']})." if row["next_run_at"] else ""
     return visit.back(Notice(said + comes), to=where)
 
 

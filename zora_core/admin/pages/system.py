@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from zora_core import __version__
 from zora_core.admin import charts, health
+from zora_core.admin.live import board_counts
 from zora_core.admin.site import Form, Notice, Pages, Query, Visit
 from zora_core.api.policies import PauseCreate, PolicySet
 from zora_core.errors import InvalidInput
@@ -99,6 +100,7 @@ async def _show(
         "system.html",
         status=400 if failed else 200,
         board=board,
+        counts=board_counts(board),
         paused_all=everybody,
         paused_by=await visit.value("user_name", user_id=by) if by else None,
         paused=sorted(paused),
@@ -238,14 +240,16 @@ async def remove_policy(visit: Visit) -> Response:
 
 @pages.post("/system/pause", Role.BRAND_ADMIN, person=True)
 async def pause(visit: Visit) -> Response:
-    """Stop all claims and effects of the tenant; what runs, runs to its end."""
+    """Stop all claims and effects of the tenant; running tasks finish."""
     try:
         wanted = PauseCreate.model_validate_json(to_json({"reason": visit.form.text("reason")}))
     except ValidationError:  # a form has no NUL characters, so that it can only be its length
         problem = "must have at most 2,000 characters"
         return await _show(visit, pause=Typed(visit.form, {"reason": problem}))
     await visit.call("pause_agents", agent_id=None, reason=wanted.reason, user_id=visit.user_id)
-    return visit.back(Notice("Everything is paused: nothing is begun or applied until it is resumed."), to=HERE)
+    return visit.back(
+        Notice("Everything is paused: no task starts, no suggestion is applied until it is resumed."), to=HERE
+    )
 
 
 @pages.post("/system/resume", Role.BRAND_ADMIN, person=True)

@@ -20,9 +20,9 @@ SECONDS = 120.0  # for the plan, when somebody else's worker makes it
 @click.option("--yes", is_flag=True, help="Approve the plan without asking.")
 @json_option
 def ask(sentence: tuple[str, ...], yes: bool, as_json: bool) -> None:
-    """Have LUMINA make a plan of SENTENCE, show it, and start it once you approve.
+    """Let LUMINA turn SENTENCE into a plan, and run it after you approve it.
 
-    Nothing is created before that but the task of making the plan.
+    Before your approval only the task that makes the plan is created.
     """
     from zora_core.autonomy.commands.render import console, short, text
     from zora_core.autonomy.commands.render_decisions import approval_question, print_change
@@ -72,7 +72,7 @@ def ask(sentence: tuple[str, ...], yes: bool, as_json: bool) -> None:
 
 
 async def _plan(zora: Session, task: dict[str, Any]) -> dict[str, Any] | None:
-    """The plan that the task proposes; one that waits already was not proposed again."""
+    """The plan that the task proposes, or the same plan of an earlier task that still waits for a decision."""
     wanted = [s["target"] for s in task["result"]["suggestions"] if s["suggestion_type"] == "create_workflow"]
     rows = await zora.call("list_agent_suggestions", task_id=task["id"])
     rows += await zora.call("list_agent_suggestions", status="proposed", agent_id="LUMINA", limit=1000)

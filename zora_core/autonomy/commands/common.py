@@ -1,4 +1,4 @@
-"""What commands share: opening the database for a tenant, running a coroutine, printing JSON."""
+"""Helpers of the commands: open the database for a tenant, run a coroutine, print JSON."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print data for programs.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """An open database and whose rows a command is about."""
+    """An open database, and the tenant that a command acts for."""
 
     database: Database
     settings: Settings
@@ -109,7 +109,7 @@ async def session(*, wait: bool = False) -> AsyncIterator[Session]:
 
 
 def read_json(text: str) -> Any:
-    """The JSON that an option holds; raises `click.BadParameter` for what is none or cannot be stored."""
+    """The JSON value of an option; raises `click.BadParameter` if it is not JSON or cannot be stored."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -120,7 +120,7 @@ def read_json(text: str) -> Any:
 
 
 def need_terminal(instead: str) -> None:
-    """Raise `click.UsageError` when nobody can be asked, before anything is done; `instead` is what to pass."""
+    """Raise `click.UsageError` without a terminal, before anything is done; `instead` names the option to pass."""
     if not sys.stdin.isatty():
         raise click.UsageError(f"cannot ask for confirmation without a terminal: {instead}")
 

@@ -14,9 +14,9 @@ from zora_core.suggested_command import zora_command
 @click.command()
 @json_option
 def migrate(as_json: bool) -> None:
-    """Bring the database to this version's schema, and make the tenant that ZORA_TENANT_ID names.
+    """Migrate the database to this version's schema, and create the tenant with the id ZORA_TENANT_ID.
 
-    With Supabase's variables it says whether there is something to do, and what to do instead.
+    With SUPABASE_URL, only says whether a migration is needed and how to run it.
     """
     from zora_core.database import schema
     from zora_core.database.connect import ensure_tenant, open_database
@@ -41,11 +41,11 @@ def migrate(as_json: bool) -> None:
 
 
 @click.command("schema")
-@click.option("--supabase", is_flag=True, help="With the rights of Supabase's roles, and a check of them at the end.")
+@click.option("--supabase", is_flag=True, help="Add the rights of Supabase's roles, and a check of them.")
 def print_schema(supabase: bool) -> None:
-    """Print the whole schema as one script, safe to run twice, for psql or Supabase's SQL editor.
+    """Print the complete schema as one script, safe to run twice, for psql or Supabase's SQL editor.
 
-    Everything is made in the schema of the database that ZORA_SCHEMA names (default: public).
+    Its objects are created in the database schema ZORA_SCHEMA (default: public).
     """
     from zora_core.database.schema import render_script
 
@@ -56,7 +56,7 @@ def print_schema(supabase: bool) -> None:
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Check the installation, the connection and the queue; status 1 when something is wrong."""
+    """Check the installation, the connection and the queue; exits with status 1 if a check fails."""
     from zora_core.autonomy.doctor import examine
 
     checks = run(examine())
@@ -72,13 +72,13 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
 @click.group()
 def db() -> None:
-    """The embedded PostgreSQL server."""
+    """Manage the embedded PostgreSQL server."""
 
 
 @db.command()
-@click.option("--force", is_flag=True, help="Also when other processes are using it.")
+@click.option("--force", is_flag=True, help="Stop it even if other processes use it.")
 def stop(force: bool) -> None:
-    """Stop the embedded server, for example one that a killed process left behind."""
+    """Stop the embedded server, for example after a process was killed."""
     from zora_core.database.embedded import EmbeddedServer
 
     stopped = EmbeddedServer.at(load_settings().home).stop(force=force)

@@ -1,4 +1,4 @@
-"""What people decide: suggestions, policies, and the switch that stops everything."""
+"""Commands for decisions of people: suggestions, policies, pauses, and tables that suggestions may change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def _suggestion(zora: Session, suggestion: str) -> dict[str, Any]:
 
 @click.group()
 def suggestions() -> None:
-    """What the agents propose, and what people decide."""
+    """List, show, approve, reject and undo suggestions of the agents."""
 
 
 @suggestions.command("list")
@@ -37,7 +37,7 @@ def suggestions() -> None:
 @_limit
 @json_option
 def list_(status: str | None, task: str | None, limit: int, as_json: bool) -> None:
-    """Suggestions, newest first."""
+    """List suggestions, newest first."""
 
     async def read() -> tuple[list[dict[str, Any]], dict[str, Any]]:
         async with session() as zora:
@@ -60,7 +60,7 @@ def list_(status: str | None, task: str | None, limit: int, as_json: bool) -> No
 @click.argument("suggestion")
 @json_option
 def show(suggestion: str, as_json: bool) -> None:
-    """One suggestion: what would change, from what to what, and on what evidence."""
+    """Show one suggestion: each change with its old and new value, and the evidence."""
 
     async def read() -> tuple[dict[str, Any], list[dict[str, Any]], str | None]:
         async with session() as zora:
@@ -77,7 +77,7 @@ def show(suggestion: str, as_json: bool) -> None:
 
 
 async def _preview(zora: Session, row: dict[str, Any]) -> tuple[list[dict[str, Any]], str | None]:
-    """What the changes of a suggestion would find now, while it can be decided; or why that cannot be said."""
+    """The current values of the rows that an undecided suggestion changes, or why they cannot be read."""
     if row["status"] != "proposed" or row["effect"] is None:
         return [], None
     try:
@@ -92,16 +92,16 @@ def _value(_context: click.Context, _parameter: click.Parameter, value: str | No
 
 @suggestions.command()
 @click.argument("suggestion")
-@click.option("--value", metavar="JSON", callback=_value, help="Another value than the suggested one.")
+@click.option("--value", metavar="JSON", callback=_value, help="Approve this value instead of the suggested one.")
 @click.option("--reason", help="Why.")
-@click.option("--digest", help="Only if its effect_digest is this one, as you saw it.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--digest", help="Approve only if effect_digest is still the one that you reviewed.")
+@click.option("--yes", is_flag=True, help="Approve without asking.")
 @_as
 @json_option
 def approve(
     suggestion: str, value: Any, reason: str | None, digest: str | None, yes: bool, user: str | None, as_json: bool
 ) -> None:
-    """Do what a suggestion proposes: at once, wholly, and only if it is still what you saw."""
+    """Approve a suggestion and apply its changes: all at once, and only if they are still those that you saw."""
     from zora_core.effects import edited
 
     if not (yes or digest):
@@ -139,11 +139,11 @@ def approve(
 
 @suggestions.command()
 @click.argument("suggestion")
-@click.option("--reason", help="Why; the agents learn from it.", prompt="Why not? (the agents learn from it)")
+@click.option("--reason", help="Reason; the agents learn from it.", prompt="Reason (the agents learn from it)")
 @_as
 @json_option
 def reject(suggestion: str, reason: str, user: str | None, as_json: bool) -> None:
-    """Leave what a suggestion proposes; the same is not proposed again on the same evidence."""
+    """Reject a suggestion. It is not proposed again on the same evidence."""
 
     async def work() -> dict[str, Any]:
         async with session() as zora:
@@ -161,7 +161,7 @@ def reject(suggestion: str, reason: str, user: str | None, as_json: bool) -> Non
 @_as
 @json_option
 def undo(suggestion: str, reason: str | None, user: str | None, as_json: bool) -> None:
-    """Restore what was there before a suggestion was applied, unless something has changed since."""
+    """Restore the values from before a suggestion was applied, unless they have changed since."""
 
     async def work() -> dict[str, Any]:
         async with session() as zora:
@@ -186,13 +186,13 @@ def _tell(row: dict[str, Any], as_json: bool) -> None:
 
 @click.group()
 def policies() -> None:
-    """What runs and is applied without asking."""
+    """Set which task types run, and which suggestions are applied, without asking."""
 
 
 @policies.command("list")
 @json_option
 def list_policies(as_json: bool) -> None:
-    """The policies that hold, by task type."""
+    """List the policies, by task type."""
 
     async def read() -> list[dict[str, Any]]:
         async with session() as zora:
@@ -209,9 +209,9 @@ def list_policies(as_json: bool) -> None:
 
 @policies.command("set")
 @click.argument("task_type")
-@click.option("--ask-first", is_flag=True, help="Tasks of the type wait until a person lets each run.")
-@click.option("--apply-up-to", type=_risk, help="Apply what they suggest without asking, up to this risk.")
-@click.option("--decide-within-hours", type=click.IntRange(1, 8760), help="Until a suggestion expires [720].")
+@click.option("--ask-first", is_flag=True, help="Each task of the type waits for a person's approval.")
+@click.option("--apply-up-to", type=_risk, help="Apply their suggestions without asking, up to this risk.")
+@click.option("--decide-within-hours", type=click.IntRange(1, 8760), help="Hours until a suggestion expires [720].")
 @_as
 @json_option
 def set_policy(
@@ -222,7 +222,7 @@ def set_policy(
     user: str | None,
     as_json: bool,
 ) -> None:
-    """Say what tasks of a type may do; replaces the earlier policy for it."""
+    """Set the policy for a task type; replaces the earlier one."""
     from zora_core.agents.builtin import registry
 
     async def write() -> dict[str, Any]:
@@ -259,16 +259,16 @@ def remove_policy(task_type: str, user: str | None) -> None:
             await zora.call("remove_agent_task_policy", task_type=task_type, user_id=user_id)
 
     run(write())
-    click.echo(f"{task_type} has no policy of this tenant any more. What waits for approval goes on waiting.")
+    click.echo(f"{task_type} has no policy of this tenant any more. Tasks that wait for approval keep waiting.")
 
 
 @click.command()
 @_agent
-@click.option("--reason", help="Why, for people.")
+@click.option("--reason", help="Reason, shown to people.")
 @_as
 @json_option
 def pause(agent: str | None, reason: str | None, user: str | None, as_json: bool) -> None:
-    """Stop all claims and all effects, of AGENT or of everything; what runs, runs to its end."""
+    """Pause AGENT, or all agents: no task starts and no suggestion is applied. Running tasks finish."""
 
     async def write() -> list[dict[str, Any]]:
         async with session() as zora:
@@ -288,7 +288,7 @@ def pause(agent: str | None, reason: str | None, user: str | None, as_json: bool
 @_as
 @json_option
 def resume(agent: str | None, user: str | None, as_json: bool) -> None:
-    """Lift a pause: that of AGENT, or that of everything."""
+    """End the pause of AGENT, or the pause of all agents."""
 
     async def write() -> list[dict[str, Any]]:
         async with session() as zora:
@@ -304,13 +304,13 @@ def resume(agent: str | None, user: str | None, as_json: bool) -> None:
 
 @click.group()
 def tables() -> None:
-    """Tables of your own that suggestions may change."""
+    """Manage your own tables that suggestions may change."""
 
 
 @tables.command("list")
 @json_option
 def list_tables(as_json: bool) -> None:
-    """The registered tables, by name."""
+    """List the registered tables, by name."""
 
     async def read() -> list[dict[str, Any]]:
         async with session() as zora:
@@ -323,7 +323,7 @@ def list_tables(as_json: bool) -> None:
 
 @tables.command()
 @click.argument("table")
-@click.option("--key", default="id", show_default=True, metavar="COLUMN", help="Column that names a row.")
+@click.option("--key", default="id", show_default=True, metavar="COLUMN", help="Column that identifies a row.")
 @click.option(
     "--writable", multiple=True, required=True, metavar="COLUMN", help="Column that may be written; repeatable."
 )
@@ -355,7 +355,7 @@ def register(table: str, key: str, writable: tuple[str, ...], rests_on: tuple[st
 @tables.command("remove")
 @click.argument("table")
 def remove_table(table: str) -> None:
-    """Take TABLE off the list. Suggestions that wait and change it can then only be rejected."""
+    """Remove TABLE from the list. Open suggestions that change it can then only be rejected."""
 
     async def write() -> None:
         async with session() as zora:

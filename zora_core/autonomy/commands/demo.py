@@ -41,9 +41,9 @@ def demo_tasks() -> list[dict[str, Any]]:
 @json_option
 @click.pass_context
 def demo(ctx: click.Context, as_json: bool) -> None:
-    """Watch six agents work through twelve tasks, one of each type, on the example site.
+    """Run twelve example tasks, one of each type, on the example site.
 
-    In the database that the environment names, for a tenant of its own: what other tenants have is left alone.
+    Uses the configured database, with a separate tenant `demo`. The data of other tenants is not touched.
     """
     from zora_core.autonomy.commands.progress import Progress
     from zora_core.autonomy.commands.render import console, print_runs, short, text

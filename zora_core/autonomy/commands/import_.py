@@ -1,4 +1,4 @@
-"""Taking over what the original system holds."""
+"""`zora import`: imports the records of the original system."""
 
 from __future__ import annotations
 
@@ -25,10 +25,14 @@ if TYPE_CHECKING:
     metavar="URL|FOLDER|FILE",
     help="The original's database (postgresql://…), a folder with a CSV or JSON file per table, or a JSON file.",
 )
-@click.option("--source-schema", default="public", show_default=True, metavar="NAME", help="Its schema in a database.")
-@click.option("--source-tenant", metavar="SLUG|ID", help="Whose rows, when the source holds those of several tenants.")
-@click.option("--without-tenant", is_flag=True, help="Take rows that belong to no tenant there, too.")
-@click.option("--apply", "apply_", is_flag=True, help="Do it; otherwise nothing is written.")
+@click.option(
+    "--source-schema", default="public", show_default=True, metavar="NAME", help="Schema of its tables, in a database."
+)
+@click.option(
+    "--source-tenant", metavar="SLUG|ID", help="Tenant whose rows are imported; required if the source has several."
+)
+@click.option("--without-tenant", is_flag=True, help="Also import rows without a tenant.")
+@click.option("--apply", "apply_", is_flag=True, help="Import; without it nothing is written.")
 @json_option
 @click.pass_context
 def import_(
@@ -40,10 +44,10 @@ def import_(
     apply_: bool,
     as_json: bool,
 ) -> None:
-    """Take over tasks, records and settings of the original system; says what it would do, until --apply.
+    """Import tasks, records and settings of the original system. Only shows a preview without --apply.
 
-    Nothing that is here is changed, and nothing that comes in begins to run. It can be repeated: what was taken is not
-    taken again.
+    Existing rows are not changed, and imported tasks and schedules do not start by themselves. It can be repeated: a
+    row is imported once.
     """  # fmt: skip
     from zora_core.agents.builtin import registry
     from zora_core.importing.fields import Context
@@ -90,7 +94,7 @@ def import_(
 
 @contextmanager
 def _progress() -> Iterator[Callable[[KindReport], object]]:
-    """What is being read, for people who wait, on a terminal; it goes away."""
+    """Show on a terminal which table is being read; the line disappears at the end."""
     if not sys.stderr.isatty():
         yield lambda report: None
         return

@@ -1,4 +1,4 @@
-"""The journal: listing, sealing, verifying, exporting, anchoring, and erasing a text."""
+"""Commands for the journal: list, seal, verify, export, anchor, and erase a text."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ WAIT_SECONDS = 8.0  # for entries to be old enough to be sealed
 @json_option
 @click.pass_context
 def journal(ctx: click.Context, category: str | None, task: str | None, limit: int, as_json: bool) -> None:
-    """The journal, newest first; and how to prove it."""
+    """List the journal, newest entry first; seal, verify, anchor and export it."""
     if ctx.invoked_subcommand is not None:
         return
 
@@ -66,21 +66,21 @@ def journal(ctx: click.Context, category: str | None, task: str | None, limit: i
     "anchors",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A file of blocks that somebody else holds; may be given several times.",
+    help="File with anchors that somebody else kept; repeatable.",
 )
 @click.option(
     "--public-key",
     "public_keys",
     multiple=True,
     metavar="HEX",
-    help="A key that you know to be good, besides this machine's; may be given several times.",
+    help="Public key that you trust, in addition to this machine's; repeatable.",
 )
 @json_option
 @click.pass_context
 def verify(
     ctx: click.Context, file: Path | None, anchors: tuple[Path, ...], public_keys: tuple[str, ...], as_json: bool
 ) -> None:
-    """Look whether everything sealed is as it was.
+    """Check that no sealed entry was changed, removed, inserted or moved.
 
     Reads the database, or the export FILE. Status 1 when it is not; the entries that were changed, removed, inserted or
     moved are named, the first one first.
@@ -127,7 +127,7 @@ def _verify_export(file: Path, held: list[tuple[str, Anchor]], trusted: set[byte
 
 @contextmanager
 def _progress(total: int, unit: str) -> Iterator[Callable[[int], object]]:
-    """A bar for people who wait, on a terminal; it goes away."""
+    """Show a progress bar on a terminal; it disappears at the end."""
     if not sys.stderr.isatty():
         yield lambda done: None
         return
@@ -190,11 +190,11 @@ def export(file: Path | None) -> None:
 
 
 @journal.command()
-@click.option("--to", metavar="FILE|URL", help="Append it to a file, or POST it to an address.")
+@click.option("--to", metavar="FILE|URL", help="Append the anchor to a file, or POST it to a URL.")
 def anchor(to: str | None) -> None:
-    """Print the last block's hash, for others to hold.
+    """Print the last block's hash, an anchor for somebody else to keep.
 
-    Whoever has it can tell if the end is cut off or rewritten later: `zora journal verify --anchor FILE`.
+    The anchor proves later if the end of the journal was cut off or rewritten: `zora journal verify --anchor FILE`.
     """
     found = run(_anchor())
     if to is None:
@@ -240,11 +240,11 @@ def _post(url: str, found: Anchor) -> None:
 
 @journal.command()
 @click.argument("entry")
-@click.option("--reason", required=True, help="Why; kept in the journal, so name no person in it.")
-@click.option("--user", metavar="EMAIL", help="Who erases it [the founder].")
+@click.option("--reason", required=True, help="Reason. It is stored in the journal: do not name a person in it.")
+@click.option("--user", metavar="EMAIL", help="User who erases it [the founder].")
 @json_option
 def erase(entry: str, reason: str, user: str | None, as_json: bool) -> None:
-    """Erase an entry's text, and keep the proof.
+    """Erase an entry's text, but keep its proof.
 
     Title, body and details are gone for ever. Their digest stays, so that the journal can still be verified. That it
     was erased, when, by whom and why becomes an entry of its own. ENTRY is an id or the end of one.
@@ -269,11 +269,15 @@ def erase(entry: str, reason: str, user: str | None, as_json: bool) -> None:
 
 
 @journal.command()
-@click.option("--new-key", is_flag=True, help="Sign with this machine's key from now on, though another one signed.")
-@click.option("--forget-head", is_flag=True, help="Go on from what the database has, after restoring a backup.")
-@click.option("--wait/--no-wait", default=True, help="Wait for the latest entries to be old enough.")
+@click.option(
+    "--new-key", is_flag=True, help="Sign with this machine's key from now on, although another key signed before."
+)
+@click.option(
+    "--forget-head", is_flag=True, help="After restoring a backup: continue from the last block in the database."
+)
+@click.option("--wait/--no-wait", default=True, help="Wait until the latest entries can be sealed, too.")
 def seal(new_key: bool, forget_head: bool, wait: bool) -> None:
-    """Seal now what there is.
+    """Seal the journal now.
 
     `zora run-loop` and `zora serve` do it by themselves. Entries can be sealed when they are 5 seconds old.
     """

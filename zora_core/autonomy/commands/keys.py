@@ -1,4 +1,4 @@
-"""API keys: creating, listing, revoking; and links to sign in with."""
+"""Commands for API keys (create, list, revoke) and for sign-in links."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zora_core.models import AgentId
 
 
 def _name(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    """The same limit as the database's, looked at before a user is made for the key."""
+    """Apply the database's limit before a user is created for the key."""
     name = value.strip()
     if not (1 <= len(name) <= 200 and name.isprintable()):
         raise click.BadParameter("must have 1 to 200 printable characters")
@@ -21,30 +21,30 @@ def _name(_context: click.Context, _parameter: click.Parameter, value: str) -> s
 
 @click.group()
 def keys() -> None:
-    """API keys, with which programs call the HTTP API."""
+    """Manage API keys, with which programs call the HTTP API."""
 
 
 @keys.command()
 @click.argument("name", callback=_name)
-@click.option("--user", metavar="EMAIL", help="Whom the key stands for, made when new [the founder].")
+@click.option("--user", metavar="EMAIL", help="User of the key; created if unknown [the founder].")
 @click.option(
-    "--role", type=click.Choice(("founder", "brand_admin", "member", "viewer")), help="The role of a new user [member]."
+    "--role", type=click.Choice(("founder", "brand_admin", "member", "viewer")), help="Role of a new user [member]."
 )
 @click.option(
     "--agent",
     type=click.Choice(list(AgentId), case_sensitive=False),
-    help="The agent that holds it: it may then do what its user may, but never decide.",
+    help="Agent that uses the key. It may do what its user may, except decide.",
 )
 @click.option("--expires-days", type=click.IntRange(1, 36_500), help="Days until it expires [never].")
 @json_option
 def create(
     name: str, user: str | None, role: str | None, agent: str | None, expires_days: int | None, as_json: bool
 ) -> None:
-    """Make a key called NAME and show it, this once."""
+    """Create a key called NAME. It is shown only once."""
     from zora_core.api.keys import new_key
 
     if role and user is None:
-        raise click.UsageError("--role is a user's: name the user with --user (otherwise the key is the founder's)")
+        raise click.UsageError("--role needs --user EMAIL (without --user the key is the founder's)")
     new = new_key()
     expires_at = datetime.now(UTC) + timedelta(days=expires_days) if expires_days else None
 
@@ -73,7 +73,7 @@ def create(
 @keys.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """Keys, newest first, the expired and revoked ones too."""
+    """List keys, newest first, including expired and revoked ones."""
 
     async def read() -> list[dict[str, Any]]:
         async with session() as zora:
@@ -92,10 +92,10 @@ def list_(as_json: bool) -> None:
 @click.argument("key")
 @json_option
 def revoke(key: str, as_json: bool) -> None:
-    """Stop a key from working, for ever; KEY is its prefix or its id."""
+    """Revoke a key for good; KEY is its prefix or its id."""
     from zora_core.api.keys import parse_key
 
-    # Whoever finds a key where it should not be has all of it; no error may repeat it.
+    # A user may have pasted the complete key instead of its prefix: no error may repeat it.
     parsed = parse_key(key)
     named = parsed[0] if parsed else key
 
@@ -107,25 +107,25 @@ def revoke(key: str, as_json: bool) -> None:
     if as_json:
         print_json(row)
     else:
-        click.echo(f"Revoked {row['prefix']}: within a second it works no longer.")
+        click.echo(f"Revoked {row['prefix']}: it stops working within a second.")
 
 
 @keys.command()
-@click.option("--user", metavar="EMAIL", help="Who signs in with it, made when new [the founder].")
+@click.option("--user", metavar="EMAIL", help="User who signs in with it; created if unknown [the founder].")
 @click.option(
-    "--role", type=click.Choice(("founder", "brand_admin", "member", "viewer")), help="The role of a new user [member]."
+    "--role", type=click.Choice(("founder", "brand_admin", "member", "viewer")), help="Role of a new user [member]."
 )
-@click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="Where `zora serve` is reached.")
+@click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="URL of `zora serve`.")
 @click.option(
-    "--minutes", type=click.IntRange(1, 10_080), default=60, show_default=True, help="For how long the link works."
+    "--minutes", type=click.IntRange(1, 10_080), default=60, show_default=True, help="Minutes until the link expires."
 )
 @json_option
 def link(user: str | None, role: str | None, url: str, minutes: int, as_json: bool) -> None:
-    """Make a link with which a user signs in to the admin pages, once."""
+    """Create a link that signs a user in to the admin pages, once."""
     from zora_core.api.server import sign_in_link
 
     if role and user is None:
-        raise click.UsageError("--role is a user's: name the user with --user (otherwise the link is the founder's)")
+        raise click.UsageError("--role needs --user EMAIL (without --user the link is the founder's)")
     if not url.startswith(("http://", "https://")):
         raise click.BadParameter("must begin with http:// or https://", param_hint="--url")
 

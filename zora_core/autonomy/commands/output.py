@@ -1,4 +1,4 @@
-"""The one way out to a terminal: whatever a command writes is made visible first, whoever wrote it.
+"""All output of commands: terminal escapes and invisible characters are escaped before anything is written.
 
 While a command runs, standard output and error are streams that escape what a terminal would obey. Only the styles of
 our own `Console` get past them, and its texts are escaped before they are styled.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class VisibleStream:
-    """A text stream that escapes what is written to it. It has no `buffer`: bytes would get past it."""
+    """A text stream that escapes its input. It has no `buffer`, because bytes would not be escaped."""
 
     def __init__(self, stream: TextIO) -> None:
         """Write to `stream`."""
@@ -84,7 +84,7 @@ def new_console(*, stderr: bool = False) -> Console:
                 yield Segment(found if control else visible(found), style, control)
 
         def print(self, *objects: Any, crop: bool = False, **settings: Any) -> None:
-            """Print without cutting what is wider than the terminal, or than 80 columns in a pipe."""
+            """Print without cutting lines that are wider than the terminal, or than 80 columns in a pipe."""
             super().print(*objects, crop=crop, **settings)
 
         @property

@@ -1,4 +1,4 @@
-"""Tasks: creating, listing, showing, explaining, cancelling, retrying, pruning."""
+"""Commands for tasks: create, list, show, explain, cancel, retry, prune."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _status = click.Choice(("pending", "in_progress", "completed", "failed"))
 @click.command()
 @json_option
 def status(as_json: bool) -> None:
-    """How many tasks each agent has in which state."""
+    """Count each agent's tasks by state."""
 
     async def read() -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
         async with session() as zora:
@@ -45,17 +45,22 @@ def status(as_json: bool) -> None:
 @click.argument("agent_argument", metavar="[AGENT", required=False)
 @click.argument("type_argument", metavar="TYPE", required=False)
 @click.argument("title_argument", metavar="TITLE]", required=False)
-@click.option("--agent", help="CONNOR, LUMINA, EIVOR, ORACLE, AEGIS or SAM.")
+@click.option("--agent", help="Agent that runs the task: CONNOR, LUMINA, EIVOR, ORACLE, AEGIS or SAM.")
 @click.option("--type", "task_type", help="A task type of the agent; see `zora task-types`.")
-@click.option("--title", help="What the task is about, for people.")
-@click.option("--description", help="More about it.")
+@click.option("--title", help="Title, shown to people.")
+@click.option("--description", help="Description, shown to people.")
 @click.option("--payload", default="{}", metavar="JSON", help="The task's parameters as a JSON object.")
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher runs first.")
-@click.option("--run-at", type=_moment, help="Not before this time.")
-@click.option("--deadline", type=_moment, help="When it fails if no run of it has begun by then.")
+@click.option("--run-at", type=_moment, help="Earliest time to run.")
+@click.option("--deadline", type=_moment, help="The task fails if it has not started by this time.")
 @click.option("--max-attempts", type=click.IntRange(1, 100), default=3, show_default=True)
-@click.option("--timeout", "timeout_seconds", type=click.IntRange(1, 86400), help="Seconds per attempt.")
-@click.option("--idempotency-key", help="A second task with the same key is not created.")
+@click.option(
+    "--timeout",
+    "timeout_seconds",
+    type=click.IntRange(1, 86400),
+    help="Time limit of an attempt, in seconds [the task type's].",
+)
+@click.option("--idempotency-key", help="If a task with this key exists, no second one is created.")
 @json_option
 def create_task(
     agent_argument: str | None,
@@ -115,7 +120,7 @@ def create_task(
 
 
 async def _what_next(zora: Session, row: dict[str, Any]) -> str:
-    """What makes a new task run."""
+    """How to run a new task."""
     from zora_core.autonomy.commands.render import short, when
 
     if row["waiting_for"] == "approval":
@@ -129,7 +134,7 @@ async def _what_next(zora: Session, row: dict[str, Any]) -> str:
 @click.command("task-types")
 @json_option
 def task_types(as_json: bool) -> None:
-    """The task types of every agent and their payloads."""
+    """List the task types of every agent, with their payloads."""
     from zora_core.agents.builtin import registry
 
     types = list(registry())
@@ -165,7 +170,7 @@ def tasks() -> None:
 @click.option("--offset", type=click.IntRange(0), default=0)
 @json_option
 def list_(agent: str | None, status: str | None, task_type: str | None, limit: int, offset: int, as_json: bool) -> None:
-    """Tasks, highest priority first, then oldest."""
+    """List tasks, highest priority first, then oldest."""
 
     async def read() -> tuple[list[dict[str, Any]], dict[str, Any]]:
         async with session() as zora:
@@ -189,7 +194,7 @@ def list_(agent: str | None, status: str | None, task_type: str | None, limit: i
 @click.argument("task")
 @json_option
 def show(task: str, as_json: bool) -> None:
-    """One task: its result with findings and evidence, its suggestions, its journal, and the tasks it belongs with."""
+    """Show one task: its result with findings and evidence, suggestions, journal entries and related tasks."""
 
     async def read() -> tuple[dict[str, Any], dict[str, Any]]:
         async with session() as zora:
@@ -218,7 +223,7 @@ def show(task: str, as_json: bool) -> None:
 @click.argument("task")
 @json_option
 def explain(task: str, as_json: bool) -> None:
-    """Why a task is not running, in one sentence."""
+    """Say in one sentence why a task is not running."""
 
     async def read() -> tuple[dict[str, Any], str]:
         async with session() as zora:
@@ -234,7 +239,7 @@ def explain(task: str, as_json: bool) -> None:
 
 @tasks.command()
 @click.argument("task")
-@click.option("--reason", help="Why; kept in the journal.")
+@click.option("--reason", help="Reason, stored in the journal.")
 @json_option
 def cancel(task: str, reason: str | None, as_json: bool) -> None:
     """Cancel a pending task, or ask a running one to stop."""
@@ -276,7 +281,7 @@ def retry(task: str, as_json: bool) -> None:
 @click.argument("number", metavar="PRIORITY", type=click.IntRange(-1_000_000, 1_000_000))
 @json_option
 def priority(task: str, number: int, as_json: bool) -> None:
-    """Let a pending task run earlier or later than others: higher runs first."""
+    """Set the priority of a pending task; higher runs first."""
 
     async def write() -> dict[str, Any]:
         async with session() as zora:
@@ -294,7 +299,7 @@ def priority(task: str, number: int, as_json: bool) -> None:
 @click.option("--older-than-days", type=click.FloatRange(0, min_open=True), required=True)
 @json_option
 def prune(older_than_days: float, as_json: bool) -> None:
-    """Delete finished tasks; their journal and memories stay. Nothing is ever pruned by itself."""
+    """Delete finished tasks. Their journal entries and memories stay. ZORA never deletes tasks by itself."""
 
     async def write() -> int:
         deleted, batch = 0, 1000

@@ -21,7 +21,7 @@ def memory() -> None:
 @_limit
 @json_option
 def search(query: tuple[str, ...], limit: int, as_json: bool) -> None:
-    """Memories that share a word with QUERY, best first."""
+    """List memories that share a word with QUERY, best match first."""
 
     async def read() -> list[dict[str, Any]]:
         async with session() as zora:

@@ -83,7 +83,7 @@ def print_more(shown: int, counted: dict[str, Any]) -> None:
 
 
 def percent(fraction: float) -> str:
-    """Progress for people: 40 %."""
+    """Progress as text: 40 %."""
     return f"{fraction * 100:.0f} %"
 
 
@@ -116,7 +116,7 @@ def table(*columns: str, rows: Iterable[Sequence[Any]]) -> Table:
 
 
 def _piped() -> bool:
-    """Whether a program reads what is printed, and nobody said how wide it may be."""
+    """Whether the output goes to a program, without a given width."""
     return not console.is_terminal and "COLUMNS" not in os.environ
 
 
@@ -447,7 +447,7 @@ def print_memories(rows: list[dict[str, Any]], query: str) -> None:
 
 
 def print_checks(checks: Sequence[Check]) -> None:
-    """What doctor found."""
+    """Print the results of `zora doctor`."""
     marks = {"ok": "✓", "note": "!", "wrong": "✗"}
     console.print(
         table(
@@ -468,7 +468,7 @@ def print_new_key(key: str, row: dict[str, Any]) -> None:
     until = f"until {when(row['expires_at'])}" if row["expires_at"] else "until it is revoked"
     about.print(text(f"The key “{row['name']}” stands for {row['email']}, {row['role']}, {until}.\n"))
     console.print(text(key, "bold"), soft_wrap=True)
-    about.print("\nIt will not be shown again. Programs send it with every request: `Authorization: Bearer <key>`.")
+    about.print("\nIt is not shown again. Programs send it with every request: `Authorization: Bearer <key>`.")
 
 
 def print_keys(rows: list[dict[str, Any]]) -> None:

@@ -17,7 +17,7 @@ from zora_core.autonomy.commands.render import COLOURS, console, evidence_line, 
 from zora_core.errors import ZoraError
 from zora_core.shapes import pieces_of
 from zora_core.suggested_command import zora_command
-from zora_core.visible import mixed_words
+from zora_core.visible import odd_words
 
 MAX_EVIDENCE = 12  # pieces that are shown
 COLOURS |= {
@@ -151,7 +151,7 @@ def _print_one(change: dict[str, Any], there: dict[str, Any] | None) -> None:
 
 
 def _print_row(change: dict[str, Any], there: dict[str, Any] | None) -> None:
-    """The columns of one row as it is now; what the proposal expected is told where it differs."""
+    """The columns of one row as it is now; an expected value is shown where it differs."""
     before, after = change.get("before") or {}, change.get("after") or {}
     expected = before if there is None else there["expected"] or {}
     now = expected if there is None else there["found"]
@@ -180,11 +180,11 @@ def _value(name: str, value: Any, style: str = "") -> None:
 def _line(value: str, style: str = "") -> None:
     """A line that is not broken where a terminal ends, so that what is piped is what is there.
 
-    Words that mix scripts whose letters look alike are named below it.
+    Words with look-alike letters of another script are named below it.
     """
     console.print(text(value, style), soft_wrap=True)
-    for start, end, scripts in mixed_words(value):
-        console.print(text(f"  ! “{value[start:end]}” mixes letters that look alike: {scripts}", "yellow"))
+    for start, end, letters in odd_words(value):
+        console.print(text(f"  ! “{value[start:end]}” has {letters}", "yellow"))
 
 
 def paged(print_it: Callable[[], None]) -> None:
@@ -243,7 +243,7 @@ def _what(row: dict[str, Any]) -> str:
 
 
 def print_pauses(rows: list[dict[str, Any]]) -> None:
-    """What is paused; nothing when nothing is."""
+    """The pauses in force; None without any."""
     for row in rows:
         what = "Everything" if row["agent_id"] == "*" else row["agent_id"]
         because = f": {row['reason']}" if row["reason"] else ""

@@ -1,4 +1,4 @@
-"""What an import did, or would do, for people."""
+"""Prints the report of an import."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def print_import(report: Report) -> None:
-    """A row per kind, then what there is to say about them."""
+    """Print a row per kind, then the notes."""
     of = f", the rows of {report.tenant}" if report.tenant else ""
     console.print(text(f"From {report.source}{of}"), soft_wrap=True)
     taken = "taken" if report.applied else "would be taken"
@@ -22,7 +22,7 @@ def print_import(report: Report) -> None:
     ]
     console.print(table("", ">found", f">{taken}", ">here already", ">not taken", rows=rows))
     _print_said("Not taken, because", report, lambda kind: kind.reasons)
-    _print_said("Taken, and to be known", report, lambda kind: kind.notes)
+    _print_said("Taken, with notes", report, lambda kind: kind.notes)
     console.print(text("Runs of workflows, users and keys are not taken over.", "dim"), soft_wrap=True)
 
 

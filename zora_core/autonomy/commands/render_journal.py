@@ -1,4 +1,4 @@
-"""What verification found, for people."""
+"""Prints the report of a verification."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_SHOWN = 20  # problems, and erasures
 
 
 def print_report(report: Report) -> None:
-    """The verdict first, then what is proven and what is not."""
+    """Print the verdict first, then what is proven and what is not."""
     if report.problems:
         _print_problems(report)
     elif not report.blocks:
@@ -33,7 +33,7 @@ def print_report(report: Report) -> None:
     if report.blocks and not report.problems:
         known = "known here" if len(report.keys) == 1 else "the last one is known here"
         unknown = text(
-            "nobody vouches for it: compare it with what you were told, or give it with --public-key", "yellow"
+            "it is not trusted: compare it with the key that you were given, and pass it with --public-key", "yellow"
         )
         facts.append(("", known if report.trusted else unknown))
     if report.anchors:
@@ -53,7 +53,7 @@ def print_report(report: Report) -> None:
 
 def _print_problems(report: Report) -> None:
     total = len(report.problems) + report.more_problems
-    console.print(text(f"✗ The journal is not as it was sealed: {count(total, 'problem')}.", "bold red"))
+    console.print(text(f"✗ The sealed journal was changed: {count(total, 'problem')}.", "bold red"))
     for problem in report.problems[:MAX_SHOWN]:
         line = text("  ")
         console.print(line.append_text(_place(problem)).append(text(problem.text).plain))

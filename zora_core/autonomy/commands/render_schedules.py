@@ -1,4 +1,4 @@
-"""Schedules as people read them. Times of a schedule are in its own zone."""
+"""Prints schedules. The times of a schedule are in its own zone."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from zora_core.autonomy.commands.render import console, short, table, text, when
 from zora_core.suggested_command import zora_command
 
 MISFIRES = {
-    "skip": "not made up for",
-    "run_once": "one task for all",
-    "catch_up": "a task for each, the last {} at most",
+    "skip": "skipped",
+    "run_once": "one task for all missed runs",
+    "catch_up": "a task for each missed run, for the last {} at most",
 }
 
 
@@ -40,7 +40,7 @@ def print_schedules(rows: list[dict[str, Any]], paused: set[str]) -> None:
             console.print(text(f"{row['name']}: {row['problem']}", "red"))
     if any(_is_unknown(row) for row in rows):
         loop, once = zora_command("run-loop"), zora_command("run-due-schedules")
-        console.print(text(f"When “unknown” comes next is computed by any `{loop}`, or by `{once}`.", "yellow"))
+        console.print(text(f"Any `{loop}`, or `{once}`, computes the next run where it is “unknown”.", "yellow"))
 
 
 def _is_unknown(row: dict[str, Any]) -> bool:
@@ -58,14 +58,14 @@ def _next(row: dict[str, Any], paused: set[str]) -> Text:
 
 
 def _local(moment: datetime, row: dict[str, Any]) -> str:
-    """A time in the schedule's zone; in the reader's where that is not known."""
+    """A time in the schedule's zone, or in the reader's if the schedule's is invalid."""
     if row["problem"]:
         return when(moment)
     return moment.astimezone(ZoneInfo(row["timezone"])).strftime("%a %Y-%m-%d %H:%M")
 
 
 def print_schedule(row: dict[str, Any], paused: set[str]) -> None:
-    """Everything about one schedule."""
+    """Print all fields of one schedule."""
     console.print(text(row["name"], "bold"))
     facts: list[tuple[str, Any]] = [
         ("schedule", row["id"]),
@@ -79,7 +79,7 @@ def print_schedule(row: dict[str, Any], paused: set[str]) -> None:
         ("last task", short(row["last_task_id"]) if row["last_task_id"] else "·"),
         ("when missed", MISFIRES[row["misfire_policy"]].format(row["max_catch_up"])),
         ("missed after", f"{row['grace_seconds']} s"),
-        ("while one is unfinished", "no other" if row["overlap_policy"] == "skip" else "another all the same"),
+        ("while a task is unfinished", "create none" if row["overlap_policy"] == "skip" else "create another one"),
     ]
     if row["problem"]:
         facts.append(("problem", text(row["problem"], "red")))
@@ -87,22 +87,20 @@ def print_schedule(row: dict[str, Any], paused: set[str]) -> None:
 
 
 def print_said(row: dict[str, Any], said: str) -> None:
-    """What was done with a schedule, and when it comes next."""
+    """Print what was done with a schedule, and its next run."""
     if row["problem"]:
         console.print(text(f"{said} {row['problem']}", "red"))
     elif row["next_run_at"]:
-        console.print(
-            text(f"{said} {row['name']} comes next on {_local(row['next_run_at'], row)} ({row['timezone']}).")
-        )
+        console.print(text(f"{said} {row['name']} runs next on {_local(row['next_run_at'], row)} ({row['timezone']})."))
     else:
         command = zora_command("schedules", "resume", row["name"])
-        console.print(text(f"{said} {row['name']} is not carried out until `{command}`."))
+        console.print(text(f"{said} {row['name']} does not run until `{command}`."))
 
 
 def print_coming(coming: list[tuple[datetime, dict[str, Any]]], limit: int, hours: float) -> None:
-    """Fire times in their order."""
+    """Print fire times, earliest first."""
     if not coming:
-        console.print(f"Nothing comes round in the next {hours:g} hours.")
+        console.print(f"No runs in the next {hours:g} hours.")
         return
     cells = (
         (_local(time, row), row["timezone"], row["name"], row["agent_id"], row["task_type"])
@@ -114,7 +112,7 @@ def print_coming(coming: list[tuple[datetime, dict[str, Any]]], limit: int, hour
 
 
 def print_due(rows: list[dict[str, Any]], *, dry_run: bool) -> None:
-    """What was done, or would be, with schedules that are due."""
+    """Print what was done, or would be done, with schedules that are due."""
     if not rows:
         console.print("No schedule is due.")
         return
@@ -128,7 +126,7 @@ def print_due(rows: list[dict[str, Any]], *, dry_run: bool) -> None:
         )
         for row in rows
     )
-    columns = ("+schedule", ">tasks", ">passed over", "why", "created")
+    columns = ("+schedule", ">tasks", ">skipped", "why", "created")
     console.print(table(*columns, rows=cells))
     if dry_run:
         console.print(text("Nothing was done: --dry-run.", "dim"))

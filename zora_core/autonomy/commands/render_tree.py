@@ -1,4 +1,4 @@
-"""How a task belongs to others, for people: the tree of delegations, and what it depends on."""
+"""Prints a task's relations: the tree of delegations, and its dependencies."""
 
 from __future__ import annotations
 

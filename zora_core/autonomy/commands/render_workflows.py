@@ -1,4 +1,4 @@
-"""Workflows and their runs as people read them."""
+"""Prints workflows and their runs."""
 
 from __future__ import annotations
 

@@ -11,19 +11,22 @@ from zora_core.autonomy.commands.common import Session, json_option, print_json,
 from zora_core.autonomy.interrupts import ending_soon
 from zora_core.suggested_command import zora_command
 
-_concurrency = click.option(
-    "--concurrency", type=click.IntRange(1, 1000), default=4, show_default=True, help="Tasks at a time."
-)
+sleep_option = click.option(
+    "--sleep-seconds", type=click.FloatRange(0, min_open=True), default=30, show_default=True,
+    help="How often to look for tasks when no notification comes.",
+)  # fmt: skip
 
 
-def narrowing(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that narrow the task types which a worker claims."""
+def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that runs tasks, named as `AgentRuntime` names its arguments."""
     for name, what in (("--types", "task types"), ("--agents", "agents")):
         command = click.option(
             name, f"only_{name[2:]}", multiple=True, metavar="NAME[,NAME…]", callback=_names,
             help=f"Run only tasks of these {what} (default: all that are installed).",
         )(command)  # fmt: skip
-    return command
+    return click.option(
+        "--concurrency", type=click.IntRange(1, 1000), default=4, show_default=True, help="Tasks at a time."
+    )(command)
 
 
 def _names(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -32,18 +35,10 @@ def _names(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ..
 
 @click.command("run-once")
 @click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="At most this many tasks.")
-@_concurrency
-@narrowing
+@worker_options
 @json_option
 @click.pass_context
-def run_once(
-    ctx: click.Context,
-    limit: int,
-    concurrency: int,
-    only_agents: tuple[str, ...],
-    only_types: tuple[str, ...],
-    as_json: bool,
-) -> None:
+def run_once(ctx: click.Context, /, limit: int, as_json: bool, **options: Any) -> None:
     """Work through claimable tasks and exit; status 1 when one of them failed."""
     from zora_core.autonomy.commands.progress import Progress
     from zora_core.autonomy.commands.render import print_runs
@@ -53,12 +48,7 @@ def run_once(
         async with session() as zora:
             with Progress(quiet=as_json) as progress:
                 runtime = AgentRuntime(
-                    settings=zora.settings,
-                    database=zora.database,
-                    concurrency=concurrency,
-                    only_agents=only_agents,
-                    only_types=only_types,
-                    observe=progress.observe,
+                    settings=zora.settings, database=zora.database, observe=progress.observe, **options
                 )
                 progress.runtime = runtime
                 runs = await runtime.run_once(limit=limit)
@@ -76,7 +66,7 @@ def run_once(
 
 
 async def _why_none(zora: Session) -> str:
-    """What to tell when no task was claimable: which ready tasks have a type that is not installed here."""
+    """The message when no task was claimed: which ready tasks have a type that is not installed here."""
     from zora_core.agents.builtin import registry
 
     known = {str(task_type) for task_type in registry()}
@@ -94,16 +84,9 @@ async def _why_none(zora: Session) -> str:
 
 
 @click.command("run-loop")
-@click.option(
-    "--sleep-seconds",
-    type=click.FloatRange(0, min_open=True),
-    default=30,
-    show_default=True,
-    help="How often to look for tasks when no notification comes.",
-)
-@_concurrency
-@narrowing
-def run_loop(sleep_seconds: float, concurrency: int, only_agents: tuple[str, ...], only_types: tuple[str, ...]) -> None:
+@sleep_option
+@worker_options
+def run_loop(sleep_seconds: float, **options: Any) -> None:
     """Work through tasks as they come, until Ctrl-C (twice: do not wait for running tasks)."""
     from zora_core.autonomy.commands.progress import Progress
     from zora_core.autonomy.runtime import AgentRuntime, on_signals
@@ -112,12 +95,7 @@ def run_loop(sleep_seconds: float, concurrency: int, only_agents: tuple[str, ...
         async with session(wait=True) as zora:
             with Progress(lines=True) as progress:
                 runtime = AgentRuntime(
-                    settings=zora.settings,
-                    database=zora.database,
-                    concurrency=concurrency,
-                    only_agents=only_agents,
-                    only_types=only_types,
-                    observe=progress.observe,
+                    settings=zora.settings, database=zora.database, observe=progress.observe, **options
                 )
                 click.echo(
                     f"Waiting for tasks of tenant {zora.settings.tenant_id} in {zora.settings.place}; Ctrl-C to stop.",

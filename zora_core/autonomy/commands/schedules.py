@@ -1,4 +1,4 @@
-"""Tasks that come round by themselves: schedules, and carrying out what is due for an external cron."""
+"""Commands for schedules, and the command that an external cron calls to create the tasks that are due."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ def _payload(_context: click.Context, _parameter: click.Parameter, value: str | 
 
 
 _OPTIONS = (
-    click.option("--timezone", metavar="ZONE", help="The zone of the cron expression, as Europe/Berlin [UTC]."),
-    click.option("--payload", metavar="JSON", callback=_payload, help="The parameters of its tasks as a JSON object."),
-    click.option("--title", help="What its tasks are about, for people [the name]."),
-    click.option("--priority", type=click.IntRange(-1_000_000, 1_000_000), help="Of its tasks: higher runs first [0]."),
+    click.option("--timezone", metavar="ZONE", help="Time zone of the cron expression, such as Europe/Berlin [UTC]."),
+    click.option("--payload", metavar="JSON", callback=_payload, help="Parameters of its tasks, as a JSON object."),
+    click.option("--title", help="Title of its tasks [the schedule's name]."),
+    click.option("--priority", type=click.IntRange(-1_000_000, 1_000_000), help="Priority; higher runs first [0]."),
     click.option(
         "--misfire", "misfire_policy", type=click.Choice(("skip", "run_once", "catch_up")),
-        help="Which fire times that were missed are made up for: none, one for all, or each [run_once].",
+        help="What to do with runs missed while no worker ran: skip them, run once, or run each [run_once].",
     ),
     click.option(
-        "--max-catch-up", type=click.IntRange(1, 1000), help="How many catch_up makes up for, the last ones [100]."
+        "--max-catch-up", type=click.IntRange(1, 1000), help="Maximum number of missed runs for catch_up [100]."
     ),
     click.option(
-        "--grace-seconds", type=click.IntRange(0, 3600), help="Up to which delay a fire time is not missed [300]."
+        "--grace-seconds", type=click.IntRange(0, 3600), help="A run that is at most this late counts as on time [300]."
     ),
     click.option(
         "--overlap", "overlap_policy", type=click.Choice(("allow", "skip")),
-        help="Whether a fire time is passed over while the last task is unfinished [allow].",
+        help="Whether to create a task while the last one is unfinished [allow].",
     ),
 )  # fmt: skip
 
@@ -83,13 +83,13 @@ def _check(fields: dict[str, Any]) -> None:
 
 @click.group()
 def schedules() -> None:
-    """Tasks that come round by themselves, by cron expressions."""
+    """Create tasks at the times of cron expressions."""
 
 
 @schedules.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """All schedules, by name."""
+    """List all schedules, by name."""
 
     async def read() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         async with session() as zora:
@@ -108,11 +108,13 @@ def list_(as_json: bool) -> None:
 @click.argument("name")
 @click.argument("agent", type=_agent)
 @click.argument("task_type", metavar="TYPE")
-@click.option("--cron", required=True, help="When: minute, hour, day of the month, month, day of the week; or @daily.")
+@click.option(
+    "--cron", required=True, help="Minute, hour, day of the month, month, day of the week; or a name such as @daily."
+)
 @_fields
 @json_option
 def create(name: str, agent: str, task_type: str, as_json: bool, **given: Any) -> None:
-    """Have tasks of the type TYPE created for AGENT whenever the cron expression comes round."""
+    """Create a task of the type TYPE for AGENT at each time of the cron expression."""
     fields = {"name": name, "agent_id": AgentId(agent).value, "task_type": task_type}
     fields |= {field: value for field, value in given.items() if value is not None}
     _check(fields)
@@ -129,7 +131,7 @@ def create(name: str, agent: str, task_type: str, as_json: bool, **given: Any) -
 @_schedule
 @json_option
 def show(schedule: str, as_json: bool) -> None:
-    """One schedule: by its name, or the end of its id."""
+    """Show one schedule, by its name or the end of its id."""
 
     async def read() -> tuple[dict[str, Any], list[dict[str, Any]]]:
         async with session() as zora:
@@ -146,15 +148,15 @@ def show(schedule: str, as_json: bool) -> None:
 
 @schedules.command()
 @_schedule
-@click.option("--name", help="Another name.")
-@click.option("--cron", help="Another cron expression; its fire times begin now.")
+@click.option("--name", help="New name.")
+@click.option("--cron", help="New cron expression; its fire times start from now.")
 @_fields
 @json_option
 def update(schedule: str, as_json: bool, **given: Any) -> None:
-    """Change a schedule; what is not named stays."""
+    """Change the given fields of a schedule."""
     changes = {field: value for field, value in given.items() if value is not None}
     if not changes:
-        raise click.UsageError("name what is to be changed; see --help")
+        raise click.UsageError("nothing to change: pass at least one option, see --help")
 
     async def write() -> dict[str, Any]:
         async with session() as zora:
@@ -185,7 +187,7 @@ def delete(schedule: str, as_json: bool) -> None:
 @_schedule
 @json_option
 def pause(schedule: str, as_json: bool) -> None:
-    """Stop a schedule; what would have come round meanwhile is not made up for."""
+    """Stop a schedule. Runs during the pause are dropped."""
     _enable(schedule, False, as_json)
 
 
@@ -193,7 +195,7 @@ def pause(schedule: str, as_json: bool) -> None:
 @_schedule
 @json_option
 def resume(schedule: str, as_json: bool) -> None:
-    """Let a schedule go on, from now."""
+    """Continue a paused schedule, from now."""
     _enable(schedule, True, as_json)
 
 
@@ -204,14 +206,14 @@ def _enable(schedule: str, enabled: bool, as_json: bool) -> None:
             (changed,) = await zora.call("update_schedule", id=row["id"], changes={"enabled": enabled})
             return await _planned(zora, changed)
 
-    _say(run(write()), as_json, "It goes on." if enabled else "Paused.")
+    _say(run(write()), as_json, "Resumed." if enabled else "Paused.")
 
 
 @schedules.command("run-now")
 @_schedule
 @json_option
 def run_now(schedule: str, as_json: bool) -> None:
-    """Create a task of a schedule at once, whatever its time and state; its fire times stay as they are."""
+    """Create a task of a schedule now, also when it is paused. Its fire times do not change."""
 
     async def write() -> dict[str, Any]:
         async with session() as zora:
@@ -227,11 +229,19 @@ def run_now(schedule: str, as_json: bool) -> None:
 
 @schedules.command("next")
 @click.argument("schedule", metavar="[SCHEDULE]", required=False)
-@click.option("--hours", type=click.FloatRange(0, 8784, min_open=True), default=24, show_default=True)
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--hours",
+    type=click.FloatRange(0, 8784, min_open=True),
+    default=24,
+    show_default=True,
+    help="How far to look ahead.",
+)
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Maximum number of runs to list."
+)
 @json_option
 def next_(schedule: str | None, hours: float, limit: int, as_json: bool) -> None:
-    """What comes round in the next hours, of all schedules or of one."""
+    """List the next runs, of all schedules or of one."""
     from zora_core.autonomy.schedules import fire_times
 
     async def read() -> list[dict[str, Any]]:
@@ -257,12 +267,15 @@ def next_(schedule: str | None, hours: float, limit: int, as_json: bool) -> None
 
 @click.command("run-due-schedules")
 @click.option(
-    "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most so many schedules."
+    "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Maximum number of schedules."
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 @json_option
 def run_due_schedules(limit: int, dry_run: bool, as_json: bool) -> None:
-    """Create the tasks of schedules that are due: for an external cron. A running loop does this by itself."""
+    """Create the tasks of all schedules that are due.
+
+    For an external cron. A running loop does this by itself.
+    """
     from zora_core.autonomy.schedules import plan_schedules
 
     async def write() -> list[dict[str, Any]]:
@@ -280,7 +293,7 @@ def run_due_schedules(limit: int, dry_run: bool, as_json: bool) -> None:
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A schedule without what is kept for carrying it out."""
+    """A schedule without the columns that only workers use."""
     return {name: value for name, value in row.items() if name not in ("upcoming", "handled_until", "plan_again_at")}
 
 

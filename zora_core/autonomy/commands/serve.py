@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
 from zora_core.autonomy.commands.common import session
-from zora_core.autonomy.commands.runtime import narrowing
+from zora_core.autonomy.commands.runtime import sleep_option, worker_options
 from zora_core.autonomy.interrupts import ending_soon, interrupt_work
 from zora_core.suggested_command import zora_command
 
@@ -16,33 +17,35 @@ LINK_SECONDS = 3600
 
 @click.command()
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Where to listen; elsewhere needs ZORA_JWT_SECRET."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; other than loopback requires ZORA_JWT_SECRET.",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 uses any free one."
+)
+@click.option("--no-worker", is_flag=True, help="Run no tasks; `zora run-loop` runs them elsewhere.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 1000),
+    default=4,
+    show_default=True,
+    help="Maximum number of tasks at a time.",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 is any free port.")
 @click.option("--no-worker", is_flag=True, help="Serve the API alone; tasks are run by `zora run-loop` elsewhere.")
-@click.option("--concurrency", type=click.IntRange(1, 1000), default=4, show_default=True, help="Tasks at a time.")
-@click.option(
-    "--sleep-seconds", type=click.FloatRange(0, min_open=True), default=30, show_default=True,
-    help="How often to look for tasks when no notification comes.",
-)  # fmt: skip
+@worker_options
+@sleep_option
 @click.option(
     "--rate-limit", type=click.IntRange(0), default=6000, show_default=True, envvar="ZORA_RATE_LIMIT",
-    help="Requests a minute for each credential; 0 is no limit.",
+    help="Maximum requests per minute for each credential; 0: unlimited.",
 )  # fmt: skip
-@narrowing
 @click.option("--quiet", is_flag=True, help="No line per request.")
 def serve(
-    host: str,
-    port: int,
-    no_worker: bool,
-    concurrency: int,
-    sleep_seconds: float,
-    rate_limit: int,
-    only_agents: tuple[str, ...],
-    only_types: tuple[str, ...],
-    quiet: bool,
+    host: str, port: int, no_worker: bool, sleep_seconds: float, rate_limit: int, quiet: bool, **options: Any
 ) -> None:
-    """Serve the admin pages and the API, and run tasks as they come, until Ctrl-C."""
+    """Serve the admin pages and the API, and run tasks as they arrive, until Ctrl-C."""
     import asyncio
     import logging
 
@@ -76,18 +79,13 @@ def serve(
                     click.echo(f"Sign in as {founder['email']}, once, within the next hour:\n  {link}", err=True)
                 else:
                     link_command = zora_command("keys", "link", "--url", url)
-                    click.echo(f"`{link_command}` makes a link to sign in with.", err=True)
+                    click.echo(f"`{link_command}` creates a sign-in link.", err=True)
                 click.echo("Ctrl-C to stop.", err=True)
                 with Progress(quiet=no_worker, lines=True) as progress:
                     runtime = None
                     if not no_worker:
                         runtime = progress.runtime = AgentRuntime(
-                            settings=zora.settings,
-                            database=zora.database,
-                            concurrency=concurrency,
-                            only_agents=only_agents,
-                            only_types=only_types,
-                            observe=progress.observe,
+                            settings=zora.settings, database=zora.database, observe=progress.observe, **options
                         )
                     await server.serve(api, listener, runtime, sleep_seconds=sleep_seconds)
 

@@ -15,12 +15,12 @@ from zora_core.suggested_command import zora_command
 
 @click.group()
 def tenants() -> None:
-    """For whom everything is done; each task, memory and key belongs to one."""
+    """Manage tenants. Each task, memory and key belongs to one tenant."""
 
 
 @tenants.command()
 @click.argument("name")
-@click.option("--slug", help="The short name, for `--tenant` [NAME in small letters, with hyphens].")
+@click.option("--slug", help="Short name for `--tenant` [NAME in lower case, with hyphens].")
 @json_option
 def add(name: str, slug: str | None, as_json: bool) -> None:
     """Make a tenant called NAME. Repeating it changes nothing.
@@ -69,7 +69,7 @@ def add(name: str, slug: str | None, as_json: bool) -> None:
 
 @tenants.command()
 @click.argument("folders", nargs=-1, metavar="[FOLDER]...")
-@click.option("--none", "nothing", is_flag=True, help="Let the tenant's tasks read no folder at all.")
+@click.option("--none", "nothing", is_flag=True, help="Do not let the tenant's tasks read any folder.")
 @click.option("--reset", is_flag=True, help="Remove the tenant's setting: ZORA_FILE_ROOTS applies again.")
 @json_option
 def roots(folders: tuple[str, ...], nothing: bool, reset: bool, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Workflows: definitions, runs, and what becomes of them."""
+"""Commands for workflows: their definitions and their runs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ async def _workflow(zora: Session, key: str) -> Workflow:
 
 @click.group()
 def workflows() -> None:
-    """Steps that hang together, run as one."""
+    """Manage workflows, and run them."""
 
 
 @workflows.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """The tenant's workflows, and those that come with the program."""
+    """List the tenant's workflows and the built-in ones."""
     from zora_core.workflows import parse, shipped
 
     async def read() -> list[dict[str, Any]]:
@@ -50,7 +50,7 @@ def list_(as_json: bool) -> None:
 @click.argument("key")
 @json_option
 def show(key: str, as_json: bool) -> None:
-    """A workflow's inputs and steps, row by row as they can run."""
+    """Show a workflow's inputs, and its steps in the order in which they can run."""
 
     async def read() -> Workflow:
         async with session() as zora:
@@ -69,7 +69,7 @@ def show(key: str, as_json: bool) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @json_option
 def save(file: Path, as_json: bool) -> None:
-    """Keep the definition in FILE (YAML or JSON) under its key."""
+    """Save the definition in FILE (YAML or JSON) under its key."""
     from zora_core.agents.builtin import registry
     from zora_core.workflows import read
 
@@ -91,7 +91,7 @@ def save(file: Path, as_json: bool) -> None:
 
 
 def _inputs(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
-    """NAME=VALUE; what is JSON is meant as JSON, else it is a text."""
+    """Parse NAME=VALUE. A value that is valid JSON is read as JSON, any other as text."""
     found: dict[str, Any] = {}
     for value in values:
         name, equals, text = value.partition("=")
@@ -106,10 +106,17 @@ def _inputs(_context: click.Context, _parameter: click.Parameter, values: tuple[
 
 @workflows.command("run")
 @click.argument("key")
-@click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", callback=_inputs, help="Instead of a default.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_inputs,
+    help="Set an input; overrides its default.",
+)
 @json_option
 def run_(key: str, inputs: dict[str, Any], as_json: bool) -> None:
-    """Start a run of the workflow KEY; its tasks go into the queue."""
+    """Start a run of the workflow KEY. Its tasks are added to the queue."""
     from zora_core.agents.builtin import registry
 
     async def write() -> dict[str, Any]:
@@ -141,11 +148,11 @@ def run_(key: str, inputs: dict[str, Any], as_json: bool) -> None:
 
 
 @workflows.command()
-@click.option("--workflow", help="Only runs of this one.")
+@click.option("--workflow", help="List only runs of this workflow.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @json_option
 def runs(workflow: str | None, limit: int, as_json: bool) -> None:
-    """Runs, newest first."""
+    """List runs, newest first."""
 
     async def read() -> list[dict[str, Any]]:
         async with session() as zora:
@@ -170,7 +177,7 @@ async def _run(zora: Session, run_id: str) -> tuple[dict[str, Any], list[dict[st
 @click.argument("run_id", metavar="RUN")
 @json_option
 def status(run_id: str, as_json: bool) -> None:
-    """How far a run is, and what its steps came to."""
+    """Show the progress of a run and the results of its steps."""
 
     async def read() -> tuple[dict[str, Any], list[dict[str, Any]]]:
         async with session() as zora:
@@ -189,9 +196,9 @@ def status(run_id: str, as_json: bool) -> None:
 
 @workflows.command()
 @click.argument("run_id", metavar="RUN")
-@click.option("--reason", help="Why, for people.")
+@click.option("--reason", help="Reason, shown to people.")
 def cancel(run_id: str, reason: str | None) -> None:
-    """Cancel what has not ended of a run."""
+    """Cancel the unfinished tasks of a run."""
 
     async def write() -> int:
         async with session() as zora:
@@ -205,7 +212,7 @@ def cancel(run_id: str, reason: str | None) -> None:
 @workflows.command()
 @click.argument("run_id", metavar="RUN")
 def retry(run_id: str) -> None:
-    """Run again what failed in a run, and what hung on it."""
+    """Run the failed steps of a run again, and the steps that depend on them."""
 
     async def write() -> int:
         async with session() as zora:

@@ -1,6 +1,6 @@
--- Who may do what on Supabase, where everything in our schema is an HTTP API for three roles. Supabase gives
--- them whatever is made there, and PostgreSQL lets everybody execute a function: both are taken back here and given
--- anew, each time, so that it holds for what this script has added or replaced. Nothing is touched that is not ours.
+-- Rights on Supabase, where everything in our schema is an HTTP API for three roles. Supabase grants them every new
+-- object, and PostgreSQL lets everybody execute a new function: this script revokes both and grants the needed rights
+-- again on every run, also for objects that it has just added or replaced. It does not touch other objects.
 
 -- The tenant that the request's token names, by a claim of its own or in app_metadata, which users cannot write; null
 -- when none is named, and then no row is visible. It is the setting that auth.jwt() reads.
@@ -28,7 +28,7 @@ declare
     v_function regprocedure;
 begin
     if v_missing is not null then
-        raise exception 'this is no database of Supabase, which has the role %', v_missing
+        raise exception 'this is not a Supabase database, which has the role %', v_missing
             using hint = 'Run the output of `zora schema` without --supabase. Nothing was changed.';
     end if;
     execute format('grant usage on schema %I to authenticated, service_role', current_schema());
@@ -68,7 +68,7 @@ begin
         end;
     end if;
 
-    -- In a policy, a function is called with the rights of whoever reads.
+    -- In a policy, a function is called with the rights of the reading role.
     grant execute on function zora_claimed_tenant() to authenticated;
     foreach v_table in array '{:readable}'::text [] loop
         execute format('grant select on table %I to authenticated', v_table);

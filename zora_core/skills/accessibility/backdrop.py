@@ -34,6 +34,8 @@ _CANVAS_DARK = Colour(18 / 255, 18 / 255, 18 / 255)
 # Overlaps of fewer pixels do not bring a text onto another background, and boxes as small lie beside it.
 _SHIFTED_PX = 16.0
 _SMALL_PX = 64.0
+# Stands for a size that only a layout tells, to see whether a share of it is negative or nothing.
+_SOME_PX = 100.0
 _MAX_LAYERS = 64
 _MAX_GRADIENTS = 8
 _MAX_STOPS = 16
@@ -221,18 +223,16 @@ class Backdrops:
         style = self._view.styles[place]
         if style.get("position") in _OUT_OF_FLOW or (style.get("float") in {"left", "right"} and not text):
             return True
-        names = ["margin-top", "margin-left", "margin-bottom"]
+        if any(_far(style, value) for value in _translations(style)):
+            return True
+        if any(_drawn_back(style, name) for name in ("margin-top", "margin-left", "margin-bottom")):
+            return True
         if style.get("position") == "relative":
-            names += ["top", "bottom"]
-        if any((pixels := style.length(name)) is not None and pixels <= -_SHIFTED_PX for name in names):
-            return True
-        if style.get("position") == "relative" and any(
-            (pixels := style.length(name)) is not None and pixels >= 2 * _SHIFTED_PX for name in ("top", "bottom")
-        ):
-            return True
+            sides = ("top", "bottom", "left", "right")
+            if any(_drawn_back(style, name) or _far(style, style.get(name), 2 * _SHIFTED_PX) for name in sides):
+                return True
         previous = place.preceding()
-        below = self._view.styles[previous].length("margin-bottom") if previous is not None else None
-        return below is not None and below <= -_SHIFTED_PX
+        return previous is not None and _drawn_back(self._view.styles[previous], "margin-bottom")
 
     # ---- backgrounds
 
@@ -271,6 +271,37 @@ class Backdrops:
         if "currentcolor" in value and style.colour is None:
             return None
         return parse_colour(value, style.colour or TRANSPARENT, style.scheme_dark)
+
+
+def _drawn_back(style: Style, name: str) -> bool:
+    """Whether a negative length may bring a box onto its neighbour."""
+    if "%" in style.get(name):
+        return (style.length(name, _SOME_PX) or 0.0) < 0
+    pixels = style.length(name)
+    return pixels is not None and pixels <= -_SHIFTED_PX
+
+
+def _far(style: Style, value: str, least: float = _SHIFTED_PX) -> bool:
+    """Whether a length, of either sign, is a large one; a share of something that is not laid out here may be."""
+    share = "%" in value
+    pixels = length_px(value, style.font_px, _SOME_PX if share else None, style.root_px)
+    return pixels is not None and (pixels != 0 if share else abs(pixels) >= least)
+
+
+def _translations(style: Style) -> Iterator[str]:
+    """The lengths by which `translate` and the functions of `transform` move a box on the screen."""
+    yield from (text_of([token]) for token in bare(tokens_of(style.get("translate")))[:2])
+    for token in bare(tokens_of(style.get("transform"))):
+        if token.type != "function":
+            continue
+        arguments = [text_of(part) for part in split(token.arguments, ",")]
+        match token.lower_name:
+            case "translate" | "translate3d" | "translatex" | "translatey":
+                yield from arguments[:2]
+            case "matrix":
+                yield from (f"{pixels}px" for pixels in arguments[4:6])
+            case "matrix3d":
+                yield from (f"{pixels}px" for pixels in arguments[12:14])
 
 
 def _ink(style: Style) -> Colour | None:

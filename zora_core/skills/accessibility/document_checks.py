@@ -13,11 +13,14 @@ from zora_core.skills.dom import Element, collapse
 from zora_core.skills.wording import count
 
 _LANGUAGE_TAG = re.compile(r"[a-z]{2,8}(-[a-z0-9]{1,8})*\Z", re.I)
+_PRIVATE_TAG = re.compile(r"x(-[a-z0-9]{1,8})+\Z", re.I)
 _REFRESH = re.compile(r"\s*(\d+)(?:\.[\d.]*)?\s*(?:\Z|[;,\s])")
 _ROTATED = re.compile(
     r"(transform|rotate)\s*:[^;}]*?rotate[z]?\(\s*-?(90|270)deg|matrix(3d)?\(\s*0\s*,\s*-?1|rotate\s*:\s*-?(90|270)deg"
 )
 _ZOOMABLE = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+# Confidence in a tag that BCP 47 allows and the W3C's ACT rule for pages does not.
+_DOUBTED = 0.5
 _RTL = frozenset({"R", "AL"})
 
 
@@ -46,6 +49,9 @@ def language(view: View) -> Iterator[Violation]:
         yield Violation("page-lang", root, detail, f'<html lang="{written}">' if written else "")
     elif not valid_language(tag):
         yield Violation("page-lang-valid", root, f'lang="{tag}" is not a valid language tag.')
+    elif not names_language(tag):
+        detail = f'lang="{tag}" is a private or old tag without a language that assistive technology knows.'
+        yield Violation("page-lang-valid", root, detail, "", _DOUBTED)
     elif body is not None:
         text = " ".join(_inherited_text(view, body))
         written = guess_language(text)
@@ -98,13 +104,19 @@ def _primary(tag: str) -> str:
     return re.split(r"[-_]", tag.strip().lower())[0]
 
 
+def names_language(tag: str) -> bool:
+    """Whether the first part of a tag is registered as a language."""
+    return _primary(tag) in registered_languages()[0]
+
+
 def valid_language(tag: str) -> bool:
-    """Whether a tag is formed as BCP 47 says and its first part is registered as a language.
+    """Whether BCP 47 allows a tag: its first part is a registered language, or it is grandfathered or for private use.
 
     A language with a code of two letters has no other ("eng" is not registered), and parts are joined by hyphens.
     """
     tag = tag.strip().lower()
-    return bool(_LANGUAGE_TAG.match(tag)) and tag.split("-")[0] in registered_languages()
+    formed = _LANGUAGE_TAG.match(tag) is not None and names_language(tag)
+    return formed or tag in registered_languages()[1] or _PRIVATE_TAG.match(tag) is not None
 
 
 def direction(view: View) -> Iterator[Violation]:

@@ -21,12 +21,15 @@ _VISIBLE = re.compile(
 )
 # Confidence where a style sheet is missing.
 _DOUBTED = 0.5
+# A class of a selector that says focus, not escaped (`.focus\\:ring` is one that authors write) and without :focus.
+_FOCUS_CLASS = re.compile(r"\.([\w-]*focus[\w-]*)(?![\w\\-]|:focus)", re.I)
 # Inputs in which a caret blinks while they have the focus: WCAG 2.2, Understanding 2.4.7, example 1.
 _WITH_CARET = frozenset({"", "text", "email", "tel", "url", "search", "password", "number"})
 
 
 def focus(view: View) -> Iterator[Violation]:
     """Style sheets that remove the focus outline and put nothing in its place."""
+    by_script = _class_for_focus(view)
     for element in view.document.elements:
         if element.has("onfocus") or not view.tabbable(element) or not view.seen(element) or _has_caret(view, element):
             continue
@@ -39,11 +42,22 @@ def focus(view: View) -> Iterator[Violation]:
             continue
         said = focused.get("outline") or f"outline-style: {focused.get('outline-style')}"
         detail = f'The outline of the focused element is "{said[:80]}", and nothing else changes.'
-        if view.styles.complete:
-            yield Violation("focus-outline", element, detail)
-        else:
+        if not view.styles.complete:
             detail = f"{detail} A style sheet of the page was not read and may draw another indicator."
             yield Violation("focus-outline", element, detail, confidence=_DOUBTED)
+        elif by_script:
+            detail = f"{detail} A script may set the class {by_script}, which has a style."
+            yield Violation("focus-outline", element, detail, confidence=_DOUBTED)
+        else:
+            yield Violation("focus-outline", element, detail)
+
+
+def _class_for_focus(view: View) -> str:
+    """A class that style sheets have for the focus and no element has yet, such as `.focus-visible`; empty if none."""
+    texts = [*view.page.stylesheets.values(), *("".join(map(str, e.children)) for e in view.document.with_tag("style"))]
+    classes = {name for element in view.document.elements for name in element.ids("class")}
+    named = (found[1] for text in texts for found in _FOCUS_CLASS.finditer(text))
+    return next((name for name in named if name not in classes), "")
 
 
 def _has_caret(view: View, element: Element) -> bool:

@@ -195,7 +195,7 @@ def formatting(view: View) -> Iterator[Violation]:
             yield Violation("moving-text", element, f"<{element.tag}> moves or blinks.")
         elif element.tag in {"center", "font", "big", "strike", "tt", "basefont"}:
             yield Violation("obsolete-element", element, f"<{element.tag}> is obsolete.")
-        elif element.tag == "p" and not element.text and not element.elements:
+        elif _spacer(element):
             yield Violation("paragraph-empty", element, "The paragraph is empty.")
         elif element.tag in {"p", "div"} and _looks_like_heading(view, element):
             yield Violation(
@@ -204,6 +204,19 @@ def formatting(view: View) -> Iterator[Violation]:
         tabindex = element.get("tabindex").strip()
         if tabindex.isdigit() and int(tabindex[:6]) > 0:
             yield Violation("tabindex-positive", element, f"tabindex is {tabindex}.", 'tabindex="0"')
+
+
+def _spacer(element: Element) -> bool:
+    """Whether an element is an empty paragraph that nothing will fill.
+
+    A no-break space is text. A script fills an element that it can find: by its id, say, or inside one of its own kind.
+    """
+    return (
+        element.tag == "p"
+        and not any(child if isinstance(child, Element) else child.strip(" \t\n\r\f") for child in element.children)
+        and element.attrs.keys() <= {"class", "style", "align"}
+        and not any("-" in ancestor.tag for ancestor in element.ancestors())
+    )
 
 
 def _looks_like_heading(view: View, element: Element) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from string import ascii_lowercase
@@ -46,14 +45,18 @@ def words() -> Words:
 
 
 @lru_cache(maxsize=1)
-def registered_languages() -> frozenset[str]:
-    """The primary language subtags of the IANA Language Subtag Registry, with its private range `qaa` to `qtz`."""
+def registered_languages() -> tuple[frozenset[str], frozenset[str]]:
+    """What the IANA Language Subtag Registry lists, in lower case: primary language subtags, and grandfathered tags.
+
+    The subtags include the private range `qaa` to `qtz`.
+    """
     from langcodes.registry_parser import parse_registry
 
-    entries: Iterable[dict[str, str]] = parse_registry()  # type: ignore[no-untyped-call]
-    listed = {entry["Subtag"] for entry in entries if entry["Type"] == "language" and "Subtag" in entry}
+    entries: list[dict[str, str]] = list(parse_registry())  # type: ignore[no-untyped-call]
+    listed = {entry["Subtag"].lower() for entry in entries if entry["Type"] == "language" and "Subtag" in entry}
     private = {f"q{a}{b}" for a in ascii_lowercase[:20] for b in ascii_lowercase}
-    return frozenset(listed | private)
+    whole = {entry["Tag"].lower() for entry in entries if entry["Type"] == "grandfathered"}
+    return frozenset(listed | private), frozenset(whole)
 
 
 def guess_language(text: str) -> str | None:

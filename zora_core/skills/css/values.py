@@ -139,7 +139,7 @@ def _variable(token: Any, variables: Mapping[str, str], depth: int) -> str | Non
 
 @lru_cache(maxsize=8192)
 def length_px(value: str, font_px: float, percent_of: float | None = None, root_px: float = 16.0) -> float | None:
-    """A CSS length in pixels, or None where it is no length or depends on what is not known.
+    """A CSS length in pixels, or None where it is not a length or depends on what is not known.
 
     `percent_of` is the length that 100 % means; `font_px` and `root_px` are the sizes that `em` and `rem` mean.
     """

@@ -22,7 +22,7 @@ begin
                 return;
         end;
     end if;
-    -- To act as a role one must be its member. Since PostgreSQL 16 whoever made it may administer it, which counts as
+    -- To act as a role one must be its member. Since PostgreSQL 16 its creator may administer it, which counts as
     -- membership and does not allow to act as it.
     if not pg_has_role(
         current_user, 'zora_api',

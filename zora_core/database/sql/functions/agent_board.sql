@@ -4,8 +4,8 @@
 -- for each of up to 100 tasks, one that changes with the task, its suggestions and what it delegated.
 --
 -- xmin, the transaction that wrote a row as it is, changes with whatever changes the row. How many tasks wait is the
--- rest of those that are pending; no index knows it, so that with 1,000 ready ones or more it is what the newest 200 of
--- each kind say, and may be too low.
+-- rest of those that are pending; no index knows it, so that with 1,000 ready ones or more it is counted among the newest
+-- 200 of each kind. If a kind has more, waiting_is_exact is false, and there are at least so many.
 create or replace function agent_board(
     p_tenant_id uuid, p_watched uuid [] default '{}'
 ) returns jsonb language plpgsql stable set enable_seqscan = off as $$
@@ -16,6 +16,7 @@ declare
     v_ready integer;
     v_pending integer;
     v_waiting integer;
+    v_waiting_is_exact boolean := true;
     v_failed integer;
     v_needs integer;
     v_needs_version text;
@@ -54,17 +55,20 @@ begin
         from (select from agent_tasks as t where t.tenant_id = p_tenant_id and t.state = 'p' limit 2000) as pending;
         v_waiting := least(v_pending - v_ready, 1000);
     else
-        select least(count(*), 1000) into v_waiting
+        select least(sum(newest.waiting), 1000), coalesce(bool_and(newest.tasks < 200), true)
+        into v_waiting, v_waiting_is_exact
         from agent_task_kinds(p_tenant_id, null, 'pending') as k
         cross join lateral (
-            select t.waiting_for
-            from agent_tasks as t
-            where t.tenant_id = p_tenant_id and t.state = k.state and t.agent_id = k.agent_id
-                and t.task_type = k.task_type
-            order by t.id desc
-            limit 200
-        ) as newest
-        where newest.waiting_for is not null;
+            select count(*) as tasks, count(n.waiting_for) as waiting
+            from (
+                select t.waiting_for
+                from agent_tasks as t
+                where t.tenant_id = p_tenant_id and t.state = k.state and t.agent_id = k.agent_id
+                    and t.task_type = k.task_type
+                order by t.id desc
+                limit 200
+            ) as n
+        ) as newest;
     end if;
 
     select count(*) into v_failed
@@ -119,6 +123,7 @@ begin
 
     return jsonb_build_object(
         'running', v_running, 'running_total', v_running_total, 'ready', v_ready, 'waiting', v_waiting,
+        'waiting_is_exact', v_waiting_is_exact,
         'failed', v_failed, 'needs', v_needs, 'needs_version', v_needs_version,
         'watched', coalesce(v_versions, '{}')
     );

@@ -134,8 +134,8 @@ create or replace function graph_edges(
     order by t.position, x.depends_on
 $$;
 
--- Tasks have ended, for good: count them off at those that wait for them. Whoever waits for nothing any more may run; who
--- must not run, because of how one ended, ends now itself, and is counted off at those that wait for it in turn.
+-- Tasks have ended for good: decrement the counters of the tasks that wait for them. A task at zero becomes ready. A
+-- task that must not run, because of how a dependency ended, ends now, and its dependents are counted down in turn.
 --
 -- Rows are locked in one order, the deepest first, because children end before their parents, then by id: so two ends of
 -- the same dependents wait for one another. A graph is new, and the statistics do not know it yet: without sequential scans,

@@ -1,8 +1,8 @@
 -- Steps of a task: what they returned is kept, so that it need not be computed again after a crash. They stay until the
 -- task is pruned, or put back into the queue by a person, who wants it done anew.
 
--- Keep what a step returned and what it had read, for whoever holds the task's lease; the first value stands. Returns the
--- value that is kept, and no row for a lease that is lost.
+-- Store a step's value and its sources for the run that holds the task's lease; the first value is kept. Returns the
+-- stored value, and no row if the lease was lost.
 --
 -- The task is locked against being taken back meanwhile.
 create or replace function save_agent_task_step(

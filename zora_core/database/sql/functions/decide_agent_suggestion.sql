@@ -48,7 +48,7 @@ create or replace function remember_decision(
     where s.tenant_id = p_tenant_id and s.id = p_id
 $$;
 
--- Raise PT403 unless this user may decide. Somebody who is not one of our users is known to whoever calls, by a token.
+-- Raise PT403 unless this user may decide. Callers have authenticated an unknown user by a token.
 create or replace function check_may_decide(p_tenant_id uuid, p_user_id uuid) returns void language plpgsql stable as $$
 declare
     v_role text;
@@ -221,7 +221,7 @@ begin
     end if;
     select * into v_edited from prepare_effect(p_tenant_id, p_edited_effect);
     if coalesce(v_edited.problem, v_edited.missing) is not null then
-        raise exception 'suggestion % cannot be edited so: %', p_id, coalesce(v_edited.problem, v_edited.missing)
+        raise exception 'suggestion % cannot be edited: %', p_id, coalesce(v_edited.problem, v_edited.missing)
             using errcode = case when v_edited.passing then 'PT409' else 'PT400' end;
     elsif p_edited_value is not null and (
         v_suggestion.effect is null or v_edited.effect is null or (
@@ -331,7 +331,7 @@ begin
     elsif v_suggestion.undone_at is not null then
         raise exception 'suggestion % was undone at %', p_id, v_suggestion.undone_at using errcode = 'PT409';
     elsif v_suggestion.inverse is null then
-        raise exception 'nothing takes suggestion % back', p_id using errcode = 'PT409';
+        raise exception 'suggestion % cannot be undone', p_id using errcode = 'PT409';
     end if;
     begin
         select a.conflicts into v_conflicts from apply_effect(p_tenant_id, v_suggestion.inverse, p_user_id) as a;
@@ -368,8 +368,8 @@ begin
 end
 $$;
 
--- What any worker does for all tenants: apply what was approved by a policy or while paused, let pass what nobody
--- decided in time, and remind of what has a quarter of its time left. Says how many of each.
+-- Run by any worker for all tenants: apply suggestions approved by a policy or during a pause, expire those without a
+-- decision in time, and remind of those with a quarter of their time left. Returns the number of each.
 --
 -- What cannot be applied is superseded, whatever the database says of it; what may be possible later is tried again the next
 -- time, after everything that was not tried yet. Neither stands in the way of the rest: nothing waits for what another session

@@ -88,7 +88,7 @@ begin
 end
 $$;
 
--- Cancel everything unfinished below tasks that have ended: nobody waits for it. Pending tasks end, running ones are asked
+-- Cancel everything unfinished below tasks that have ended: its results are not needed. Pending tasks end, running ones are asked
 -- to stop.
 --
 -- What another transaction has locked is passed over, because it may wait for what this one has locked; any worker comes

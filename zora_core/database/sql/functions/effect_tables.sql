@@ -1,5 +1,5 @@
--- Which of the owner's tables the effects of a tenant may change. That is for whoever owns the database, not for a tenant's
--- users: the API's role may read the list and not change it.
+-- The owner's tables that effects of a tenant may change. Only the owner of the database registers them, not a tenant's
+-- users: the API's role can read the list, but not change it.
 
 -- Give the API's role the rights that the registrations of all tenants say for a table, and no others: none when no tenant
 -- has it registered any more. What is approved over the API is applied by that role, which sees the rows of one tenant. Only

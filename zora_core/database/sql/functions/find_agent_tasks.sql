@@ -21,7 +21,7 @@ $$;
 -- part of the title in any case, or the end of the id (four characters or more); a whole id is found however old it is.
 -- Only what is pending waits for something.
 --
--- The kinds are merged by id, which reads so many rows in all as it takes to fill the page. What no index knows (text,
+-- The kinds are merged by id, which reads only as many rows as the page has. What no index knows (text,
 -- waiting_for, the exact times) is looked for in the newest 20,000 tasks of the window of time and the kinds that are
 -- asked for: a page that is not full may have more behind it when there are more than that.
 --

@@ -226,13 +226,13 @@ begin
     elsif p_kind = 'policy' then
         -- Not by set_agent_task_policy(), which replaces the one that is there and holds back tasks that are here.
         if exists (select from agent_task_policy(p_tenant_id, p_row ->> 'task_type')) then
-            raise exception 'a policy for this task type is here already' using errcode = 'PT409';
+            raise exception 'a policy for this task type exists already' using errcode = 'PT409';
         end if;
         insert into agent_task_policies (id, tenant_id, task_type, auto_execute, created_at)
         values (v_id, p_tenant_id, p_row ->> 'task_type', (p_row ->> 'auto_execute')::boolean, zora_now())
         on conflict do nothing;
         if not found then
-            raise exception 'a policy for this task type is here already' using errcode = 'PT409';
+            raise exception 'a policy for this task type exists already' using errcode = 'PT409';
         end if;
         insert into journal_entries (
             tenant_id, category, event_type, title, details, author, related_entity_ids, created_at
@@ -258,7 +258,7 @@ begin
         )
         on conflict (tenant_id, key) do nothing;
         if not found then
-            raise exception 'a workflow with this key is here already' using errcode = 'PT409';
+            raise exception 'a workflow with this key exists already' using errcode = 'PT409';
         end if;
         insert into journal_entries (
             tenant_id, category, event_type, title, details, author, related_entity_ids, created_at

@@ -1,5 +1,4 @@
--- Wake the runtimes, and whoever watches, when tasks are inserted by whatever means: once per statement and tenant,
--- never per row.
+-- Wake runtimes and watchers when tasks are inserted, by any statement: once per statement and tenant, never per row.
 create or replace function notify_created_agent_tasks() returns trigger language plpgsql as $$
 begin
     perform

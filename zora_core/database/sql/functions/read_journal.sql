@@ -1,5 +1,5 @@
--- What verification reads of the journal, and nothing else reads. Over a direct connection the bodies are run as they
--- stand here, as plain queries: whoever owns the database can replace its functions. See `Database.read`.
+-- The queries of verification. Over a direct connection the bodies are run as plain queries, exactly as they are here,
+-- because the owner of the database can replace its functions. See `Database.read`.
 
 -- Blocks of a tenant from a number on.
 create or replace function journal_block_rows(p_tenant_id uuid, p_number bigint, p_limit integer) returns table (

@@ -166,7 +166,7 @@ begin
     if v_found = 0 or length(p_id) < 4 then
         raise exception 'no suggestion %', p_id using errcode = 'PT404';
     elsif v_found > 1 then
-        raise exception 'several suggestions have an id that ends in %: give more of it', p_id using errcode = 'PT409';
+        raise exception 'several suggestions have an id that ends in %: give more characters', p_id using errcode = 'PT409';
     end if;
 end
 $$;

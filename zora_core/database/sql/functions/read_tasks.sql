@@ -15,6 +15,25 @@ create or replace function recent_agent_tasks(
     limit p_limit
 $$;
 
+-- The pages that the newest completed tasks of a task's kind were given as markup: what each is known as, and the sketch
+-- by which it is recognised (see same_page.py), newest first.
+create or replace function reviewed_markup(
+    p_tenant_id uuid, p_task_id uuid, p_limit integer default 200
+) returns table (id uuid, known_as text, sketch text) language sql stable as $$
+    select t.id, t.result #> '{result,markup}' ->> 'known_as', t.result #> '{result,markup}' ->> 'sketch'
+    from (
+        select t.id, t.result
+        from agent_tasks as mine
+        inner join agent_tasks as t on t.tenant_id = mine.tenant_id and t.state = 'c' and t.agent_id = mine.agent_id
+            and t.task_type = mine.task_type
+        where mine.tenant_id = p_tenant_id and mine.id = p_task_id
+        order by t.id desc
+        limit p_limit
+    ) as t
+    where t.result #> '{result,markup}' ->> 'sketch' is not null
+    order by t.id desc
+$$;
+
 -- One task by its id, or by the end of its id as the tables show it (the beginning of a time-ordered id tells little);
 -- PT404 when there is none, PT409 when several fit.
 create or replace function get_agent_task(
@@ -38,7 +57,7 @@ begin
     if v_found = 0 then
         raise exception 'no task %', p_id using errcode = 'PT404';
     elsif v_found > 1 then
-        raise exception 'several tasks have an id that ends in %: give more of it', p_id using errcode = 'PT409';
+        raise exception 'several tasks have an id that ends in %: give more characters', p_id using errcode = 'PT409';
     end if;
 end
 $$;

@@ -1,14 +1,13 @@
--- Schedules are carried out here, by whoever calls: a worker, `zora run-due-schedules`, pg_cron. There is no leader. A
--- schedule's row is locked while its fire times are dealt with, what was dealt with is noted in the same transaction,
--- and each task has the idempotency key of its schedule and fire time: with any number of callers none is created
--- twice.
+-- Creates the tasks of schedules, for any caller: a worker, `zora run-due-schedules`, pg_cron. There is no leader. A
+-- schedule's row is locked while its fire times are handled, handled times are recorded in the same transaction, and
+-- each task has the idempotency key of its schedule and fire time: with any number of callers none is created twice.
 --
--- SQL reads no cron: fire times are computed ahead by Python (list_schedules_to_plan, plan_schedule), for 100 of them
--- or two days, whichever is more, and at least once a day.
+-- SQL cannot parse cron expressions: Python computes fire times ahead (list_schedules_to_plan, plan_schedule), for 100
+-- of them or two days, whichever is more, and at least once a day.
 
--- Deal with the fire times that have come, of up to p_limit schedules, those longest due first; with p_dry_run only
--- say what would be done. Of one tenant, or of all. Returns a row for each schedule: the tasks that were created, the
--- fire times that they stand for, and how many were passed over, and why:
+-- Handle the fire times that are due, of up to p_limit schedules, those longest due first; with p_dry_run only return
+-- what would be done. For one tenant, or for all. Returns a row for each schedule: the tasks that were created, their
+-- fire times, the number of skipped fire times, and why:
 --
 --   missed   come too late. skip passes over whatever is later than the grace period. run_once makes one task for all,
 --            the last, when the first is later than that. catch_up makes all, but the last max_catch_up at most.
@@ -219,8 +218,8 @@ $$;
 
 -- Take over the fire times that were computed for a schedule, or why they could not be. They are all after p_since;
 -- fire times before it that have not been dealt with are too many to be kept, and dropped. Nothing happens when the
--- schedule says something else by now: whoever changed it had its times forgotten, and they are computed again. Two
--- that compute the same at the same time do each other no harm: what has been dealt with meanwhile is left out.
+-- schedule was changed meanwhile: the change deleted its times, and they are computed again. Two callers may compute
+-- the same times at once: times that have been handled meanwhile are left out.
 create or replace function plan_schedule(
     p_tenant_id uuid, p_id uuid, p_cron text, p_timezone text, p_upcoming timestamptz [], p_since timestamptz,
     p_problem text default null

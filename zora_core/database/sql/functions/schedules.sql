@@ -1,5 +1,5 @@
--- Schedules as people see and change them. Whether a cron expression, a time zone and a payload are good is checked by
--- whoever calls, who can read them.
+-- Reading and changing schedules. Callers must validate cron expression, time zone and payload before, because SQL
+-- cannot parse them.
 
 -- Create a schedule from an object with the keys of v_known below; name, agent_id, task_type and cron are required.
 create or replace function create_schedule(
@@ -217,7 +217,7 @@ begin
     if v_found = 0 then
         raise exception 'no schedule %', p_id using errcode = 'PT404';
     elsif v_found > 1 then
-        raise exception 'several schedules have an id that ends in %: give more of it', p_id using errcode = 'PT409';
+        raise exception 'several schedules have an id that ends in %: give more characters', p_id using errcode = 'PT409';
     end if;
 end
 $$;

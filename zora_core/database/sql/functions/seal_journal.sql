@@ -162,7 +162,7 @@ begin
     elsif cardinality(v_ids) = 0 then
         raise exception 'no journal entry %', p_id using errcode = 'PT404';
     elsif cardinality(v_ids) > 1 then
-        raise exception 'several journal entries have an id that ends in %: give more of it', p_id
+        raise exception 'several journal entries have an id that ends in %: give more characters', p_id
             using errcode = 'PT409';
     end if;
     update journal_entries as j

@@ -194,7 +194,7 @@ declare
 begin
     select * into v_with from api_keys as k where k.tenant_id = p_tenant_id and k.prefix = p_made_with for update;
     if not found or v_with.kind = 'session' or v_with.revoked_at is not null or v_with.expires_at <= zora_now() then
-        raise exception 'this link was used, or works no longer' using errcode = 'PT409';
+        raise exception 'this link was used or has expired' using errcode = 'PT409';
     elsif v_with.kind = 'link' then
         update api_keys as k set revoked_at = zora_now() where k.id = v_with.id;
     end if;
@@ -220,7 +220,7 @@ begin
 end
 $$;
 
--- Revoke a key by its prefix or id. Processes that know it forget it within a second. Doing it twice is no error.
+-- Revoke a key by its prefix or id. Processes that know it forget it within a second. Doing it twice is not an error.
 create or replace function revoke_api_key(
     p_tenant_id uuid, p_key text, p_by_user_id uuid default null
 ) returns table (id uuid, name text, prefix text, revoked_at timestamptz) language plpgsql as $$
@@ -250,7 +250,7 @@ $$;
 
 -- The credentials with these prefixes that work now, each with whom it stands for; links only when they are asked for,
 -- because they open nothing but a session. Runs with the owner's rights, because whose key it is must be known before a
--- tenant can be named; it gives nothing to whoever does not know a prefix, and only a hash to whoever does.
+-- tenant can be named; it returns nothing without a known prefix, and otherwise only a hash.
 create or replace function working_api_keys(
     p_prefixes text [], p_links boolean default false
 ) returns table (

@@ -1,8 +1,8 @@
--- Watching a tenant's tasks as they change. A change is told in two parts: a notification without content, which only
--- says that looking is worth while and which may be lost, and changed_agent_tasks(), which finds what changed from what
--- is stored. So nothing that was committed can be missed, by whoever was away for however long.
+-- Watching a tenant's tasks. A change is reported in two parts: a notification without content, which may be lost and
+-- only says that something changed, and changed_agent_tasks(), which reads the changes from stored rows. So a watcher
+-- misses no committed change, however long it was disconnected.
 
--- Be told of changes on the channel agent_task_changes for p_seconds; to be repeated while one watches.
+-- Receive notifications on the channel agent_task_changes for p_seconds; repeat it while watching.
 create or replace function watch_agent_tasks(
     p_tenant_id uuid, p_watcher_id uuid, p_seconds double precision default 30
 ) returns void language plpgsql as $$
@@ -33,8 +33,8 @@ $$;
 -- open, so whatever is not visible yet belongs to a transaction that has begun to write and has not ended, or that will
 -- begin to write after the clock was read. With a margin for the moment between making an id and having a transaction id.
 --
--- Runs with the owner's rights, to see transactions of other roles. An owner who is no superuser sees that another role
--- writes, not since when: such a transaction is taken to be an hour old, and meanwhile the past is read again.
+-- Runs with the owner's rights, to see transactions of other roles. An owner that is not a superuser sees that another
+-- role writes, not since when: such a transaction counts as an hour old, and meanwhile that hour is read again.
 create or replace function journal_watermark() returns timestamptz
 language plpgsql volatile security definer as $$
 declare

@@ -74,7 +74,7 @@ begin
 end
 $$;
 
--- Let pending tasks fail that nobody will run, each with its error, and all that follows from it. Returns how many failed.
+-- Fail pending tasks that no worker will run, each with its error, and with all consequences. Returns how many failed.
 create or replace function fail_agent_tasks(
     p_tenant_id uuid, p_ids uuid [], p_failure_kind text, p_errors text []
 ) returns bigint language plpgsql as $$

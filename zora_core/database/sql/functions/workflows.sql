@@ -182,7 +182,7 @@ begin
     if cardinality(v_ids) = 0 or length(p_id) < 4 then
         raise exception 'no workflow run %', p_id using errcode = 'PT404';
     elsif cardinality(v_ids) > 1 then
-        raise exception 'several workflow runs have an id that ends in %: give more of it', p_id using errcode = 'PT409';
+        raise exception 'several workflow runs have an id that ends in %: give more characters', p_id using errcode = 'PT409';
     end if;
     return v_ids[1];
 end
