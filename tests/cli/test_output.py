@@ -20,6 +20,7 @@ from tests.rows import Rows
 from zora_core.autonomy.cli import main
 from zora_core.autonomy.commands import render
 from zora_core.autonomy.commands.output import VisibleStream, new_console, visible_output
+from zora_core.settings import DEFAULT_TENANT_ID
 from zora_core.visible import odd_words, visible, visible_json
 
 # A colour, a title, a link, a C1 escape, a carriage return, reversed text, nothing to see, and a look-alike.
@@ -121,9 +122,11 @@ def test_the_count_of_open_suggestions_is_exact(run: Any, embedded: Server) -> N
         try:
             await connection.execute(
                 "insert into agent_suggestions (tenant_id, agent_id, suggestion_type, title, evidence, risk_level) "
-                "select t.id, 'SAM', 'advice', 't', '[]', 'low' from tenants as t, generate_series(1, 60)"
+                "select $1, 'SAM', 'advice', 't', '[]', 'low' from generate_series(1, 60)",
+                DEFAULT_TENANT_ID,
             )
-            return int(await connection.fetchval("select count(*) from agent_suggestions where status = 'proposed'"))
+            query = "select count(*) from agent_suggestions where status = 'proposed' and tenant_id = $1"
+            return int(await connection.fetchval(query, DEFAULT_TENANT_ID))
         finally:
             await connection.close()
 
