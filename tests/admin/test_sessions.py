@@ -261,3 +261,17 @@ async def test_a_notice_that_is_none_of_ours_is_passed_over(founder: Visitor, va
         founder.client.cookies.set("zora_notice", cookie, domain="zora.local", path="/admin")
         await founder.open(HOME)
         assert founder.page.css_first(".notice") is None
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://[::1", "http://[", "http://]", "//[", "http://", "null", "http://a:b", "[::1"]
+)
+@pytest.mark.parametrize("host", ["zora", "[::1", "["])
+async def test_an_origin_or_host_that_is_not_an_address_is_no_fault_of_the_server(
+    visitors: Visitors, origin: str, host: str
+) -> None:
+    client = visitors.anybody().client
+    headers = {"Origin": origin, "Host": host}
+    answer = await client.post("/admin/sign-in", data={"key": "x"}, headers=headers)
+    assert answer.status_code == (401 if origin == f"http://{host}" else 403), answer.text
+    assert (await client.get("/admin/agents/tasks", headers=headers)).status_code in (303, 400)

@@ -274,3 +274,89 @@ async def test_live_status_outlasts_every_limit_of_a_request(served: Served, cal
         await rest_of(reader)  # and those of an idle connection
         assert first
         await (await live.ping())
+
+
+async def test_requests_that_are_sent_without_end_and_answers_not_read_are_refused(served: Served) -> None:
+    """Each queued request takes memory, and all that came at once are parsed before anybody else is answered."""
+    for _ in range(10):
+        reader, _ = await served.connection(b"GET / HTTP/1.1\r\n\r\n" * 12_000)
+        assert await served.honest() < 2
+        with contextlib.suppress(ConnectionError):
+            assert (await rest_of(reader)).count(b"HTTP/1.1 ") < 40
+    assert await served.honest() < 2
+
+
+async def test_a_few_requests_may_be_sent_before_their_answers_are_read(served: Served) -> None:
+    reader, _ = await served.connection((GET + b"\r\n") * 30)
+    assert (await rest_of(reader)).count(b"HTTP/1.1 200 ") == 30
+
+
+async def test_a_refusal_is_not_written_into_an_answer_that_has_begun(zora: Zora) -> None:
+    async with serving(zora, Limits(idle_seconds=1)) as served:
+        reader, writer = await served.connection(UNREAD)
+        said = await reader.read(1)  # it has begun, and waits for the client to read more
+        writer.write((GET + b"\r\n") * 100)
+        said += await rest_of(reader)
+        assert b"HTTP/1.1 429" not in said.partition(b"\r\n\r\n")[2].partition(b"HTTP/1.1 200")[0]
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [b"0\r\nx-a: ", b"0\r\n" + b"x-a: b\r\n" * 5, b"1;x=", b"1\r\na\r\n1;x=", b"1\r\na\r\n0\r\nx-a"],
+    ids=["value", "several", "extension", "second extension", "name"],
+)
+@pytest.mark.parametrize("path", [b"/api/status", b"/admin/sign-in"])
+async def test_what_surrounds_the_parts_of_a_body_is_as_small_as_a_head(
+    zora: Zora, beginning: bytes, path: bytes
+) -> None:
+    head = b"POST %s HTTP/1.1\r\nhost: zora\r\ntransfer-encoding: chunked\r\n\r\n" % path
+    async with serving(zora, Limits()) as served:
+        reader, writer = await served.connection(head + beginning)
+        said = asyncio.create_task(rest_of(reader))
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 40_000_000 and not said.done():
+                writer.write(b"a" * 65_536)
+                sent += 65_536
+                await writer.drain()
+                await asyncio.sleep(0)
+        assert sent < 20_000_000
+        assert await served.honest() < 2
+        await said
+
+
+async def test_trailers_within_the_limit_and_bodies_of_small_chunks_are_taken(served: Served, callers: Callers) -> None:
+    key = await callers.key(Role.FOUNDER)
+    body = json.dumps({"agent_id": "CONNOR", "task_type": "echo", "payload": {"x": "y" * 30_000}}).encode()
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)  # 180 kB, of which 30 kB are the body
+    head = (
+        b"POST /api/agents/tasks HTTP/1.1\r\nhost: zora\r\nauthorization: Bearer %s\r\nconnection: close\r\n"
+        b"content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n" % key.encode()
+    )
+    reader, _ = await served.connection(head + chunks + b"0\r\nx-sum: " + b"1" * 1000 + b"\r\n\r\n")
+    said = await rest_of(reader)
+    assert b"title: Field required" in said, said  # understood as a whole: the answer is about what the body says
+
+
+async def test_pings_of_a_client_who_reads_no_answers_are_not_read_without_end(zora: Zora) -> None:
+    patient = Limits(head_seconds=600, body_seconds=600, idle_seconds=600, unread_seconds=600)
+    async with serving(zora, patient) as served:
+        reader, writer = await served.connection(HANDSHAKE)
+        await reader.readuntil(b"\r\n\r\n")
+        sent = 0
+        ping = b"\x89\xfd\0\0\0\0" + b"a" * 125
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            while sent < 100_000_000:
+                writer.write(ping * 1000)
+                sent += len(ping) * 1000
+                await asyncio.wait_for(writer.drain(), 3)
+        assert sent < 60_000_000
+        assert await served.honest() < 2
+        writer.transport.abort()  # closing would wait for the rest to be read
+
+
+async def test_an_upgrade_behind_an_answer_that_is_not_read_is_refused(zora: Zora) -> None:
+    async with serving(zora, Limits(unread_seconds=0.5)) as served:
+        reader, _ = await served.connection(UNREAD + HANDSHAKE)
+        await reader.read(1)
+        assert b"HTTP/1.1 101" not in await rest_of(reader)

@@ -18,7 +18,9 @@ import pytest
 from tests.conftest import Server
 from tests.rows import Rows
 from zora_core.autonomy.cli import main
+from zora_core.autonomy.commands import render
 from zora_core.autonomy.commands.output import VisibleStream, new_console, visible_output
+from zora_core.settings import DEFAULT_TENANT_ID
 from zora_core.visible import odd_words, visible, visible_json
 
 # A colour, a title, a link, a C1 escape, a carriage return, reversed text, nothing to see, and a look-alike.
@@ -120,9 +122,11 @@ def test_the_count_of_open_suggestions_is_exact(run: Any, embedded: Server) -> N
         try:
             await connection.execute(
                 "insert into agent_suggestions (tenant_id, agent_id, suggestion_type, title, evidence, risk_level) "
-                "select t.id, 'SAM', 'advice', 't', '[]', 'low' from tenants as t, generate_series(1, 60)"
+                "select $1, 'SAM', 'advice', 't', '[]', 'low' from generate_series(1, 60)",
+                DEFAULT_TENANT_ID,
             )
-            return int(await connection.fetchval("select count(*) from agent_suggestions where status = 'proposed'"))
+            query = "select count(*) from agent_suggestions where status = 'proposed' and tenant_id = $1"
+            return int(await connection.fetchval(query, DEFAULT_TENANT_ID))
         finally:
             await connection.close()
 
@@ -215,3 +219,25 @@ def test_words_wholly_of_look_alike_letters_are_found_among_latin_words(text: st
 )
 def test_words_of_a_sentence_in_its_own_script_are_left_alone(text: str) -> None:
     assert odd_words(text) == []
+
+
+def test_no_command_has_an_option_twice() -> None:
+    def commands(command: click.Command) -> Iterator[click.Command]:
+        yield command
+        for below in command.commands.values() if isinstance(command, click.Group) else ():
+            yield from commands(below)
+
+    for command in commands(main):
+        spelled = [name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)]
+        assert len(spelled) == len(set(spelled)), command.name
+
+
+def test_a_text_with_a_command_has_no_line_break_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    console = new_console()
+    console.width = 40
+    line = "Nothing runs until `zora schedules resume 'The digest of every Monday morning'`."
+    console.print(render.text(line))
+    console.print(render.text(line.replace("`", "")))
+    whole, *wrapped = capsys.readouterr().out.splitlines()
+    assert whole == line
+    assert len(wrapped) > 1

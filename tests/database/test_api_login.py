@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -109,6 +110,57 @@ async def test_the_login_has_a_password_that_only_those_who_know_the_owners_can_
         finally:
             hba.write_text(before)
             await server.admin("select pg_reload_conf()")
+
+
+@pytest.mark.parametrize(
+    ("password", "of_login"), [("", "reject"), (":unasked", "reject"), ("", "scram-sha-256")],
+)  # fmt: skip
+async def test_a_process_that_cannot_use_the_login_leaves_it_to_those_that_can(
+    server: Server, caplog: pytest.LogCaptureFixture, password: str, of_login: str
+) -> None:
+    """One logs in over TCP, where passwords are asked for; the other over a socket, where only the owner may."""
+    async with owned_by(server, "createrole", with_role=True) as (trusted, name):
+        await server.admin(f'grant {API_ROLE} to "{name}" with admin option', f"alter role \"{name}\" password 'first'")
+        hba = Path(await _value(server.url, "select setting from pg_settings where name = 'hba_file'"))
+        before = hba.read_text()
+        parts = urlsplit(trusted)
+        first, other = (
+            urlunsplit(parts._replace(netloc=parts.netloc.replace("@", f"{given}@"))) for given in (":first", password)
+        )
+        asked, refused = (
+            f'local all postgres trust\nlocal all "{name}" {of_owner}\nlocal all +{API_ROLE} {of_api}\n{before}'
+            for of_owner, of_api in (("scram-sha-256", "scram-sha-256"), ("trust", of_login))
+        )
+        try:
+            connection = await asyncpg.connect(trusted)
+            await schema.migrate(connection)
+            await connection.close()
+            await _accept(server, hba, asked)
+            owner = await connect(first)
+            api = await owner.restricted()
+            await _accept(server, hba, refused)
+            with caplog.at_level(logging.WARNING):
+                fallen_back = await connect(other)
+                await (await fallen_back.restricted()).close()
+                await fallen_back.close()
+            assert "it cannot have a login of its own" in caplog.messages[0]
+            await _accept(server, hba, asked)
+            await api._pool.expire_connections()
+            assert await api.call("list_agent_tasks", tenant_id=DEFAULT_TENANT_ID) == []
+            await api.close()
+            await owner.close()
+        finally:
+            hba.write_text(before)
+            await server.admin("select pg_reload_conf()")
+
+
+async def _accept(server: Server, hba: Path, rules: str) -> None:
+    """Give the server other rules of who may log in, which hold once this returns."""
+    hba.write_text(rules)
+    loaded = await _value(server.url, "select pg_conf_load_time()")
+    await server.admin("select pg_reload_conf()")
+    while await _value(server.url, "select pg_conf_load_time()") == loaded:  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(0.01)
 
 
 async def _value(url: str, query: str) -> str:

@@ -119,9 +119,10 @@ def test_a_start_that_fails_holds_nothing(home: Path, monkeypatch: pytest.Monkey
         raise DatabaseUnavailable("it does not start")
 
     ours = EmbeddedServer.at(home)
-    with monkeypatch.context() as patched, pytest.raises(DatabaseUnavailable):
+    with monkeypatch.context() as patched:
         patched.setattr(EmbeddedServer, "_ensure_running", refused)
-        ours.start()
+        with pytest.raises(DatabaseUnavailable):
+            ours.start()
     ours.start()
     ours.release()
     assert not ours.running()

@@ -368,3 +368,45 @@ async def test_what_changed_is_found_without_reading_the_journal_that_was_there_
                 assert read < 10 * (running + len(tasks)) + 100, more
     finally:
         await connection.close()
+
+
+@pytest.mark.parametrize("proposed", ["by runs", "outside of runs"])
+async def test_suggestions_are_stored_in_one_session_without_reading_all_that_were_stored_before(
+    server: Server, proposed: str
+) -> None:
+    """The session's plans are made while the table is small, and kept."""
+    async with server.fresh() as url:
+        connection = await asyncpg.connect(url)
+        await schema.migrate(connection)
+        await connection.execute("insert into tenants (id, name, slug) values ($1, 't', 't')", DEFAULT_TENANT_ID)
+        for number in range(20):
+            if number == 1:
+                await connection.execute("analyze")
+            suggestions = [
+                {"suggestion_type": "advice", "title": "t", "target": {"n": n, "of": number}, "key": f"{number} {n}",
+                 "subject": f"{number % 2}", "evidence": [{"kind": "quote", "source": "p", "text": f"words {n}"}]}
+                for n in range(1 if number == 0 else 20)
+            ]  # fmt: skip
+            if proposed == "outside of runs":
+                for suggestion in suggestions:
+                    await connection.execute(
+                        "select propose_agent_suggestion($1, 'SAM', $2)", DEFAULT_TENANT_ID, json.dumps(suggestion)
+                    )
+                continue
+            await connection.execute(
+                "insert into agent_tasks (tenant_id, agent_id, task_type, title) values ($1, 'SAM', 't', 't')",
+                DEFAULT_TENANT_ID,
+            )
+            (task,) = await connection.fetch("select * from claim_agent_tasks($1, 'w', 1, 300)", DEFAULT_TENANT_ID)
+            result = {"suggestions": suggestions, "examined": {f"{number % 2}": [s["key"] for s in suggestions]}}
+            await connection.execute(
+                "select settle_agent_tasks($1, $2, '{completed}', '{x}', $3, '{}', '{}', '{}')",
+                [task["id"]], [task["lease_token"]], [json.dumps(result)],
+            )  # fmt: skip
+        await connection.execute("select pg_stat_force_next_flush()")
+        read = await connection.fetch(
+            "select relname, seq_tup_read from pg_stat_user_tables where seq_tup_read > 2000 order by 2 desc"
+        )
+        assert await connection.fetchval("select count(*) from agent_suggestions") == 381
+        assert read == []
+        await connection.close()

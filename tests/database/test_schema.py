@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import Server
 from zora_core.database import schema
-from zora_core.database.postgres import connect
+from zora_core.database.postgres import API_ROLE, connect
 from zora_core.errors import ConfigurationError, SchemaError
 from zora_core.settings import DEFAULT_TENANT_ID
 
@@ -527,6 +527,8 @@ create table journal_entries (id uuid primary key);
          "Set ZORA_SCHEMA"),
         ("create type agent_task_status as (a integer)", "type agent_task_status", "Set ZORA_SCHEMA"),
         ("create function is_paused() returns integer language sql return 1", "function is_paused", "Set ZORA_SCHEMA"),
+        ("create function effect_tables() returns integer language sql return 1", "function effect_tables()",
+         "Set ZORA_SCHEMA"),
         ("create sequence agent_tasks_claimable", "index agent_tasks_claimable", "Set ZORA_SCHEMA"),
         (ORIGINAL, "type agent_task_status, table agent_tasks, table journal_entries", "`zora import`"),
     ],
@@ -550,12 +552,86 @@ async def test_objects_of_somebody_else_stop_the_script_before_it_writes_anythin
     assert await catalogue(fresh) == before
 
 
-async def test_a_table_that_a_later_migration_would_create_stops_it(fresh: asyncpg.Connection) -> None:
+async def test_a_function_uuidv7_of_somebody_else_stops_the_script_where_it_would_be_replaced(
+    fresh: asyncpg.Connection,
+) -> None:
+    await fresh.execute("create function uuidv7() returns uuid language sql as 'select gen_random_uuid()'")
+    if fresh.get_server_version().major >= 18:
+        assert await schema.migrate(fresh) is True
+    else:
+        with pytest.raises(SchemaError, match=r"would create \(function uuidv7\): nothing was changed"):
+            await schema.migrate(fresh)
+    assert await fresh.fetchval("select prosrc from pg_proc where oid = 'public.uuidv7()'::regprocedure") == (
+        "select gen_random_uuid()"
+    )
+
+
+@pytest.mark.parametrize(
+    ("theirs", "named"),
+    [("workflows", "table workflows"), ("api_keys_tenant_id_id_key", "index api_keys_tenant_id_id_key")],
+)
+async def test_a_table_of_a_name_that_a_later_migration_would_give_stops_it(
+    fresh: asyncpg.Connection, theirs: str, named: str
+) -> None:
     await fresh.execute((Path(__file__).parent / "released" / "0.1.0.sql").read_text())
-    await fresh.execute("create table workflows (id integer)")
-    with pytest.raises(SchemaError, match=r"would create \(table workflows\): nothing was changed"):
+    await fresh.execute(f"create table {theirs} (id integer)")
+    with pytest.raises(SchemaError, match=rf"would create \({named}\): nothing was changed"):
         await schema.migrate(fresh)
     assert (await schema.installed(fresh)).versions == {1}
+
+
+APPLICATION = """
+create function folded(p_text text) returns text language sql immutable strict as 'select lower(p_text)';
+create function agree(p_one jsonb, p_other jsonb) returns boolean language sql as 'select p_one @> p_other';
+create table words (word text);
+create index on words (folded(word));
+insert into words values ('Ab-cd.');
+"""
+
+
+@pytest.mark.parametrize(
+    ("theirs", "named"),
+    [
+        (APPLICATION, "function agree, function folded"),
+        ("create function run_key(integer) returns integer language sql return 1", "function run_key"),
+        ("create function zora_claimed_tenant() returns integer language sql return 1", "function zora_claimed_tenant"),
+        ("create procedure save_workflow() language sql as 'select 1'", "function save_workflow"),
+        ("create function check_change(jsonb) returns integer language sql return 1", "function check_change(jsonb)"),
+    ],
+)  # fmt: skip
+async def test_a_function_that_the_installed_version_did_not_have_stops_an_upgrade(
+    fresh: asyncpg.Connection, theirs: str, named: str
+) -> None:
+    await fresh.execute((Path(__file__).parent / "released" / "0.1.0.sql").read_text())
+    await fresh.execute(theirs)
+    before = await catalogue(fresh)
+    with pytest.raises(SchemaError, match=re.escape(f"would create ({named}): nothing was changed")):
+        await schema.migrate(fresh)
+    assert await catalogue(fresh) == before
+
+
+@pytest.mark.parametrize("recorded", ["in the table", "in the comment"])
+async def test_a_function_that_is_new_in_a_later_release_stops_an_upgrade_from_this_one(
+    fresh: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, recorded: str
+) -> None:
+    await schema.migrate(fresh)
+    if recorded == "in the comment":  # all that a dump of the schema without its rows has
+        await fresh.execute("delete from zora_migrations; delete from zora_functions")
+    await fresh.execute("create function later() returns integer language sql return 1")
+    ours = schema.functions()
+    added = "create or replace function later() returns integer language sql as 'select 2';"
+    for cached in (schema.objects, schema.created, schema.functions_digest):
+        monkeypatch.setattr(schema, cached.__name__, cached.__wrapped__)
+    monkeypatch.setattr(schema, "functions", lambda: f"{ours}\n{added}")
+    with pytest.raises(SchemaError, match=r"would create \(function later\): nothing was changed"):
+        await schema.migrate(fresh)
+    assert await fresh.fetchval("select later()") == 1
+    await fresh.execute("drop function later()")
+    assert await schema.migrate(fresh) is True
+    await fresh.execute("create or replace function later() returns integer language sql as 'select 3'")
+    monkeypatch.setattr(schema, "functions", lambda: f"{ours}\n{added}\n")
+    assert await schema.migrate(fresh) is True, "a function of ours is replaced"
+    assert await fresh.fetchval("select later()") == 2
 
 
 async def test_a_schema_of_its_own_holds_everything_and_leaves_the_others_alone(server: Server) -> None:
@@ -581,3 +657,47 @@ async def test_a_schema_of_its_own_holds_everything_and_leaves_the_others_alone(
             owner = await connect(url, schema_name=name)
             assert await owner.missing_objects() == []
             await owner.close()
+
+
+async def test_two_installations_in_one_database_leave_the_tables_of_each_other_open(fresh: asyncpg.Connection) -> None:
+    for name in ("za", "zb"):
+        await schema.migrate(fresh, name)
+        await fresh.execute(f"insert into {name}.tenants (id, name, slug) values ($1, 't', 't')", DEFAULT_TENANT_ID)
+    await fresh.execute(
+        "create schema app; create table app.things (id integer primary key, tenant_id uuid, name text);"
+        "create table app.others (id integer primary key, tenant_id uuid, name text);"
+        "create table zb.notes (id integer primary key, tenant_id uuid, name text);"
+    )
+
+    async def register(by: str, table: str) -> None:
+        await fresh.execute(f"select {by}.register_effect_table($1, $2, 'id', '{{name}}')", DEFAULT_TENANT_ID, table)
+
+    async def remove(by: str, table: str) -> None:
+        await fresh.execute(f"select {by}.remove_effect_table($1, $2)", DEFAULT_TENANT_ID, table)
+
+    await register("zb", "app.things")
+    with pytest.raises(asyncpg.PostgresError, match=r"app\.things is registered .* in the schema zb") as refused:
+        await register("za", "app.things")
+    assert refused.value.sqlstate == "PT400"
+    with pytest.raises(asyncpg.PostgresError, match="ZORA's own tables"):
+        await register("za", "zb.agent_tasks")
+    policies = "select * from pg_policies where tablename = 'things'"
+    before = await fresh.fetch(policies)
+    for table in ("app.others", "zb.notes"):
+        await register("za", table)
+        assert await fresh.fetch("select * from za.closed_effect_tables($1)", DEFAULT_TENANT_ID) == []
+        await remove("za", table)
+        assert await fresh.fetch("select * from za.closed_effect_tables($1)", DEFAULT_TENANT_ID) == []
+        assert await fresh.fetch("select * from zb.closed_effect_tables($1)", DEFAULT_TENANT_ID) == []
+    assert len(before) == 2
+    assert await fresh.fetch(policies) == before
+    for right in ("select", "delete"):
+        assert await fresh.fetchval(f"select has_table_privilege('{API_ROLE}', 'app.things', '{right}')")
+    for place in ("app", "zb"):
+        assert await fresh.fetchval(f"select has_schema_privilege('{API_ROLE}', '{place}', 'usage')"), place
+
+    # A table of its own is closed under its new name, too.
+    await fresh.execute("alter table app.things rename to renamed")
+    await remove("zb", "app.things")
+    assert not await fresh.fetchval(f"select has_table_privilege('{API_ROLE}', 'app.renamed', 'select')")
+    assert not await fresh.fetchval(f"select has_schema_privilege('{API_ROLE}', 'app', 'usage')")

@@ -500,7 +500,7 @@ async def test_a_task_of_a_type_that_needs_approval_waits_and_runs_once_approved
     await decide(zora, asked)
     (claimed,) = await claim(zora)
     assert claimed["id"] == task_id
-    with pytest.raises(InvalidState, match="nothing takes"):
+    with pytest.raises(InvalidState, match="cannot be undone"):
         await undo(zora, asked)
 
 

@@ -17,7 +17,7 @@ from tests.journal.conftest import Journal
 from zora_core.database.postgres import connect
 from zora_core.journal import reading
 from zora_core.journal.canonical import NO_BLOCK, chained, digest, entry_of, read_header
-from zora_core.journal.keys import SigningKey
+from zora_core.journal.keys import Anchor, SigningKey
 from zora_core.journal.sealing import Sealer, anchor_of
 from zora_core.journal.verification import Report
 from zora_core.settings import DEFAULT_TENANT_ID
@@ -393,11 +393,11 @@ async def test_garbage_in_any_field_of_an_export_is_a_problem_and_no_crash(journ
     original = (await journal.export()).read_text().splitlines()
     garbage: list[Any] = [None, 1, -1, "x", "", [], ["x"], {}, "\ud800", "{}", 1e400]
     tried = 0
-    for at, line in enumerate(original[:3]):
+    for at, line in [*enumerate(original[:3]), (len(original) - 1, original[-1])]:
         for name in json.loads(line):
             for value in garbage:
                 changed = json.dumps(json.loads(line) | {name: value})
-                if changed == line or (name, value) in (("content", None), ("tenant_id", value)):
+                if changed == line or (name, value) == ("content", None):
                     continue
                 path = journal.folder / "garbage.jsonl"
                 path.write_text("\n".join([*original[:at], changed, *original[at + 1 :]]) + "\n")
@@ -405,6 +405,46 @@ async def test_garbage_in_any_field_of_an_export_is_a_problem_and_no_crash(journ
                 tried += 1
                 assert report.problems, (name, value)
     assert tried > 60
+
+
+NESTED = ["[" * 100_000, '{"a":' * 100_000]
+
+
+@pytest.mark.parametrize("nested", NESTED, ids=["lists", "objects"])
+async def test_json_nested_deeply_is_a_problem_of_its_line(journal: Journal, nested: str) -> None:
+    await journal.sealed(1)
+    path = journal.folder / "nested.jsonl"
+    original = (await journal.export()).read_text().splitlines()
+    for place, fields in ((2, "entry"), (2, "content"), (1, "header"), (0, None)):
+        changed = json.dumps(json.loads(original[place]) | {fields: nested}) if fields else nested
+        path.write_text("\n".join([*original[:place], changed, *original[place + 1 :]]) + "\n")
+        assert journal.verify_export(path).problems
+    with pytest.raises(ValueError, match="nested too deeply"):
+        Anchor.parse(nested)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [{}, {"related_entity_ids": 5}, {"related_entity_ids": [[]]}, {"author": {}}, {"created_at": None}],
+    ids=["nothing", "number", "list", "author", "time"],
+)
+async def test_a_record_of_an_erasure_that_cannot_be_read_is_no_record(
+    journal: Journal, record: dict[str, Any]
+) -> None:
+    await journal.sealed(1)
+    whole = {
+        "related_entity_ids": [str(journal.ids[0])],
+        "created_at": "2026-01-01T00:00:00+00:00",
+        "author": "a",
+    } | record
+    fields = {"id": str(UUID(int=2**127)), "content": None, "event_type": "journal_entry_erased"}
+    line = json.dumps({"type": "unsealed", "entry": json.dumps(fields | (whole if record else {})), "content": None})
+
+    def add(lines: list[str]) -> list[str]:
+        return [*lines[:-1], line + "\n", json.dumps(json.loads(lines[-1]) | {"unsealed": 1}) + "\n"]
+
+    report = journal.verify_export(rewritten(await journal.export(), add))
+    assert [problem.kind for problem in report.problems] == ["erasure"]
 
 
 def test_a_header_says_its_hash_and_who_signed_it() -> None:

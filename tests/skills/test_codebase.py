@@ -3,7 +3,9 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +27,7 @@ from zora_core.skills.codebase.imports import import_cycles, strong_components
 from zora_core.skills.codebase.inventory import SourceFile, take_inventory
 from zora_core.skills.codebase.issue import settings
 from zora_core.skills.codebase.python import read_modules
+from zora_core.skills.codebase.repository import _outside
 from zora_core.skills.codebase.unused import dead_code
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "code"
@@ -388,7 +391,13 @@ def test_a_bare_repository_is_exported_without_links(repository: Path, git: Git,
     assert not (target / "link.py").exists()
 
 
-@pytest.mark.parametrize("part", ["alternates", "quoted", "commondir", "gitdir", "objects", "pack", "refs", "chain"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "alternates", "quoted", "commondir", "gitdir", "objects", "pack", "refs", "chain", "hash sign", "after dots",
+        "form feed", "a link to a folder with links", "blanks",
+    ],
+)  # fmt: skip
 def test_a_repository_that_reaches_outside_the_roots_is_not_read(
     repository: Path, git: Git, tmp_path: Path, part: str
 ) -> None:
@@ -421,12 +430,102 @@ def test_a_repository_that_reaches_outside_the_roots_is_not_read(
             git(root, "init", "-q", "other")
             (inner / "objects/info/alternates").write_text("../../../other/.git/objects\n")
             (root / "other/.git/objects/info/alternates").write_text(f"{secret / '.git/objects'}\n")
+        case "hash sign":  # begins a comment in `alternates`, not in `commondir`
+            (inner / "#x").mkdir()
+            (inner / "commondir").write_text("#x/../../../../repository/.git\n")
+        case "after dots":  # Git removes `..` from an alternate's path before it follows links; others do it after
+            (root / "a/b/c/d").mkdir(parents=True)
+            (inner / "objects/deep").symlink_to(root / "a/b/c/d")
+            (inner / "objects/info/alternates").write_text("deep/../../../../../repository/.git/objects\n")
+        case "form feed":  # is part of a name
+            (inner / "objects/x\f").mkdir()
+            (inner / "objects/info/alternates").write_text("x\f/../../../../../repository/.git/objects\n")
+        case "a link to a folder with links":
+            shutil.rmtree(inner / "objects")
+            (root / "stored").mkdir()
+            (inner / "objects").symlink_to(root / "stored")
+            (root / "stored/pack").symlink_to(secret / ".git/objects/pack")
+        case "blanks":  # are a name, too
+            (inner / "objects/ /info").mkdir(parents=True)
+            (inner / "objects/info/alternates").write_text(" \n")
+            (inner / "objects/ /info/alternates").write_text(f"{secret / '.git/objects'}\n")
     found = find_repository(mine, [root])
     assert found is not None
     assert "outside the folders that may be read" in (found.outside or "")
     inside = find_repository(mine, [tmp_path])
     assert inside is not None
     assert (inside.outside is None) is (part != "quoted")
+
+
+@pytest.mark.parametrize("name", ["alternates", "commondir"])
+@pytest.mark.parametrize("kind", ["long", "NUL", "FIFO", "link to a FIFO", "folder"])
+def test_a_file_of_references_that_git_may_read_otherwise_is_refused(
+    repository: Path, tmp_path: Path, name: str, kind: str
+) -> None:
+    file = repository / ".git" / ("objects/info/alternates" if name == "alternates" else name)
+    bare = "." if name == "commondir" else ""
+    match kind:
+        case "long":
+            file.write_text("\n" * 2_000_000 if name == "commondir" else "# more\n" * 300_000)
+        case "NUL":
+            file.write_text(f"{bare}\0\n")
+        case "FIFO":
+            os.mkfifo(file)
+        case "link to a FIFO":
+            os.mkfifo(tmp_path / "fifo")
+            file.symlink_to(tmp_path / "fifo")
+        case "folder":
+            file.mkdir()
+    assert "is not a small text file" in (_outside(repository / ".git", [tmp_path]) or "")
+
+
+@pytest.mark.parametrize("place", ["HEAD", "refs/heads/other", "objects/pack/pack-1.pack", "info/grafts", "config"])
+def test_a_repository_with_a_device_or_fifo_is_refused(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setitem(settings()["limits"], "git_seconds", 1)
+    file = repository / ".git" / place
+    file.unlink(missing_ok=True)
+    os.mkfifo(file)
+    assert "is a FIFO or a device" in (_outside(repository / ".git", [tmp_path]) or "")
+    try:  # Git itself may have to read it before anything is known about the repository
+        found = find_repository(repository, [tmp_path])
+    except GitFailed as error:
+        assert "took more than 1 s" in str(error)
+    else:
+        assert found is None or found.outside
+
+
+def test_an_order_file_is_not_read(repository: Path, git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "order")  # reading it would never end
+    git(repository, "config", "diff.orderFile", str(tmp_path / "order"))
+    monkeypatch.setitem(settings()["limits"], "git_seconds", 5)
+    assert len(read_history(repository)) == 5
+
+
+def test_a_commit_of_the_year_three_million_is_passed_over(repository: Path) -> None:
+    def run(*arguments: str, given: str | None = None) -> str:
+        done = subprocess.run(
+            ["git", *arguments], cwd=repository, input=given, check=True, capture_output=True, text=True
+        )
+        return done.stdout
+
+    commit = re.sub(r"> \d+ ", "> 99999999999999 ", run("cat-file", "commit", "HEAD"))
+    run("update-ref", "HEAD", run("hash-object", "-t", "commit", "-w", "--literally", "--stdin", given=commit).strip())
+    assert len(read_history(repository)) == 4
+
+
+def test_links_that_lead_nowhere_and_sockets_are_no_reason_to_refuse(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repository / ".git/loop").symlink_to("loop")
+    (repository / ".git/gone").symlink_to("nothing")
+    (repository / ".git/objects/info").mkdir(exist_ok=True)
+    (repository / ".git/objects/info/alternates").write_text("# none\n\n")
+    with socket.socket(socket.AF_UNIX) as listener:  # Git's own file system monitor makes one
+        monkeypatch.chdir(repository / ".git")  # the path of a socket must be short
+        listener.bind("fsmonitor--daemon.ipc")
+        assert _outside(repository / ".git", [tmp_path]) is None
 
 
 def test_a_work_tree_and_a_link_to_a_hook_are_read(repository: Path, git: Git, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote
 from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
@@ -294,8 +294,9 @@ async def read_form(request: Request) -> Form:
 
 def check_origin(connection: HTTPConnection) -> None:
     """Raise `Forbidden` unless the browser says that our own page asked. Every browser says so of a post."""
-    origin = urlsplit(connection.headers.get("origin", ""))
-    if not origin.netloc or origin.netloc != connection.headers.get("host"):
+    # An origin is compared as a text: one that is not an address, such as http://[::1, cannot be taken apart.
+    _, _, host = connection.headers.get("origin", "").partition("://")
+    if not host or host != connection.headers.get("host"):
         raise Forbidden(
             "a page of another origin asked for this; if a proxy stands in front, have it pass on the Host header"
         )

@@ -288,9 +288,10 @@ def _rewordings(claims: Sequence[tuple[str, Claim]], page: Page | None) -> list[
 
 
 def _rewording(ref: str, claim: Claim, page: Page | None) -> Suggestion:
+    kind, verdict = claim.kind.removesuffix("_claim").replace("_", " "), claim.verdict.replace("_", " ")
     return Suggestion(
         suggestion_type="advice",
-        title=f"Reword or substantiate a {claim.kind.replace('_', ' ')} claim ({claim.verdict.replace('_', ' ')})",
+        title=f"Reword or substantiate a {kind} claim ({verdict})",
         body=" ".join(claim.remedies),
         target={"source": ref, "claim": claim.text[:500]},
         current_value=claim.text[:500],

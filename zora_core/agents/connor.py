@@ -260,7 +260,10 @@ def _target(target: str, ctx: TaskContext) -> Path:
     """The directory that `target` names; refuses what is not on this machine."""
     from urllib.parse import unquote, urlsplit
 
-    parts = urlsplit(target)
+    try:
+        parts = urlsplit(target)
+    except ValueError as error:
+        raise InvalidInput(f"{target!r} is not a folder or an address: {error}; give the folder") from error
     name = target
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         name = unquote(parts.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import typing
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
@@ -80,7 +81,7 @@ async def _read(resource: Resource, page: Page, ctx: TaskContext) -> tuple[bytes
         if answer.status >= 400:
             raise InvalidInput(f"{resource.url} answered {answer.status}")
         length = answer.headers.get("content-length", "")
-        return answer.body, int(length) if length.isdigit() else len(answer.body)
+        return answer.body, int(length) if re.fullmatch(r"[0-9]{1,18}", length) else len(answer.body)
     if parts.scheme == "file" and urlsplit(page.url or "").scheme == "file":
         data = await ctx.file(unquote(parts.path))
         return data, len(data)

@@ -11,12 +11,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from zora_core.keep_alive import keep_alive
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application, ASGIReceiveEvent
 
 AUTHENTICATED = "zora.authenticated"
 """In the state of a WebSocket: what to call when its credential was accepted."""
@@ -28,7 +31,8 @@ class Limits:
     """What one connection, and all together, may take; a head is the request line and the headers."""
 
     head_bytes: int = 65_536
-    """Size of a request's head; 431 beyond it."""
+    """Size of a request's head, and of what stands at one time around the parts of a body (chunk extensions, trailers);
+    431 beyond it."""
     head_seconds: float = 10
     """Time from the first byte of a head, or from connecting, to its end; 408 after it."""
     body_bytes: int = 16_000_000
@@ -39,6 +43,8 @@ class Limits:
     """Time between two requests of a connection."""
     unread_seconds: float = 10
     """Time in which a client must read something of an answer that waits for it, or the connection is reset."""
+    queued: int = 32
+    """Requests that may wait on a connection for the answer to the one before them; 429 beyond it."""
     connections: int = field(default_factory=lambda: _most_connections())
     """Open connections. One more takes the place of the connection that has waited longest for its client (to send a
     request, its body or a credential, or to read an answer), or is answered with 503 when all are in use."""
@@ -74,10 +80,12 @@ class GuardedProtocol(HttpToolsProtocol):
     _unread: asyncio.TimerHandle | None = None
     """Set while more of an answer waits than the client reads."""
     _fed = 0
-    """Bytes received since the head began, without those that came with its beginning."""
+    """Bytes received since the head began or since a part of the body, without those that came with it."""
     _head = 0
     """Bytes of the head as far as it was understood."""
     _body = 0
+    _answering: RequestResponseCycle | None = None
+    """The request that is being answered or was answered last; `cycle` is the one that was received last."""
     _refused: int | None = None
     """The status that this connection was refused with."""
 
@@ -96,21 +104,26 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self.let_go()
+        self.pipeline.clear()
+        self._disconnect()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, as long as the head is within its limits."""
+        """Feed the parser, as long as the head and what surrounds the parts of a body are within their limits."""
         if self._refused is not None:
             return
         if self.timeout_keep_alive_task is not None:  # the next request of a connection that was idle
             self._wait()
         self._fed += len(data)
         super().data_received(data)
-        if self._in_head and self._fed > self.limits.head_bytes:
+        if not self._whole and self._fed > self.limits.head_bytes:
             self._refuse_head()
 
     def on_message_begin(self) -> None:
         """Count anew; a request that follows at once has its time from now."""
+        if len(self.pipeline) >= self.limits.queued:
+            self._refuse(429, "Too many requests at once on a connection: read the answers before sending more.")
+            raise ValueError("too many requests")  # ends the parser's work on these bytes
         self._in_head, self._whole = True, False
         self._fed = self._head = self._body = 0
         super().on_message_begin()
@@ -140,6 +153,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Count a part of the body."""
+        self._fed = 0
         self._body += len(body)
         if self._body > self.limits.body_bytes:
             self._refuse(413, "The body is too large.")
@@ -152,6 +166,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._stop_timer()
         self._rank()
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         """An idle connection gives its place to a new one, too."""
@@ -187,7 +205,14 @@ class GuardedProtocol(HttpToolsProtocol):
             self._unread = None
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over; it may give way until `access.caller` has accepted its credential."""
+        """Hand the connection over; it may give way until `access.caller` has accepted its credential.
+
+        A handshake behind an answer that is still being sent is refused: the two would share the transport, and the
+        answer would never learn that its client has read.
+        """
+        if self._is_answering():
+            self._refuse(400, "A WebSocket cannot begin before the answer to the request before it has ended.")
+            return
         self._stop_timer()
         self.waiting[self] = None
         self.ws_protocol_class = partial(_LiveProtocol, handshake=self)  # type: ignore[assignment]
@@ -224,8 +249,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _time_is_up(self) -> None:
-        answering = self.cycle is not None and not self.cycle.response_complete
-        if not answering and not self._in_head:  # nothing was asked: nothing is answered
+        if not self._is_answering() and not self._in_head:  # nothing was asked: nothing is answered
             self._drop()
         else:
             self._refuse(408, "The request took too long.")
@@ -238,8 +262,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._refused is not None:
             return
         self._refused = status
-        started = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
-        if not started and not self.transport.is_closing():
+        started = self._answering is not None and self._answering.response_started
+        if not (started and self._is_answering()) and not self.transport.is_closing():
             self.transport.write(
                 STATUS_LINE[status] + b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
                 b"content-length: %d\r\n\r\n%s" % (len(message), message.encode())
@@ -249,11 +273,18 @@ class GuardedProtocol(HttpToolsProtocol):
     def _drop(self) -> None:
         """Close the connection when its client has read what was written, and end what answers a request of it."""
         self._stop_timer()
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        self._disconnect()
         if not self.transport.is_closing():
             self.transport.close()
+
+    def _is_answering(self) -> bool:
+        return self._answering is not None and not self._answering.response_complete
+
+    def _disconnect(self) -> None:
+        """Tell the request that is being answered that its client is gone."""
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
 
     def _evict(self) -> None:
         """Reset the connection at once: closing it would wait for a client that does not read."""
@@ -262,7 +293,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
 
 class _LiveProtocol(WebSocketsSansIOProtocol):
-    """A WebSocket that tells the connection it was made from when it is lost."""
+    """A WebSocket that tells the connection it was made from when it is lost, and reads no more than it can answer."""
 
     def __init__(self, *args: Any, handshake: GuardedProtocol, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -271,3 +302,21 @@ class _LiveProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._handshake.let_go()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Read nothing until the client has read: every ping would add its answer to those that wait."""
+        super().pause_writing()
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        if not self.read_paused:
+            self.transport.resume_reading()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """The next event; a message that was taken is no reason to read on while the client does not."""
+        event = await super().receive()
+        if not self.writable.is_set():
+            self.transport.pause_reading()
+        return event

@@ -117,11 +117,8 @@ def _parameters(query: str, name: str) -> dict[str, str]:
         del parameters["schema"]
     if "schema" in parameters:
         raise ConfigurationError(f"the parameter schema in {name} is not supported: remove it, and set ZORA_SCHEMA")
-    if "schema" in parameters:
-        raise ConfigurationError(f"the parameter schema in {name} is not supported: remove it, and set ZORA_SCHEMA")
     for parameter in sorted(_UNSUPPORTED & parameters.keys()):
-        instead = ", and set ZORA_SCHEMA instead" if parameter == "schema" else ""
-        raise ConfigurationError(f"the parameter {parameter} in {name} is not supported: remove it{instead}")
+        raise ConfigurationError(f"the parameter {parameter} in {name} is not supported: remove it")
     return {parameter: value for parameter, value in parameters.items() if parameter not in _DROPPED}
 
 

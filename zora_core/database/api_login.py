@@ -4,6 +4,9 @@ A session that logged in as the owner and took on the role `zora_api` is one `se
 login may act as `zora_api` and as nothing else. Its password is derived from the owner's, so that every process with
 the same DATABASE_URL knows it, and nothing is stored but the verifier in the server's catalogue. Where the owner logs
 in without a password, so does the API, or not at all.
+
+Other processes use the same login, perhaps by another way, over a socket for example. A login that exists gets another
+password only when the server has refused ours as wrong, and never none.
 """
 
 from __future__ import annotations
@@ -42,17 +45,22 @@ async def prepare(owner: asyncpg.Connection, connect: Connect) -> tuple[str, str
     secret = owner._params.password
     user, named = await _name(owner)
     password = hmac.new(secret.encode(), f"{API_ROLE}:{named}".encode(), hashlib.sha256).hexdigest() if secret else None
+    wrong = False
     try:
         if await _works(connect, user, password):
             return user, password
-    except asyncpg.PostgresError:  # it is missing, or has the password of an earlier DATABASE_URL
+    except asyncpg.InvalidPasswordError:  # it is missing, or has the password of an earlier DATABASE_URL
+        wrong = True
+    except asyncpg.PostgresError:  # this way is closed to it, or it is missing
         pass
     try:
         async with owner.transaction():
             await owner.execute(_LOCK)
             if not await owner.fetchval("select exists (select from pg_roles where rolname = $1)", user):
                 await owner.execute(f"create role {user} login")
-            await owner.execute(f"alter role {user} password {_verifier(password) if password else 'null'}")
+                wrong = True
+            if password and wrong:
+                await owner.execute(f"alter role {user} password {_verifier(password)}")
             await owner.execute(f"grant {API_ROLE} to {user}")
         if await _works(connect, user, password):
             return user, password

@@ -58,6 +58,9 @@ _CREATED = re.compile(
     r"^ *create (?:or replace )?(?:unlogged |unique )?(table|type|function|index|trigger) (?:if not exists )?(\w+)",
     re.MULTILINE,
 )
+# The index of a constraint that is given a name has that name.
+_CONSTRAINT = re.compile(r"\badd constraint (\w+) (?:unique|primary|exclude)\b")
+_DROPPED = re.compile(r"^ *drop function (?:if exists )?((\w+)\([^;]*\));", re.MULTILINE)
 # What changes the list of objects, in the order of the script.
 _CHANGES = re.compile(
     r"^ *create (?:unlogged )?table (?:if not exists )?(?P<table>\w+) \((?P<columns>.*?)^\)"
@@ -250,10 +253,18 @@ def objects() -> dict[str, str | None]:
 def _filled(file: str, schema: str) -> str:
     """A part that looks at everything of ours, with the names filled in."""
     since = [
-        (kind, name, version)
-        for version, sql in [*((m.version, m.sql) for m in migrations()), (0, functions())]
-        for kind, name in dict.fromkeys(_CREATED.findall(sql))
-        if f"{kind} {name}" in objects()
+        (kind, name, migration.version)
+        for migration in migrations()
+        for kind, name in dict.fromkeys(_CREATED.findall(migration.sql))
+        if kind != "function" and f"{kind} {name}" in objects()
+    ]
+    since += [("function", name, 0) for name in created("function")]
+    since += [("index", name, m.version) for m in migrations() for name in _CONSTRAINT.findall(m.sql)]
+    dropped = [
+        (signature, migration.version)
+        for migration in migrations()
+        for signature, name in _DROPPED.findall(migration.sql)
+        if name not in created("function")
     ]
     values = {
         ":schema": schema,
@@ -263,6 +274,12 @@ def _filled(file: str, schema: str) -> str:
         ":kinds": f"{{{','.join(kind for kind, _, _ in since)}}}",
         ":names": f"{{{','.join(name for _, name, _ in since)}}}",
         ":since": f"{{{','.join(str(version) for _, _, version in since)}}}",
+        # A type may have commas, a name of a function none.
+        ":dropped": json.dumps([signature for signature, _ in dropped]).replace("[", "{", 1)[:-1] + "}",
+        ":dropped_by": f"{{{','.join(str(version) for _, version in dropped)}}}",
+        ":earlier": json.dumps(json.loads(_text("earlier_functions.json"))),
+        ":made": f"{{{','.join(created('function'))}}}",
+        ":numbers": ", ".join(str(migration.version) for migration in migrations()),
         # PostgreSQL 18 has uuidv7() itself, and another of this name is not ours.
         ":pinned": f"{{{','.join(name for name in created('function') if name != 'uuidv7')}}}",
         ":tables": ",".join(created("table")),
@@ -318,13 +335,7 @@ def render_script(*, supabase: bool = False, schema: str = PUBLIC) -> str:
         functions(),
         *([_filled("supabase.sql", schema)] if supabase else []),
         pinning(schema),
-        f"insert into zora_functions (digest, release) values ('{functions_digest()}', '{__version__}')\n"
-        "on conflict (only_row) do update set digest = excluded.digest, release = excluded.release,\n"
-        "    replaced = array_remove(zora_functions.replaced || zora_functions.digest, excluded.digest),\n"
-        "    applied_at = now();",
-        # What a dump of the schema without its rows says of its version; see guard.sql.
-        f"comment on table zora_migrations is 'ZORA {__version__}, migrations "
-        f"{', '.join(str(migration.version) for migration in migrations())}';",
+        _filled("record.sql", schema),
         "commit;",
         *([supabase_check(schema)] if supabase else []),
     ]

@@ -62,10 +62,18 @@ def chained(link: bytes, entry_id: bytes, entry_digest: bytes) -> bytes:
     return sha256(link + entry_id + entry_digest).digest()
 
 
+def read_json(text: str | bytes) -> Any:
+    """The JSON in a text; raises `ValueError` for any text that cannot be read, also for one that is nested deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def read_header(text: str) -> Header:
     """Take a header apart; raises `ValueError` when it is none of ours."""
     try:
-        fields = json.loads(text)
+        fields = read_json(text)
         if fields.pop("version") != VERSION:
             raise ValueError(f"version of the header is not {VERSION}: upgrade zora")
         header = Header(
@@ -80,6 +88,8 @@ def read_header(text: str) -> Header:
             UUID(identifier)
         if not all(isinstance(number, int) and number >= 0 for number in (header.number, header.entries)):
             raise ValueError("its numbers are none")
+        if not isinstance(header.sealed_at, str):
+            raise ValueError("sealed_at must be a time")
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"not a header of a block: {error}") from error
     return header

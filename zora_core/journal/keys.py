@@ -20,6 +20,7 @@ from uuid import UUID
 
 from zora_core.database.address import read_address
 from zora_core.errors import ConfigurationError
+from zora_core.journal.canonical import read_json
 from zora_core.private_files import make_private_folder, write_private
 from zora_core.settings import Settings
 from zora_core.suggested_command import zora_command
@@ -146,8 +147,10 @@ class Anchor:
     def parse(cls, line: str) -> Anchor:
         """From a line of JSON; raises `ValueError` when it is not an anchor."""
         try:
-            fields: dict[str, Any] = json.loads(line)
+            fields: dict[str, Any] = read_json(line)
             anchor = cls(**{name: fields[name] for name in cls.__dataclass_fields__})
+            if not isinstance(anchor.sealed_at, str):
+                raise ValueError("sealed_at must be a time")
             if not isinstance(anchor.number, int) or len(bytes.fromhex(anchor.hash)) != 32:
                 raise ValueError("its number or its hash is none")
         except (KeyError, TypeError, ValueError) as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from zora_core.journal.canonical import Block, Entry, digest, entry_of, read_header
+from zora_core.journal.canonical import Block, Entry, digest, entry_of, read_header, read_json
 
 if TYPE_CHECKING:
     from zora_core.database.database import Database
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 BLOCKS, ENTRIES = 10, 10_000  # read at a time
 LEAST, GREATEST = str(UUID(int=0)), str(UUID(int=2**128 - 1))
 FORMAT = 1
+
+_COUNTED = {"blocks": "blocks", "entries": "sealed entries", "unsealed": "unsealed entries"}
 
 Part = tuple[Block | None, list[Entry]]
 """A block with its entries; without a block, entries that are not sealed."""
@@ -134,15 +136,17 @@ def exported(path: Path, problem: Callable[[str], object], advance: Callable[[in
     block: Block | None = None
     entries: list[Entry] = []
     ended = False
-    blocks = 0
+    tenant: str | None = None
+    counts = {"blocks": 0, "entries": 0, "unsealed": 0}
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             advance(len(line))
             try:
-                fields = json.loads(line)
+                fields = read_json(line)
                 kind = fields["type"]
                 if kind in ("entry", "unsealed"):
                     entries.append(_exported_entry(fields))
+                    counts["entries" if kind == "entry" else "unsealed"] += 1
                 if block is not None and kind in ("block", "unsealed", "end"):
                     rest = [entries.pop()] if kind == "unsealed" else []
                     yield block, entries
@@ -151,26 +155,44 @@ def exported(path: Path, problem: Callable[[str], object], advance: Callable[[in
                     yield None, entries
                     entries = []
                 if kind == "block":
-                    block, blocks = _exported_block(fields), blocks + 1
-                elif kind == "journal" and fields["format"] != FORMAT:
-                    problem(f"the export has the format {fields['format']}, this zora reads {FORMAT}")
+                    block = _exported_block(fields)
+                    counts["blocks"] += 1
+                    owner = _owner(block)
+                    if counts["blocks"] == 1 and tenant and owner and owner != tenant:
+                        problem(f"the export says that it is of tenant {tenant}, its first block is of tenant {owner}")
+                elif kind == "journal":
+                    tenant = str(UUID(fields["tenant_id"]))
+                    if fields["format"] != FORMAT:
+                        problem(f"the export has the format {fields['format']}, this zora reads {FORMAT}")
                 elif kind == "end":
                     ended = True
-                    if fields["blocks"] != blocks:
-                        problem(f"the export had {fields['blocks']} blocks, {blocks} are left")
-                elif kind not in ("journal", "entry", "unsealed"):
+                    for name, count in counts.items():
+                        if type(fields[name]) is not int or fields[name] != count:
+                            problem(f"the export had {fields[name]} {_COUNTED[name]}, {count} are left")
+                            break  # what lacks a block lacks its entries
+                elif kind not in ("entry", "unsealed"):
                     problem(f"line {number} is not one of an export: its type is {kind!r}")
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 problem(f"line {number} is not one of an export: {type(error).__name__} {error}")
     if block is not None or entries:
         yield block, entries
+    if tenant is None:
+        problem("the export is not complete: the line with its tenant is missing")
     if not ended:
         problem("the export is not complete: its last line is missing")
 
 
+def _owner(block: Block) -> str | None:
+    """The tenant in a block's header, or None when the header cannot be read, which verification reports."""
+    try:
+        return read_header(block.header).tenant_id
+    except ValueError:
+        return None
+
+
 def _exported_entry(fields: dict[str, Any]) -> Entry:
     text, content = fields["entry"], fields["content"]
-    said = json.loads(text)
+    said = read_json(text)
     entry_id = str(UUID(said["id"]))
     fits = content is None or digest(content).hex() == said["content"]
     return Entry(entry_id, text, content, digest(text) if fits else b"")

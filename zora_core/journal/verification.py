@@ -8,14 +8,13 @@ elsewhere, and the blocks that somebody else remembers (anchors).
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
 
-from zora_core.journal.canonical import NO_BLOCK, Block, Entry, Header, chained, digest, read_header
+from zora_core.journal.canonical import NO_BLOCK, Block, Entry, Header, chained, digest, read_header, read_json
 from zora_core.journal.keys import Anchor, Remembered, public_key, signed_by
 from zora_core.journal.reading import stored
 from zora_core.journal.state import time_of
@@ -297,9 +296,13 @@ class Verifier:
         if entry.content is None:
             self._erased[entry.id] = block
         if '"event_type": "journal_entry_erased"' in entry.text:
-            fields = json.loads(entry.text)
-            for entry_id in fields["related_entity_ids"]:
-                self._records[entry_id] = (fields["created_at"], fields["author"])
+            try:
+                fields = read_json(entry.text)
+                record = (fields["created_at"], fields["author"])
+                if all(isinstance(part, str) for part in record):
+                    self._records |= dict.fromkeys(fields["related_entity_ids"], record)
+            except (ValueError, KeyError, TypeError):
+                return  # not as the journal writes it, so it is no record: the erasure is reported as one without
 
     def _problem(self, kind: Kind, block: int | None, entry: str | None, text: str) -> None:
         if len(self.report.problems) < MAX_PROBLEMS:
@@ -347,6 +350,6 @@ def _named(misfit: _Misfit) -> str:
     if content is None:
         return ""
     try:
-        return f"; it says now: {json.loads(content)['title']}"
+        return f"; it says now: {read_json(content)['title']}"
     except (ValueError, KeyError, TypeError):
         return ""

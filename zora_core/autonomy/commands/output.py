@@ -77,6 +77,7 @@ def new_console(*, stderr: bool = False) -> Console:
     """A console for tables and styled texts, whose texts are escaped."""
     from rich.console import Console
     from rich.segment import Segment
+    from rich.text import Text
 
     class VisibleConsole(Console):
         def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
@@ -84,7 +85,11 @@ def new_console(*, stderr: bool = False) -> Console:
                 yield Segment(found if control else visible(found), style, control)
 
         def print(self, *objects: Any, crop: bool = False, **settings: Any) -> None:
-            """Print without cutting lines that are wider than the terminal, or than 80 columns in a pipe."""
+            """Print without cutting lines that are wider than the terminal, or than 80 columns in a pipe.
+
+            A text with a command in it is left to the terminal to wrap: a line break of ours would be copied, too.
+            """
+            settings.setdefault("soft_wrap", any(isinstance(shown, Text) and "`" in shown.plain for shown in objects))
             super().print(*objects, crop=crop, **settings)
 
         @property

@@ -142,7 +142,8 @@ def print_runs(runs: Sequence[TaskRun]) -> None:
 def print_status(counts: list[dict[str, Any]], proposed: dict[str, Any]) -> None:
     """Tasks per agent and state, and why pending ones wait."""
     if not counts:
-        console.print(text(f"No tasks yet. Create one with `{zora_command('create-task')}`, or see `zora demo`."))
+        create = zora_command("create-task", "--help")
+        console.print(text(f"No tasks yet. Create one as `{create}` shows, or see `zora demo`."))
         return
     rows: dict[str, dict[str, int]] = {}
     waiting: dict[str, int] = {}

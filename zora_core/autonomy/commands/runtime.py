@@ -74,8 +74,8 @@ async def _why_none(zora: Session) -> str:
     ready = [f"{row['agent_id']} {row['task_type']}" for row in pending if row["waiting_for"] is None]
     foreign = [kind for kind in ready if kind not in known]
     if not foreign:
-        status, create = zora_command("status"), zora_command("create-task")
-        return f"No task is claimable. See `{status}`, or create one with `{create}`."
+        status, create = zora_command("status"), zora_command("create-task", "--help")
+        return f"No task is claimable. See `{status}`, or create one as `{create}` shows."
     many = "ready task has", "ready tasks have"
     kinds = ", ".join(sorted(set(foreign)))
     from zora_core.skills.wording import count

@@ -26,15 +26,6 @@ LINK_SECONDS = 3600
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 uses any free one."
 )
 @click.option("--no-worker", is_flag=True, help="Run no tasks; `zora run-loop` runs them elsewhere.")
-@click.option(
-    "--concurrency",
-    type=click.IntRange(1, 1000),
-    default=4,
-    show_default=True,
-    help="Maximum number of tasks at a time.",
-)
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 is any free port.")
-@click.option("--no-worker", is_flag=True, help="Serve the API alone; tasks are run by `zora run-loop` elsewhere.")
 @worker_options
 @sleep_option
 @click.option(

@@ -8,6 +8,7 @@ declare
     v_applied integer [] := '{}';
     v_state jsonb := '{}';
     v_noted text [];
+    v_known text [];
     v_found text [];
 begin
     if v_ours then
@@ -38,22 +39,43 @@ begin
             using errcode = 'PT409', hint = 'Upgrade zora.';
     end if;
 
-    -- Functions are looked for before the first migration only: later ones of these names are ours, to be replaced.
+    -- The functions that are ours, to be replaced: those that the installed release made. The comment says it where the rows
+    -- are missing; before migration 13 neither does.
+    v_known := coalesce(
+        (select array_agg(f.name) from jsonb_array_elements_text(v_state -> 'functions') as f (name)),
+        string_to_array(obj_description(to_regclass(format('%I.zora_functions', current_schema())), 'pg_class'), ' '),
+        (
+            select array_agg(f.name)
+            from jsonb_each(':earlier') as e (version, names)
+            cross join lateral jsonb_array_elements_text(e.names) as f (name)
+            where e.version::integer <= (select max(v) from unnest(v_applied) as a (v))
+        ),
+        '{}'
+    );
+
     select array_agg(n.kind || ' ' || n.name order by n.kind desc, n.name) into v_found
     from unnest(':kinds'::text [], ':names'::text [], ':since'::integer []) as n (kind, name, version)
-    where n.version <> all (v_applied) and (not v_ours or n.kind <> 'function') and case n.kind
-        when 'function' then exists (
+    where case n.kind
+        when 'function' then n.name <> all (v_known) and exists (
             select from pg_proc as p
             where p.pronamespace = current_schema()::regnamespace and p.proname = n.name
                 and not (p.proname = 'uuidv7' and current_setting('server_version_num')::integer >= 180000)
         )
-        else exists (
+        else n.version <> all (v_applied) and (exists (
             select from pg_type as t where t.typnamespace = current_schema()::regnamespace and t.typname = n.name
         ) or exists (
             select from pg_class as c where c.relnamespace = current_schema()::regnamespace and c.relname = n.name
-        )
+        ))
     end;
-    if v_found is not null and v_ours and v_applied = '{}' then
+    -- Migrations drop functions that earlier versions made.
+    v_found := v_found || array(
+        select distinct 'function ' || n.name
+        from unnest(':dropped'::text [], ':dropped_by'::integer []) as n (name, version)
+        where n.version <> all (v_applied) and split_part(n.name, '(', 1) <> all (v_known)
+            and to_regprocedure(n.name) is not null
+        order by 1
+    );
+    if v_found <> '{}' and v_ours and v_applied = '{}' then
         raise exception 'the % holds ZORA''s tables, but the table zora_migrations, which says of which version they are, '
             'is empty, as after pg_dump --schema-only: nothing was changed', v_place
             using errcode = 'PT409', hint = format(
@@ -62,7 +84,7 @@ begin
                 current_schema()
             );
     end if;
-    if v_found is not null then
+    if v_found <> '{}' then
         raise exception 'the % already has objects that ZORA would create (%): nothing was changed', v_place,
             array_to_string(v_found[:10], ', ')
             || case when cardinality(v_found) > 10 then format(' and %s more', cardinality(v_found) - 10) else '' end

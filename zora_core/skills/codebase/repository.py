@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ _SAFE_CONFIGURATION = {
     "core.hooksPath": os.devnull,
     "core.pager": "cat",
     "core.attributesFile": os.devnull,
+    "core.multiPackIndex": "false",  # the names of packs in it may be paths
+    "diff.orderFile": os.devnull,
     "log.showSignature": "false",
     "protocol.allow": "never",
     "submodule.recurse": "false",
@@ -28,10 +31,14 @@ _SAFE_CONFIGURATION = {
 
 # A repository of more files than that in its own folder is packed badly, or made to keep us busy.
 MAX_ENTRIES = 500_000
+MAX_REFERENCES = 1_000_000  # bytes of a file that names paths
 
 
 class GitFailed(ZoraError):
     """Git could not read a repository, or not within `limits.git_seconds`."""
+
+
+_LAST_SECOND = 253_402_300_799  # of the year 9999; a commit of a later time was made to confuse, and is passed over
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ def _outside(directory: Path, roots: Sequence[Path]) -> str | None:
     resolved_roots = [root.resolve() for root in roots]
 
     def inside(path: Path) -> bool:
-        resolved = path.resolve()
+        resolved = _resolved(path)
         return any(resolved.is_relative_to(root) for root in resolved_roots)
 
     folders, seen, entries = [directory], set[Path](), 0
@@ -85,12 +92,13 @@ def _outside(directory: Path, roots: Sequence[Path]) -> str | None:
         folder = folders.pop()
         if not inside(folder):
             return f"{_shown(folder)} lies outside the folders that may be read"
-        if folder.resolve() in seen:
+        if _resolved(folder) in seen:
             continue
-        seen.add(folder.resolve())
-        folders += [folder / name for name in _lines(folder / "commondir")]
-        for objects in (folder, folder / "objects"):
-            folders += [objects / name for name in _lines(objects / "info" / "alternates")]
+        seen.add(_resolved(folder))
+        try:
+            folders += _references(folder)
+        except _Unreadable as unreadable:
+            return f"{_shown(unreadable.path)} is not a small text file"
         for place, names, files in os.walk(folder):
             if place == str(folder) and "hooks" in names:  # programs, which are not run
                 names.remove("hooks")
@@ -99,20 +107,68 @@ def _outside(directory: Path, roots: Sequence[Path]) -> str | None:
                 return f"{_shown(directory)} has more than {MAX_ENTRIES:,} files"
             for name in (*names, *files):
                 path = Path(place, name)
-                if path.is_symlink() and not inside(path):
-                    return f"{_shown(path)} is a link that leads outside the folders that may be read"
+                mode = _mode(path, follow=False)
+                if stat.S_ISLNK(mode):
+                    if not inside(path):
+                        return f"{_shown(path)} is a link that leads outside the folders that may be read"
+                    mode = _mode(path, follow=True)
+                    if stat.S_ISDIR(mode):  # the walk does not follow links
+                        folders.append(path)
+                if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+                    return f"{_shown(path)} is a FIFO or a device"
     return None
 
 
-def _lines(path: Path) -> list[str]:
-    """The paths in a small file of Git's; a quoted one is an absolute path nowhere, so that it is refused."""
+class _Unreadable(Exception):
+    """Git may find other paths in the file `path` than we do."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+def _references(folder: Path) -> Iterator[Path]:
+    """The folders that Git takes for further parts of a repository, each as every way of reading its path has it."""
+    if common := _content(folder / "commondir"):
+        yield folder / common.rstrip("\r\n")  # one path, whatever is in it
+    for objects in (folder, folder / "objects"):
+        for line in _content(objects / "info" / "alternates").split("\n"):
+            if line.startswith('"'):  # a path with escapes; no Git writes one by itself
+                yield Path("/")
+            elif line and not line.startswith("#"):
+                yield objects / line
+                yield Path(os.path.normpath(_resolved(objects) / line))  # Git removes `..` before it follows links
+
+
+def _content(path: Path) -> str:
+    """A file of Git's that names paths, empty when it is missing. Raises `_Unreadable`."""
     try:
-        with path.open("rb") as stream:
-            text = os.fsdecode(stream.read(100_000))
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return []
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return ["/" if line.startswith('"') else line for line in lines]
+        # Opening a FIFO would wait for somebody to write to it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise _Unreadable(path) from error
+    try:
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        content = os.read(descriptor, MAX_REFERENCES + 1) if regular else b"\0"
+    finally:
+        os.close(descriptor)
+    if len(content) > MAX_REFERENCES or b"\0" in content:  # where Git's paths end
+        raise _Unreadable(path)
+    return os.fsdecode(content)
+
+
+def _resolved(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # `Path.resolve` raises an error at a link to itself
+
+
+def _mode(path: Path, *, follow: bool) -> int:
+    """The kind of a file, 0 when it is gone or a link that leads nowhere."""
+    try:
+        return path.stat(follow_symlinks=follow).st_mode
+    except OSError:
+        return 0
 
 
 def _shown(path: Path) -> str:
@@ -158,7 +214,7 @@ def _commits(output: bytes) -> Iterator[Commit]:
             deleted, _, path = rest.partition("\t")
             if path and added.isdigit() and deleted.isdigit():
                 changes[escaped(path)] = changes.get(escaped(path), 0) + int(added) + int(deleted)
-        if seconds.strip().isdigit():
+        if seconds.strip().isdigit() and int(seconds) <= _LAST_SECOND:
             yield Commit(escaped(author.strip()), datetime.fromtimestamp(int(seconds), UTC), changes)
 
 

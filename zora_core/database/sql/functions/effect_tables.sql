@@ -15,6 +15,7 @@ declare
     v_class pg_class;
     v_writable text[];
     v_others text;
+    v_elsewhere regnamespace;
     v_sequence regclass;
 begin
     select * into v_class from pg_class as c where c.oid = v_relation;
@@ -30,6 +31,18 @@ begin
     cross join unnest(t.writable) as w (name)
     inner join pg_attribute as a on a.attrelid = v_relation and a.attname = w.name and not a.attisdropped
     where to_regclass(t.name) = v_relation;
+
+    select f.pronamespace into v_elsewhere
+    from pg_policy as p
+    inner join pg_depend as d on d.classid = 'pg_policy'::regclass and d.objid = p.oid and d.refclassid = 'pg_proc'::regclass
+    inner join pg_proc as f on f.oid = d.refobjid and f.proname = 'zora_tenant'
+    where p.polrelid = v_relation and p.polname = 'zora_api_bounds' and f.pronamespace <> current_schema()::regnamespace;
+    if v_elsewhere is not null and v_writable is null then
+        return;
+    elsif v_elsewhere is not null then
+        raise exception 'the table % is registered by the installation of ZORA in the schema %, which sets the rights of '
+            'zora_api on it: remove it there first', v_relation, v_elsewhere using errcode = 'PT400';
+    end if;
 
     if v_writable is not null and not v_class.relrowsecurity then
         select string_agg(distinct coalesce(r.rolname, 'public'), ', ') into v_others
@@ -71,10 +84,14 @@ begin
             select quote_ident(a.attname) from pg_attribute as a
             where a.attrelid = v_relation and a.attname in ('tenant_id', 'created_at') and not a.attisdropped
         ), ', '), v_relation);
-    elsif v_class.relnamespace <> current_schema()::regnamespace and not exists (
+    elsif not exists (
         select from effect_tables as t
         inner join pg_class as c on c.oid = to_regclass(t.name)
         where c.relnamespace = v_class.relnamespace
+    ) and not exists (  -- nor another installation's: tables, or that installation itself
+        select from pg_policy as p
+        inner join pg_class as c on c.oid = p.polrelid
+        where c.relnamespace = v_class.relnamespace and p.polname in ('zora_api_bounds', 'zora_api_tenant')
     ) then
         execute format('revoke usage on schema %s from zora_api', v_class.relnamespace::regnamespace);
     end if;
@@ -121,8 +138,9 @@ begin
     v_problem := case
         when coalesce(v_class.relkind, '') not in ('r', 'p') then format('%s is not a table of this database: give its '
             'name, with its schema unless that is on the search path', quote_nullable(p_name))
-        when v_class.relnamespace = (select c.relnamespace from pg_class as c where c.oid = 'agent_tasks'::regclass)
-            and v_class.relname = any (array[
+        when exists (
+                select from pg_class as c where c.relnamespace = v_class.relnamespace and c.relname = 'zora_migrations'
+            ) and v_class.relname = any (array[
                     'agent_pauses', 'agent_suggestions', 'agent_task_dependencies',
                     'agent_task_policies', 'agent_task_steps', 'agent_task_watchers', 'agent_tasks',
                     'api_keys', 'autonomy_schedules', 'climate_missions', 'climate_profiles',
@@ -177,12 +195,17 @@ declare
 begin
     return query delete from effect_tables as t where t.tenant_id = p_tenant_id and t.name = p_name returning t.*;
     if found then
-        -- Also tables that were renamed since they were registered.
+        -- Also tables that were renamed since they were registered: those with a policy of this installation, which calls
+        -- its zora_tenant(). Another one in this database may have tables of its own.
         for v_relation in
             select to_regclass(p_name)
             union
             select p.polrelid::regclass from pg_policy as p
-            where p.polname = 'zora_api_bounds' and p.polrelid <> all (array(
+            where p.polname = 'zora_api_bounds' and exists (
+                select from pg_depend as d
+                where d.classid = 'pg_policy'::regclass and d.objid = p.oid and d.refclassid = 'pg_proc'::regclass
+                    and d.refobjid = 'zora_tenant()'::regprocedure
+            ) and p.polrelid <> all (array(
                 select to_regclass(t.name)::oid from effect_tables as t where to_regclass(t.name) is not null
             ))
         loop
@@ -215,7 +238,11 @@ create or replace function closed_effect_tables(p_tenant_id uuid) returns table 
         select to_regclass(t.name) as id from effect_tables as t where t.tenant_id = p_tenant_id
         union
         select p.polrelid::regclass from pg_policy as p
-        where p.polname = 'zora_api_bounds' and p.polrelid <> all (array(
+        where p.polname = 'zora_api_bounds' and exists (
+            select from pg_depend as d
+            where d.classid = 'pg_policy'::regclass and d.objid = p.oid and d.refclassid = 'pg_proc'::regclass
+                and d.refobjid = 'zora_tenant()'::regprocedure
+        ) and p.polrelid <> all (array(
             select to_regclass(t.name)::oid from effect_tables as t where to_regclass(t.name) is not null
         ))
     ),

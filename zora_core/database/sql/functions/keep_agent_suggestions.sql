@@ -74,10 +74,12 @@ $$;
 -- Store a proposal whose effect was prepared, unless it is known already; returns it, or nothing. The proposal is an object
 -- with suggestion_type, title and evidence, and may have body, target, current_value, suggested_value, findings,
 -- risk_level and effect. What an effect finds is read from its rows, so that current_value is kept for advice alone.
+--
+-- A session keeps its plans, and one that was made while the table was small would read all of it ever after.
 create or replace function store_agent_suggestion(
     p_tenant_id uuid, p_agent_id text, p_suggestion jsonb, p_key text, p_hours integer, p_task_id uuid default null,
     p_subject text default null, p_by_policy boolean default false, p_author text default null
-) returns setof agent_suggestions language plpgsql as $$
+) returns setof agent_suggestions language plpgsql set enable_seqscan = off as $$
 declare
     v_effect constant jsonb := nullif(p_suggestion -> 'effect', 'null');
     v_grounds constant text[] := evidence_grounds(p_suggestion -> 'evidence');
@@ -184,7 +186,7 @@ $$;
 -- lets happen without asking, or null.
 create or replace function keep_agent_suggestions(
     p_id uuid, p_lease_token uuid, p_result jsonb
-) returns jsonb language plpgsql as $$
+) returns jsonb language plpgsql set enable_seqscan = off as $$
 declare
     v_task agent_tasks;
     v_policy agent_task_policies;

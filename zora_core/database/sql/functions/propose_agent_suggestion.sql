@@ -3,7 +3,7 @@
 -- evidence is PT409. No policy approves it: policies are about what tasks suggest.
 create or replace function propose_agent_suggestion(
     p_tenant_id uuid, p_agent_id text, p_suggestion jsonb, p_user_id uuid default null
-) returns setof agent_suggestions language plpgsql as $$
+) returns setof agent_suggestions language plpgsql set enable_seqscan = off as $$
 declare
     v_key constant text := suggestion_key(
         p_agent_id, p_suggestion ->> 'suggestion_type', coalesce(p_suggestion -> 'target', '{}'),
