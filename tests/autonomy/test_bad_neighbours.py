@@ -7,15 +7,19 @@ import contextlib
 import logging
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from tests.autonomy.agents import Signal
+from tests.autonomy.test_runtime import until, working
 from tests.conftest import Zora
 from zora_core import data
 from zora_core.agents import Agent, AgentId, Payload, Task, TaskContext, TaskResult, handler
+from zora_core.autonomy.execute import SPARED_SECONDS
 from zora_core.skills import secrets
 
 
@@ -59,6 +63,37 @@ class Neighbours(Agent):
         await asyncio.create_task(cancel())
         return TaskResult(summary="cancelled")
 
+    @asynccontextmanager
+    async def resources(self) -> AsyncIterator[asyncio.Queue[asyncio.Task[Any]]]:
+        """A queue; a task of the resources cancels what is put into it, as a circuit breaker does."""
+        queue: asyncio.Queue[asyncio.Task[Any]] = asyncio.Queue()
+
+        async def breaker() -> None:
+            while True:
+                (await queue.get()).cancel()
+
+        task = asyncio.create_task(breaker())
+        try:
+            yield queue
+        finally:
+            task.cancel()
+
+    @handler("give_up", evidence="none")
+    async def give_up(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        await ctx.resources.put(asyncio.current_task())
+        await asyncio.Event().wait()
+        return TaskResult(summary="never")
+
+    @handler("leave_behind", evidence="none")
+    async def leave_behind(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        async def cancel_later() -> None:
+            await self.sound_runs.wait()
+            for other in asyncio.all_tasks() - {asyncio.current_task()}:
+                other.cancel()
+
+        self.left_behind = asyncio.create_task(cancel_later())
+        return TaskResult(summary="left a task behind")
+
     @handler("complain", evidence="none")
     async def complain(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
         await self.sound_runs.wait()
@@ -84,8 +119,9 @@ async def run_both(zora: Zora, agent: Neighbours, bad: str) -> tuple[Any, Any]:
     sound = await zora.create("SAM", "sound", max_attempts=1)
     await zora.create("SAM", bad, max_attempts=1)
     runs = {run.task.task_type: run for run in await asyncio.wait_for(zora.run_once(agent, limit=2), 30)}
-    if runs["sound"].status == "pending":  # released: it runs again, and the attempt does not count
+    if runs["sound"].status == "pending":  # it runs again a little later, and the attempt does not count
         assert (await zora.task(sound)).attempt == 0
+        await zora.advance(seconds=SPARED_SECONDS)
         (runs["sound"],) = await zora.run_once(agent, limit=1)
     return runs["sound"], runs[bad]
 
@@ -135,3 +171,48 @@ async def test_a_log_handler_that_raises_ends_nothing(
 async def test_a_handler_that_cancels_its_neighbours_fails_alone(zora: Zora, bad: str) -> None:
     sound, culprit = await run_both(zora, Neighbours(), bad)
     assert (sound.status, culprit.status) == ("completed", "failed")
+
+
+async def test_a_task_that_other_handlers_cancel_again_and_again_fails(
+    zora: Zora, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first time it waits, and the attempt does not count; the second time is an ordinary error."""
+    agent = Neighbours()
+    sound = await zora.create("SAM", "sound", max_attempts=1)
+    await zora.create("SAM", "cancel_all", max_attempts=1)
+    async with working(zora.worker(agent), poll_seconds=0.1) as worker:
+        await until(lambda: _is(zora, sound, "pending", waiting_for="run_at"))
+        assert (await zora.task(sound)).attempt == 0
+        assert f"the handler of another task cancelled SAM sound (task {sound})" in caplog.text
+        agent.sound_runs.clear()
+        agent.broken.clear()
+        await zora.create("SAM", "cancel_all", max_attempts=1)
+        await zora.advance(seconds=SPARED_SECONDS)
+        await until(lambda: _is(zora, sound, "failed"))
+        assert not worker._spared
+    assert (await zora.task(sound)).error_message == "CancelledError: "
+
+
+async def _is(zora: Zora, task_id: UUID, status: str, waiting_for: str | None = None) -> bool:
+    task = await zora.task(task_id)
+    return (task.status, task.waiting_for) == (status, waiting_for)
+
+
+async def _until(zora: Zora, task_id: UUID, status: str) -> None:
+    await until(lambda: _is(zora, task_id, status))
+
+
+async def test_a_run_that_its_own_resources_cancel_fails(zora: Zora) -> None:
+    """Also if an earlier run has opened them: they belong to no run."""
+    agent = Neighbours()
+    agent.broken.set()
+    async with working(zora.worker(agent), poll_seconds=0.1):
+        await _until(zora, await zora.create("SAM", "sound", max_attempts=1), "completed")
+        await _until(zora, await zora.create("SAM", "give_up", max_attempts=1), "failed")
+
+
+async def test_what_a_run_has_left_behind_does_not_count_as_another_run(zora: Zora) -> None:
+    agent = Neighbours()
+    async with working(zora.worker(agent), poll_seconds=0.1):
+        await _until(zora, await zora.create("SAM", "leave_behind", max_attempts=1), "completed")
+        await _until(zora, await zora.create("SAM", "sound", max_attempts=1), "failed")

@@ -40,6 +40,7 @@ logger = safe_logger("zora.runtime")
 
 MAX_MESSAGE = 500  # characters of a progress message that are kept
 MAX_ERROR = 4000
+SPARED_SECONDS = 10.0  # until a task runs again that another task's handler has cancelled
 MAX_CHILDREN = 100  # as in delegate_agent_task(), so that a longer list is refused before it is looked at
 
 
@@ -174,6 +175,10 @@ class Run:
         self.limit_seconds = 0
         self.cancelled_by_another = False
         """Whether another run's handler cancelled this one's."""
+        self.spared = False
+        """Whether it runs again without counting the attempt, because another run's handler cancelled it."""
+        self.spared_before = False
+        """Whether the last run of this task in this process was spared."""
         self.stop_reason: str | None = None
         """Why the runtime cancelled the handler: cancel, lost or shutdown."""
 
@@ -265,9 +270,18 @@ def failed(run: Run, error: BaseException, *, timed_out: bool = False) -> Settle
         return run.stopped()
     if timed_out:
         return run.timed_out()
-    if run.cancelled_by_another:  # it is not at fault, and runs again
-        return run.settlement("released")
     task, kind = run.task, type(error)
+    if run.cancelled_by_another and not run.spared_before:  # once, so that it cannot go round in circles
+        run.spared = True
+        logger.warning(
+            "the handler of another task cancelled %s %s (task %s): it runs again in %.0f seconds, and the attempt "
+            "does not count",
+            task.agent_id,
+            task.task_type,
+            task.id,
+            SPARED_SECONDS,
+        )
+        return run.settlement("snoozed", delay=SPARED_SECONDS)
     try:
         said = storable(mask(described(error))[:MAX_ERROR])
     except BaseException as second:  # noqa: BLE001 - memory or file descriptors may have run out

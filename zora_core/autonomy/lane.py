@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zora_core.autonomy.execute import failed, log_failure
@@ -32,7 +32,7 @@ RESOURCES_SECONDS = 2.0  # for closing what handlers share
 
 
 _HANDLER: ContextVar[Run | None] = ContextVar("handler", default=None)
-"""The run whose handler runs; tasks that a handler starts inherit it."""
+"""The run whose handler runs. Tasks that a handler starts inherit it, and may outlive the run."""
 
 
 class _HandlerTask(asyncio.Task[None]):
@@ -40,15 +40,19 @@ class _HandlerTask(asyncio.Task[None]):
 
     def __init__(self, run: Run, work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
         self._run = run
-        context = copy_context()
-        context.run(_HANDLER.set, run)
-        super().__init__(work, loop=loop, context=context)
+        super().__init__(work, loop=loop, context=_context_of(run))
 
     def cancel(self, msg: Any | None = None) -> bool:
         by = _HANDLER.get()
-        if by is not None and by is not self._run:
+        if by is not None and by is not self._run and by.work is not None and not by.work.done():
             self._run.cancelled_by_another = True
         return super().cancel(msg)
+
+
+def _context_of(run: Run | None) -> Context:
+    context = copy_context()
+    context.run(_HANDLER.set, run)
+    return context
 
 
 class Lane:
@@ -139,7 +143,8 @@ class Lane:
         """What this context manager gives, entered once on this loop; raises what entering it raises."""
         if opened not in self._resources:
             ready = self._loop.create_future()
-            self._resources[opened] = ready, self._loop.create_task(self._keep_open(opened, ready))
+            keeper = self._keep_open(opened, ready)
+            self._resources[opened] = ready, self._loop.create_task(keeper, context=_context_of(None))  # it is shared
         return await asyncio.shield(self._resources[opened][0])  # a run that is stopped does not stop it for the others
 
     async def _keep_open(

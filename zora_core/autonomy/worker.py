@@ -134,6 +134,8 @@ class Worker:
         self._arriving = False
         self._claiming = asyncio.Lock()
         """Held from a claim's call until its tasks are in `running`, and while expired leases are taken back."""
+        self._spared: set[UUID] = set()
+        """The tasks whose last run here was `spared`."""
         self._taken = 0
         self._runs: list[TaskRun] | None = None
         self._handled = 0
@@ -248,6 +250,8 @@ class Worker:
         for old in self.running.values():
             if old.task.id in claimed:
                 old.stop("lost")
+        for run in runs:
+            run.spared_before = run.task.id in self._spared
         self._taken += len(runs)
         self._claimed.extend(runs)
         self.running.update((run.lease_token, run) for run in runs)
@@ -386,6 +390,7 @@ class Worker:
     def _end(self, run: Run, settlement: Settlement | None) -> None:
         """A handler has ended, or is waited for no longer."""
         del self._begun[run.lease_token]
+        (self._spared.add if run.spared else self._spared.discard)(run.task.id)
         self._handled += 1  # what is handed back before it began says nothing of how fast tasks go
         self._begin_claimed()
         if self._database.pace.ahead:
