@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import contextlib
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -123,3 +126,58 @@ async def test_a_second_loop_has_its_own(zora: Zora, monkeypatch: pytest.MonkeyP
         agent.release.set()
     assert len(set(agent.opened)) == len(agent.opened) == 2
     assert agent.log == ["closed", "closed"]
+
+
+class Hanging(Agent):
+    agent_id = AgentId.SAM
+
+    def __init__(self, hang: Callable[[], Awaitable[object]]) -> None:
+        self.hang = hang
+        self.opened = 0
+
+    @asynccontextmanager
+    async def resources(self) -> AsyncIterator[int]:
+        self.opened += 1
+        if self.opened == 1:
+            await self.hang()
+        yield self.opened
+
+    @handler("use", timeout_seconds=1, evidence="none")
+    async def use(self, task: Task, payload: Payload, ctx: TaskContext) -> TaskResult:
+        return TaskResult(summary=f"opened {ctx.resources}")
+
+
+async def _for_ever() -> None:
+    await asyncio.Event().wait()
+
+
+async def _until_cancelled() -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+
+
+async def _fail_when_cancelled() -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        raise OSError("no route")
+
+
+@pytest.mark.parametrize("hang", [_for_ever, _until_cancelled, _fail_when_cancelled])
+async def test_opening_that_hangs_is_given_up_with_the_last_run_that_waits_for_it(
+    zora: Zora, caplog: pytest.LogCaptureFixture, hang: Callable[[], Awaitable[object]]
+) -> None:
+    agent = Hanging(hang)
+    first = [await zora.create("SAM", "use", max_attempts=1) for _ in range(2)]
+    async with working(zora.worker(agent), poll_seconds=0.1):
+        for task_id in first:
+            await until(partial(_failed, zora, task_id))
+        other = await zora.create("SAM", "use", max_attempts=1)
+        await until(lambda: _done(zora, other))
+    assert (await zora.task(other)).result_summary == "opened 2"
+    gc.collect()
+    assert "never retrieved" not in caplog.text
+
+
+async def _failed(zora: Zora, task_id: object) -> bool:
+    return bool(await zora.sql("select from agent_tasks where id = $1 and failure_kind = 'timeout'", task_id))

@@ -55,6 +55,16 @@ def _context_of(run: Run | None) -> Context:
     return context
 
 
+class _Shared:
+    """What handlers share, the task that keeps it open, and how many runs wait until it is open."""
+
+    keeper: asyncio.Task[None]
+
+    def __init__(self, ready: asyncio.Future[Any]) -> None:
+        self.ready = ready
+        self.waiting = 0
+
+
 class Lane:
     """An event loop on a daemon thread. `work` runs a handler there; `ended` is called there when it has ended."""
 
@@ -70,10 +80,8 @@ class Lane:
         self._inbox: deque[Run] = deque()
         self._woken = False
         self._tasks: dict[asyncio.Task[None], Run] = {}
-        self._resources: dict[
-            Callable[[], AbstractAsyncContextManager[Any]], tuple[asyncio.Future[Any], asyncio.Task[None]]
-        ] = {}
-        """By what opens them: what handlers share, and the task that keeps it open."""
+        self._resources: dict[Callable[[], AbstractAsyncContextManager[Any]], _Shared] = {}
+        """What handlers share, by what opens it."""
         self._closing = asyncio.Event()
         self._answered = True
         self._unanswered_looks = 0
@@ -140,27 +148,47 @@ class Lane:
     # On the lane's own thread
 
     async def resources(self, opened: Callable[[], AbstractAsyncContextManager[Any]]) -> Any:
-        """What this context manager gives, entered once on this loop; raises what entering it raises."""
-        if opened not in self._resources:
-            ready = self._loop.create_future()
-            keeper = self._keep_open(opened, ready)
-            self._resources[opened] = ready, self._loop.create_task(keeper, context=_context_of(None))  # it is shared
-        return await asyncio.shield(self._resources[opened][0])  # a run that is stopped does not stop it for the others
+        """What this context manager gives, entered once on this loop; raises what entering it raises.
 
-    async def _keep_open(
-        self, opened: Callable[[], AbstractAsyncContextManager[Any]], ready: asyncio.Future[Any]
-    ) -> None:
+        When no run waits for it any more before it is open, entering it is given up, and the next run tries again.
+        """
+        shared = self._resources.get(opened)
+        if shared is None:
+            shared = self._resources[opened] = _Shared(self._loop.create_future())
+            keeper = self._keep_open(opened, shared)
+            shared.keeper = self._loop.create_task(keeper, context=_context_of(None))  # it belongs to no run
+        shared.waiting += 1
+        try:
+            return await asyncio.shield(shared.ready)  # a run that is stopped does not stop it for the others
+        finally:
+            shared.waiting -= 1
+            if not shared.waiting and not shared.ready.done():
+                shared.ready.cancel()
+                shared.keeper.cancel()
+                self._forget(opened, shared)
+
+    async def _keep_open(self, opened: Callable[[], AbstractAsyncContextManager[Any]], shared: _Shared) -> None:
         """Enter and leave a context manager in one task, as many of them must be; the next run may try again."""
         try:
             async with opened() as resources:
-                ready.set_result(resources)
+                if shared.ready.cancelled():  # it was given up, and went on opening
+                    return
+                shared.ready.set_result(resources)
                 await self._closing.wait()
         except BaseException as error:  # noqa: BLE001 - it is somebody else's code, and may raise anything
-            if not ready.done():
-                ready.set_exception(error)
+            if not shared.ready.done():
+                shared.ready.set_exception(error)
+                shared.ready.exception()  # a run that was stopped at this moment does not read it
             elif not isinstance(error, asyncio.CancelledError):
-                log_failure(error, "closing the resources of %s failed", getattr(opened, "__qualname__", opened))
+                log_failure(
+                    error, "opening or closing the resources of %s failed", getattr(opened, "__qualname__", opened)
+                )
         finally:
+            self._forget(opened, shared)
+
+    def _forget(self, opened: Callable[[], AbstractAsyncContextManager[Any]], shared: _Shared) -> None:
+        """Have the next run open these resources anew, unless another run has done so already."""
+        if self._resources.get(opened) is shared:
             del self._resources[opened]
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -226,7 +254,7 @@ class Lane:
                     task.cancel()
                 await asyncio.wait(handlers, timeout=CLOSE_SECONDS)
             self._closing.set()
-            if keepers := {task for _, task in self._resources.values()}:
+            if keepers := {shared.keeper for shared in self._resources.values()}:
                 await asyncio.wait(keepers, timeout=RESOURCES_SECONDS)
             while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
                 for task in tasks:
