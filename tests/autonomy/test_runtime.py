@@ -347,6 +347,23 @@ async def test_an_outcome_that_the_database_refuses_fails_its_run_and_delays_no_
             )
 
 
+async def test_a_suspect_runs_as_soon_as_the_last_outcome_is_refused(
+    zora: Zora, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "PATIENCE_SECONDS", 300)
+    probe = Probe()
+    await zora.create("SAM", "wait", priority=1)
+    suspect = await zora.create("SAM", "count")
+    await zora.sql("update agent_tasks set lost_leases = 1 where id = $1", suspect)
+    async with refusing(zora, "new.result_summary = 'done'"), working(zora.worker(probe)) as worker:
+        await until(probe.started.is_set)
+        await until(lambda: not worker._wake.is_set())
+        probe.release.set()
+        await until(lambda: finished(zora, suspect))
+        await zora.sql("drop trigger refuse on agent_tasks")
+        await until(lambda: not worker.running)
+
+
 async def test_run_once_stops_at_its_limit(zora: Zora) -> None:
     for _ in range(5):
         await zora.create("SAM", "count")

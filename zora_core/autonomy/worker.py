@@ -118,7 +118,7 @@ class Worker:
         self._settler = Settler(
             database,
             recorded=self._settled,
-            refused=lambda: self._slot_freed.set(),
+            refused=self._look_again,
             more=lambda: bool(self._begun),
         )
         self._claimed: deque[Run] = deque()
@@ -411,10 +411,7 @@ class Worker:
     def _record(self, run: Run, settlement: Settlement | None, row: dict[str, Any] | None) -> None:
         """A run is over, and its outcome recorded unless its lease was lost."""
         del self.running[run.lease_token]
-        self._recorded.set()
-        self._slot_freed.set()
-        if not self.running:
-            self._wake.set()  # these runs may have made others claimable, and a suspect waits for an idle worker
+        self._look_again()
         if run.lane is None and run.stop_reason == "shutdown":  # as if it had not been claimed
             return
         ended = TaskRun(
@@ -431,6 +428,13 @@ class Worker:
         if self._runs is not None:
             self._runs.append(ended)
         self._observe(ended)
+
+    def _look_again(self) -> None:
+        """A run is over, or its outcome is refused for now."""
+        self._recorded.set()
+        self._slot_freed.set()
+        if self.running.keys() <= self._settler.held:  # none is at work
+            self._wake.set()  # these runs may have made others claimable, and a suspect waits for an idle worker
 
     async def _watch(self) -> None:
         """Give up on handlers that do not end when they should, and on the thread that one of them blocks."""
