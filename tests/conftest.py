@@ -43,9 +43,39 @@ START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 SECRET = "a secret of the tests, of more than 32 characters"
 
 
+# Folders of which every test takes seconds: browsers, and real processes that are killed.
+SLOW_FOLDERS = frozenset({"browser", "chaos"})
+# Fixtures that run a test on either server.
+SERVERS = ("server", "connection", "crowded", "project", "strict", "unguarded")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick",
+        action="store_true",
+        help="each test once: on the embedded server, over a connection; no browsers, no chaos, nothing marked slow",
+    )
     parser.addoption("--http", action="store_true", help="run every test that has the fixture zora over HTTP as well")
     parser.addoption("--system", action="store_true", help="run tests of one server on the installed, older PostgreSQL")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --quick, leave out what repeats another test elsewhere, or takes long."""
+    if not config.getoption("--quick"):
+        return
+
+    def slow(item: pytest.Item) -> bool:
+        parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        return bool(
+            parameters.get("transport") == "http"
+            or any(parameters.get(name) == "system" for name in SERVERS)
+            or item.path.parent.name in SLOW_FOLDERS
+            or item.get_closest_marker("slow")
+        )
+
+    left_out = [item for item in items if slow(item)]
+    items[:] = [item for item in items if not slow(item)]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.hookimpl(wrapper=True)

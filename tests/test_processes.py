@@ -219,6 +219,23 @@ async def test_whatever_pickling_or_a_function_raises_is_the_outcome_of_its_call
     pool.close()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGCHLD")
+async def test_a_child_for_which_nobody_has_to_wait_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program may ignore SIGCHLD, also one that was started so: then the system forgets a child that has ended."""
+    pool = processes._Pool()
+    monkeypatch.setattr(processes, "_POOL", pool)
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        async with asyncio.timeout(20):
+            child = await in_process(work.process_id)
+            os.kill(child, signal.SIGKILL)
+            await until_gone(child)
+            assert await in_process(work.process_id) != child
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+        pool.close()
+
+
 async def test_a_child_that_the_system_refuses_to_start_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(child: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

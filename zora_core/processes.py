@@ -319,7 +319,9 @@ def receive(stream: IO[bytes]) -> bytes:
 def _ended(process: subprocess.Popen[bytes]) -> bool:
     """Whether a child has ended; its process id stays taken where possible, so that `_kill` reaches its group."""
     if hasattr(os, "waitid"):  # not on macOS before Python 3.13
-        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        # Where SIGCHLD is ignored, or the program waits for all its children, this one has already been waited for.
+        with contextlib.suppress(ChildProcessError):
+            return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     return process.poll() is not None
 
 

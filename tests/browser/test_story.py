@@ -32,7 +32,9 @@ def test_from_signing_in_to_taking_a_decision_back(site: Site, visit: Open) -> N
     page.keyboard.press("n")
     page.get_by_role("link", name="propose_new_climate_missions").click()
     page.get_by_label("Title").fill("Missions from the browser")
-    expect(page.locator("#command .command")).to_contain_text("zora create-task ORACLE propose_new_climate_missions")
+    expect(page.locator("#command .command")).to_contain_text(
+        "zora --tenant demo create-task ORACLE propose_new_climate_missions"
+    )
     page.get_by_role("button", name="Create").click()
 
     # It is finished without a reload.

@@ -605,8 +605,9 @@ async def test_a_function_that_the_installed_version_did_not_have_stops_an_upgra
     await fresh.execute((Path(__file__).parent / "released" / "0.1.0.sql").read_text())
     await fresh.execute(theirs)
     before = await catalogue(fresh)
-    with pytest.raises(SchemaError, match=re.escape(f"would create ({named}): nothing was changed")):
+    with pytest.raises(SchemaError, match=re.escape(f"would create ({named}): nothing was changed")) as refused:
         await schema.migrate(fresh)
+    assert "rename these objects" in str(refused.value), "an installation beside it would be an empty one"
     assert await catalogue(fresh) == before
 
 

@@ -118,7 +118,10 @@ class Queue(RuleBasedStateMachine):
             (t for t in self.tasks.values() if t.status == "pending" and t.waiting_for is None), key=lambda t: t.order
         )
         rows = self.fetch("select * from claim_agent_tasks($1, $2, $3, $4)", self.tenant, worker, limit, LEASE)
-        assert {row["id"] for row in rows} == {t.id for t in ready[:limit]}
+        # A task that has lost a lease runs alone; what lies behind it waits for the next claim.
+        suspect = next((place for place, task in enumerate(ready) if task.lost_leases), len(ready))
+        expected = ready[: min(limit, suspect or 1)]
+        assert [row["id"] for row in rows] == [task.id for task in expected]
         for row in rows:
             task = self.tasks[row["id"]]
             task.status, task.token = "in_progress", row["lease_token"]

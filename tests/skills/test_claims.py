@@ -436,6 +436,12 @@ def test_headings_have_the_language_of_their_page() -> None:
     assert report.not_judged == []
 
 
-@pytest.mark.parametrize("piece", ["eco-friendly, ", "not green and ", "the term green, ", "a-\n", "\u202ea", "50% "])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "eco-friendly, ", "not green and ", "the term green, ", "a-\n", "\u202ea", "50% ",
+        pytest.param("-" + "a" * 29_999, id="one long word"),
+    ],
+)  # fmt: skip
 def test_long_nasty_texts_are_judged_in_time(piece: str) -> None:
     assert check_text(piece * (30_000 // len(piece)), source="s", assume_claims=True).sentences <= 1

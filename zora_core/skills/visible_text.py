@@ -14,7 +14,7 @@ from zora_core.visible import lookalikes
 _FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10))))
 _REVERSE, _ISOLATE_END, _EMBED_END = "\u202e", "\u2069", "\u202c"
 _WORD = re.compile(r"[^\W\d_]+")
-_BROKEN = re.compile(r"([^\W\d_]+)-[ \t]*\r?\n[ \t]*(?=[a-z])")
+_BROKEN = re.compile(r"(?<![^\W\d_])([^\W\d_]+)-[ \t]*\r?\n[ \t]*(?=[a-z])")
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,9 @@ begin
             array_to_string(v_found[:10], ', ')
             || case when cardinality(v_found) > 10 then format(' and %s more', cardinality(v_found) - 10) else '' end
             using errcode = 'PT409', hint = case
-                when 'table agent_tasks' = any (v_found) and not v_ours
+                when v_ours
+                then 'Rename these objects, which ZORA did not make, or move them to another schema, then run this again.'
+                when 'table agent_tasks' = any (v_found)
                 then 'Set ZORA_SCHEMA=zora to install ZORA into a schema of its own beside these, which look like the '
                     'tables of the original system, then take their records over with `zora import`.'
                 else 'Set ZORA_SCHEMA, for example to zora, to install ZORA into a schema of its own.'
