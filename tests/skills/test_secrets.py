@@ -310,10 +310,10 @@ PIECES = st.sampled_from(
 @example('to\u212aen \u017fecret="c0rrect-Horse7"')
 @example("tokentoken=tokentoken=tR4nsit0ry88")
 def test_looking_for_beginnings_first_changes_no_answer(text: str) -> None:
-    for table in ("secret", "personal"):
-        patterns = secrets._patterns(table)
-        everywhere = [replace(pattern, starts=(), contains=()) for pattern in patterns]
-        assert secrets._find(text, patterns) == secrets._find(text, everywhere)
+    for name in ("secret", "personal"):
+        table = secrets._table(name)
+        everywhere = tuple(replace(pattern, starts=(), contains=()) for pattern in table.patterns)
+        assert secrets._find(text, table) == secrets._find(text, table._replace(patterns=everywhere, literals={""}))
 
 
 def test_most_patterns_have_beginnings_so_that_source_code_is_read_fast() -> None:
