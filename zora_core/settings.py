@@ -28,7 +28,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from zora_core.database.address import read_address
+from zora_core.database_url import read_address
 from zora_core.errors import ConfigurationError
 from zora_core.processes import MEMORY_MB
 from zora_core.roots import checked

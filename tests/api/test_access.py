@@ -25,15 +25,15 @@ from tests.api.conftest import OTHER_TENANT_ID, Callers, Log, scope_of, speak, t
 from tests.conftest import Zora
 from zora_core.api import access
 from zora_core.api.access import Credentials
-from zora_core.api.app import ROUTERS, create_app, routes
 from zora_core.api.errors import RateLimited, Unauthorized
 from zora_core.api.keys import new_key
 from zora_core.api.limits import RateLimiter
-from zora_core.api.server import api_for, check_binding
 from zora_core.api.state import Api
 from zora_core.effects import effect_of
 from zora_core.errors import ConfigurationError
 from zora_core.models import Role, Suggestion
+from zora_core.server.app import ROUTERS, create_app, routes
+from zora_core.server.serve import api_for, check_binding
 from zora_core.settings import Settings
 
 # Which role a route needs at least; None is no credential at all.

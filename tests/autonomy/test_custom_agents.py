@@ -93,7 +93,7 @@ def test_an_installed_package_adds_its_agents_to_the_command_line(tmp_path: Path
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: word-counter\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[zora.agents]\nword_counter = word_counter:WordCounter\n")
     said = subprocess.run(
-        [sys.executable, "-m", "zora_core.autonomy.cli", "task-types", "--json"],
+        [sys.executable, "-m", "zora_core.cli", "task-types", "--json"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(README.parent)])},
         capture_output=True, text=True, check=True, timeout=60,
     ).stdout  # fmt: skip
@@ -125,7 +125,7 @@ def test_a_package_that_cannot_be_loaded_is_named_and_does_not_stop_the_others(t
         (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         (metadata / "entry_points.txt").write_text(f"[zora.agents]\ncounter = {name}:WordCounter\n")
     said = subprocess.run(
-        [sys.executable, "-m", "zora_core.autonomy.cli", "task-types", "--json"],
+        [sys.executable, "-m", "zora_core.cli", "task-types", "--json"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(README.parent)])},
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip

@@ -16,8 +16,8 @@ import pytest
 
 from tests.api.conftest import api  # noqa: F401 - a fixture
 from tests.conftest import Zora
-from zora_core.api.server import bind, serve, url_of
 from zora_core.api.state import Api
+from zora_core.server.serve import bind, serve, url_of
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -20,8 +20,8 @@ import yaml
 
 from tests.cli.supabase import Project, project_on
 from tests.conftest import ROOT, Server
-from zora_core.autonomy.schedules import plan
 from zora_core.cron import Cron
+from zora_core.schedules import plan
 
 GUIDE = (ROOT / "docs" / "supabase.md").read_text(encoding="utf-8")
 HOST = "abcdefghijklmnopqrst.supabase.co"

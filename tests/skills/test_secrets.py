@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from zora_core.skills import secrets, unmarked
-from zora_core.skills.secrets import (
+from zora_core import secrets, unmarked
+from zora_core.secrets import (
     cut,
     find_personal_data,
     find_secrets,

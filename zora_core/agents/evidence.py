@@ -82,7 +82,7 @@ def masked(value: Any) -> Any:
     Files are masked when they are read, but a credential may come together only afterwards: HTML splits words by
     comments and writes letters as references.
     """
-    from zora_core.skills.secrets import without_credentials
+    from zora_core.secrets import without_credentials
 
     match value:
         case str():
