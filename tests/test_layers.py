@@ -14,6 +14,7 @@ LAYERS = (
     {"admin"},
     {"api", "autonomy", "importing"},
     {"agents", "journal"},
+    {"client"},
     {"database", "effects", "workflows"},
     {"schedules", "skills"},
     {"settings"},

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
@@ -20,6 +21,7 @@ from zora_core.storable import check_storable, problem
 from zora_core.visible import visible_json
 
 if TYPE_CHECKING:
+    from zora_core.client import Client
     from zora_core.database.database import Database
 
 T = TypeVar("T")
@@ -33,6 +35,13 @@ class Session:
 
     database: Database
     settings: Settings
+
+    @cached_property
+    def client(self) -> Client:
+        """What can be done for the tenant."""
+        from zora_core.client import Client
+
+        return Client(self.database, self.settings.tenant_id)
 
     async def call(self, function: str, /, **arguments: Any) -> list[dict[str, Any]]:
         """Call a function for the session's tenant; raises `InvalidInput` for text that cannot be stored."""
@@ -151,7 +160,7 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "isoformat"):
         return value.isoformat()
     if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
+        return value.model_dump(mode="json", exclude_unset=True)  # a record has the columns of its row
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     return float(value)
