@@ -98,7 +98,8 @@ def listed(rows: Sequence[Any], pagination: Pagination, *, status: int = 200) ->
 def _plain(rows: Sequence[Any]) -> Sequence[Any]:
     """Rows whose ids are texts, and of records what was read.
 
-    The driver's own kind of UUID takes ten times as long to write as any other. The first row shows which columns are ids; a column that is null there is not converted.
+    The driver's own kind of UUID takes ten times as long to write as any other. The first row shows which
+    columns are ids; a column that is null there is not converted.
     """
     rows = [row.model_dump(exclude_unset=True) if isinstance(row, Record) else row for row in rows]
     if not rows or not isinstance(rows[0], dict):
