@@ -64,7 +64,9 @@ def read_address(url: str, name: str = "DATABASE_URL", environment: Mapping[str,
     Parameters that only other clients understand are dropped; those that would change the meaning are refused.
     """
     if not url.startswith(("postgres://", "postgresql://")):
-        raise ConfigurationError(f"{name} must begin with postgresql://: see the README for examples")
+        raise ConfigurationError(
+            f"{name} must begin with postgresql://, as in postgresql://user:password@host:5432/database"
+        )
     if _PLACEHOLDER.search(unquote(url)):
         raise ConfigurationError(
             f"{name} still holds a placeholder such as [YOUR-PASSWORD]: replace it, brackets included, with the value"

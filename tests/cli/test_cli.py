@@ -173,9 +173,9 @@ def test_a_wrong_call_says_what_is_wrong_and_what_would_be_right(
     assert "Traceback" not in said
 
 
-def test_the_readmes_task_type_of_your_own_runs_as_it_is_written(zora: Zora, tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (script,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "count_words" in block]
+def test_the_guides_task_type_runs_as_it_is_written(zora: Zora, tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "task-types.md").read_text(encoding="utf-8")
+    (script,) = [block for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if "count_words" in block]
     (tmp_path / "words.py").write_text(script, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "words.py"], cwd=tmp_path, env=zora.environment, capture_output=True, text=True, timeout=60,

@@ -1,4 +1,4 @@
-"""The README's session with the API, run as it is written there."""
+"""The session with the API in docs/api.md, run as it is written there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.conftest import Zora
 from zora_core.api.state import Api
 from zora_core.server.serve import bind, serve, url_of
 
-README = Path(__file__).parents[2] / "README.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "api.md"
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ async def url(api: Api) -> AsyncIterator[str]:  # noqa: F811 - the fixture above
 async def test_the_curl_session_creates_lists_filters_reads_cancels_and_retries(zora: Zora, url: str) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
-    (script,) = re.findall(r"```bash\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    (script,) = re.findall(r"```bash\n(.*?)```", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL)
     environment = {
         **os.environ,
         "DATABASE_URL": zora.url,
