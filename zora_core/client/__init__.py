@@ -6,8 +6,12 @@ Nothing else in the project names a SQL function (`tests/client/test_contract.py
 
 from __future__ import annotations
 
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from zora_core.client.calls import Calls, Transport
@@ -33,10 +37,46 @@ class Client:
     A section is imported when it is first used.
     """
 
-    def __init__(self, transport: Transport, tenant_id: UUID) -> None:
-        """Act for `tenant_id` through `transport`, usually a `Database`, which stays the caller's to close."""
+    def __init__(self, transport: Transport, tenant_id: UUID, *, schema_name: str = "public") -> None:
+        """Act for `tenant_id` through `transport`, usually a `Database`, which the caller closes."""
         self.tenant_id = tenant_id
+        self._schema_name = schema_name
         self._calls = Calls(transport, tenant_id), Calls(transport)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str | None = None, *, tenant: UUID | str | None = None) -> AsyncIterator[Self]:
+        """Connect, and disconnect at the end of the block.
+
+        `url` is a PostgreSQL URL; the default is what the `zora` command uses (DATABASE_URL, Supabase, or the embedded
+        server). `tenant` is an id or a slug; the default is ZORA_TENANT_ID. Raises `ConfigurationError` for a wrong
+        setting or an unknown tenant, `DatabaseUnavailable` if the database cannot be reached, and `SchemaError` if its
+        schema is missing or has another version.
+        """
+        from zora_core.database.connect import check_tenant, open_database
+        from zora_core.settings import load_settings
+
+        environment = {name: value for name, value in os.environ.items() if url is None or "SUPABASE" not in name}
+        settings = load_settings(environment if url is None else {**environment, "DATABASE_URL": url})
+        database = await open_database(settings)
+        try:
+            if tenant is not None:
+                settings = replace(settings, tenant_id=await database.value("find_tenant", tenant=str(tenant)))
+            elif not settings.embedded:
+                await check_tenant(database, settings)
+            yield cls(database, settings.tenant_id, schema_name=settings.schema)
+        finally:
+            await database.close()
+
+    def using(self, connection: Any) -> Client:
+        """The same tenant on a connection of your program, inside its open transaction.
+
+        `connection` is one of asyncpg or psycopg, or a connection or session of SQLAlchemy. Changes become visible, and
+        wake workers, when you commit. After an error of the database you must roll back, as after any other.
+        """
+        from zora_core.client.connections import BorrowedConnection
+
+        return Client(BorrowedConnection(connection, self._schema_name), self.tenant_id, schema_name=self._schema_name)
 
     @cached_property
     def tasks(self) -> Tasks:
