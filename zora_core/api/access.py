@@ -18,7 +18,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from zora_core.api.connections import AUTHENTICATED
-from zora_core.api.errors import Forbidden, Unauthorized
+from zora_core.api.errors import Forbidden, RateLimited, Unauthorized
 from zora_core.api.keys import parse_key
 from zora_core.client import Client
 from zora_core.errors import ConfigurationError
@@ -234,7 +234,11 @@ async def caller(connection: HTTPConnection, token: str, role: Role) -> Caller:
         api.limiter.take(f"address:{connection.client.host if connection.client else ''}")
         raise
     connection.scope["principal"] = principal
-    api.limiter.take(f"{principal.tenant_id} {principal.label}")
+    try:
+        connection.scope["quota"] = api.limiter.take(f"{principal.tenant_id} {principal.label}")
+    except RateLimited as error:
+        connection.scope["quota"] = error.quota
+        raise
     if principal.role.rank < role.rank:
         raise Forbidden(f"this needs the role {role}, yours is {principal.role}")
     if authenticated := connection.scope.get("state", {}).get(AUTHENTICATED):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
 from zora_core.admin import app as admin
@@ -49,5 +50,14 @@ def create_app(api: Api) -> FastAPI:
     admin.install(app, api)
     errors.install(app)
     openapi.install(app, routes(), api.registry)
+    if api.settings.cors_origins:
+        # Without credentials: a cookie of the pages is never sent along, so that other sites cannot act for a visitor.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=api.settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-Id"],
+            expose_headers=["Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id"],
+        )
     app.add_middleware(RequestMiddleware, metrics=app.state.metrics, error_page=internal_error_page)
     return app
