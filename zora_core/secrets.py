@@ -42,12 +42,13 @@ class _Pattern:
 class _Table(NamedTuple):
     """Patterns that are searched for together.
 
-    `literals` are what they need: nothing is found in a text without any. The empty one stands for patterns that need
-    none.
+    `literals` are what they need. Nothing is found in a text that has none of `shortest`, of which every literal holds
+    one; the empty one stands for patterns that need none.
     """
 
     patterns: tuple[_Pattern, ...]
     literals: frozenset[str]
+    shortest: tuple[str, ...]
 
 
 def find_secrets(text: str) -> list[SecretMatch]:
@@ -120,6 +121,8 @@ def cut(text: str, length: int) -> str:
 
 def _find(text: str, table: _Table) -> list[SecretMatch]:
     found = [_shown(text, start, end, start + p.keep, p) for start, end, p in _search(text, table)]
+    if text.isascii() and text.isprintable() and "<" not in text and "&" not in text:  # most texts: nothing is hidden
+        return _without_overlaps(found)
     if (read := read_unmarked(text)) is not None:
         for start, end, pattern in _search(read.text, table):
             public = read.ends[start + pattern.keep - 1] if pattern.keep else read.starts[start]
@@ -135,9 +138,12 @@ def _shown(text: str, start: int, end: int, public: int, pattern: _Pattern) -> S
 
 def _search(text: str, table: _Table) -> Iterator[tuple[int, int, _Pattern]]:
     lowered = _lower(text)
-    present = {literal for literal in table.literals if literal in lowered}
-    if not present:
+    for literal in table.shortest:
+        if literal in lowered:
+            break
+    else:
         return
+    present = {literal for literal in table.literals if literal in lowered}
     for pattern in table.patterns:
         if not present.issuperset(pattern.contains) or (pattern.starts and present.isdisjoint(pattern.starts)):
             continue
@@ -174,6 +180,8 @@ def _lower(text: str) -> str:
 
 def _without_overlaps(matches: list[SecretMatch]) -> list[SecretMatch]:
     """The earliest match wins, then the longest; of equals the first given, so specific patterns come first."""
+    if not matches:
+        return matches
     kept: list[SecretMatch] = []
     for match in sorted(matches, key=lambda m: (m.start, -m.end)):
         if not kept or match.start >= kept[-1].end:
@@ -302,7 +310,9 @@ def _kept(kind: str) -> tuple[int, int]:
 @cache
 def _table(name: str) -> _Table:
     patterns = _patterns(name)
-    return _Table(patterns, frozenset(literal for p in patterns for literal in (p.starts + p.contains or ("",))))
+    literals = frozenset(literal for p in patterns for literal in (p.starts + p.contains or ("",)))
+    shortest = [one for one in literals if not any(other in one for other in literals if other != one)]
+    return _Table(patterns, literals, tuple(shortest))
 
 
 @cache

@@ -16,6 +16,7 @@ MAX_VALUES = 2_000_000
 MAX_CHARACTERS = 50_000_000  # of all texts and keys together
 _SMALL = 64  # values and characters of what is looked at again each time it occurs: cheaper than remembering it
 _MAX_SHOWN_KEY = 100  # characters
+_CONTAINERS = (dict, list, tuple, Mapping)  # the usual ones first: looking at an abstract class takes long
 
 
 @dataclass(slots=True)
@@ -42,6 +43,8 @@ def problem(value: Any, name: str, *, texts: bool = True) -> str | None:
     Large lists and objects are walked through once, however often they occur, and a path is written only for what is
     wrong: an input of a few hundred kilobytes can hold a hundred thousand values below a key of the same length.
     """
+    if _is_plainly_storable(value, texts=texts):
+        return None
     values = characters = 0
     known: dict[int, tuple[Any, int, int, int]] = {}  # holds the containers, so that no other one gets their id
     stack = [_Open([value], iter([(0, value)]), 0, 0)]
@@ -55,7 +58,7 @@ def problem(value: Any, name: str, *, texts: bool = True) -> str | None:
                 characters += len(one)
                 if texts and (found := _unstorable(one)):
                     return f"{_path(name, stack)} {_what(found)}"
-            elif isinstance(one, Mapping | list | tuple):
+            elif isinstance(one, _CONTAINERS):
                 seen = known.get(id(one))
                 if len(stack) - 1 + (seen[3] if seen else 1) > MAX_DEPTH:
                     return f"{name} is nested deeper than {MAX_DEPTH} levels: give it a flatter structure"
@@ -84,6 +87,36 @@ def problem(value: Any, name: str, *, texts: bool = True) -> str | None:
             if stack:
                 stack[-1].height = max(stack[-1].height, top.height + 1)
     return None
+
+
+def _is_plainly_storable(value: Any, *, texts: bool) -> bool:
+    """Whether a value is small and plain, as most are; False says nothing yet.
+
+    So few values cannot be nested too deep, and count as often as they occur.
+    """
+    stack, values, characters = [value], 0, 0
+    while stack:
+        one = stack.pop()
+        values += 1
+        if values > _SMALL:
+            return False
+        kind = type(one)
+        if kind is str:
+            if texts and (not one.isascii() or "\0" in one):
+                return False
+            characters += len(one)
+        elif kind is dict:
+            if len(one) > _SMALL:
+                return False
+            stack += one
+            stack += one.values()
+        elif kind is list or kind is tuple:
+            if len(one) > _SMALL:
+                return False
+            stack += one
+        elif kind is not int and kind is not float and kind is not bool and one is not None:
+            return False
+    return characters <= MAX_CHARACTERS
 
 
 def check_storable(value: Any, name: str, *, texts: bool = True) -> None:

@@ -7,7 +7,8 @@ import typing
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from functools import cached_property
+from typing import Any, ClassVar, Literal, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
@@ -126,6 +127,11 @@ class TaskType:
     resources: Callable[[], AbstractAsyncContextManager[Any]] | None = None
     """The agent's `resources`, if it has any."""
 
+    @cached_property
+    def is_async(self) -> bool:
+        """Whether its function is a coroutine function; others run on a thread."""
+        return inspect.iscoroutinefunction(self.function)
+
     def __str__(self) -> str:
         """As claims and workers name it."""
         return f"{self.agent_id.value} {self.name}"
@@ -225,10 +231,10 @@ class Agent:
 async def run_handler(task_type: TaskType, task: Task, ctx: TaskContext) -> Outcome:
     """Run the handler of `task_type` with the task's payload as its model."""
     payload = task_type.parse(task.payload)
-    if inspect.iscoroutinefunction(task_type.function):
-        result = await task_type.function(task, payload, ctx)
+    if task_type.is_async:
+        result = await cast("Awaitable[Outcome]", task_type.function(task, payload, ctx))
     else:
-        result = await ctx.in_thread(task_type.function, task, payload, ctx)
+        result = await ctx.in_thread(cast("Callable[..., Outcome]", task_type.function), task, payload, ctx)
     if not isinstance(result, Outcome):
         raise TypeError(
             f"{task.agent_id} {task.task_type} returned {type(result).__name__}, not a TaskResult, Snooze or Delegate"

@@ -6,14 +6,14 @@ a whole: nothing tells which of its other findings would be right.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zora_core.agents.ledger import Ledger, NotRead
 from zora_core.effects import effect_of
-from zora_core.errors import FalseEvidence, InvalidInput
+from zora_core.errors import FalseEvidence
 from zora_core.models import Evidence, Finding, Suggestion, TaskResult
+from zora_core.secrets import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +34,7 @@ def chain(result: TaskResult, ledger: Ledger) -> dict[str, Any]:
 
     Each piece of evidence gets `read`, the positions in `sources` of what it was found in, and each suggestion the ids
     of its findings. Findings that say the same get a number in their id. Raises `FalseEvidence` naming the findings and
-    suggestions that rest on something not read, and `InvalidInput` for a result that is too large to store.
+    suggestions that rest on something not read.
     """
     links = _Links(ledger, result.findings)
     stored = {
@@ -44,11 +44,6 @@ def chain(result: TaskResult, ledger: Ledger) -> dict[str, Any]:
         "result": masked(result.result),
         **({"examined": result.examined} if result.examined else {}),  # not stored: see keep_agent_suggestions()
     }
-    size = len(json.dumps(stored, default=str))
-    if size > MAX_RESULT_BYTES:
-        raise InvalidInput(
-            f"the result has {size:,} bytes of JSON, more than {MAX_RESULT_BYTES:,}: quote less, or read less at once"
-        )
     if links.problems:
         more = len(links.problems) - PROBLEMS_SHOWN
         named = [*links.problems[:PROBLEMS_SHOWN], *([f"and {more} more"] if more > 0 else [])]
@@ -82,17 +77,13 @@ def masked(value: Any) -> Any:
     Files are masked when they are read, but a credential may come together only afterwards: HTML splits words by
     comments and writes letters as references.
     """
-    from zora_core.secrets import without_credentials
-
-    match value:
-        case str():
-            return without_credentials(value)
-        case Mapping():
-            return {key: masked(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [masked(inner) for inner in value]
-        case _:
-            return value
+    if isinstance(value, str):
+        return without_credentials(value)
+    if isinstance(value, (dict, Mapping)):
+        return {key: masked(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [masked(inner) for inner in value]
+    return value
 
 
 class _Links:

@@ -10,8 +10,8 @@ import logging
 import math
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -72,7 +72,7 @@ class TimeLimit:
     """
 
     def __init__(self) -> None:
-        """There is no limit until one is `applied`."""
+        """There is no limit until it is `start`ed."""
         self.due = math.inf
         """When it is over, by `time.monotonic`; read on other threads."""
         self.expired = False
@@ -81,15 +81,21 @@ class TimeLimit:
         self._computing = 0
         self._left: float | None = None
 
-    @asynccontextmanager
-    async def applied(self, seconds: float) -> AsyncIterator[None]:
-        """Cancel the body after this many seconds, and raise `TimeoutError` then."""
+    def start(self, seconds: float) -> TimeLimit:
+        """Begin at the next `async with`, whose body is cancelled after this many seconds and raises `TimeoutError`."""
         self.due = time.monotonic() + seconds
-        timeout = asyncio.timeout(seconds)
+        self._timeout = asyncio.timeout(seconds)
+        return self
+
+    async def __aenter__(self) -> None:
+        assert self._timeout is not None
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, *raised: Any) -> None:
+        timeout = self._timeout
+        assert timeout is not None
         try:
-            async with timeout:
-                self._timeout = timeout
-                yield
+            await timeout.__aexit__(*raised)
         finally:
             self._timeout = None
             self.expired = timeout.expired()
@@ -236,7 +242,7 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
         context = make_context(run)
         run.limit_seconds = run.timeout_seconds or task_type.timeout_seconds
         run.handling = True
-        async with run.limit.applied(run.limit_seconds):
+        async with run.limit.start(run.limit_seconds):
             if task_type.resources is not None and run.lane is not None:
                 context.resources = await run.lane.resources(task_type.resources)
             if any(references(task.payload)):
@@ -344,8 +350,8 @@ async def _completed(run: Run, task_type: TaskType, result: TaskResult, context:
             f"{run.task.agent_id} {run.task.task_type} returned a result without evidence: read what it rests on "
             'through ctx, cite it with ctx.cite, or declare the handler with evidence="none" if it only does something'
         )
-    values = [[given.target, given.current_value, given.suggested_value] for given in result.suggestions]
     check_storable(result.result, "the result", texts=False)
+    values = [[given.target, given.current_value, given.suggested_value] for given in result.suggestions]
     check_storable(values, "the list of suggestions", texts=False)
     _check_size([result.result, values])  # before credentials are searched for in it
     stored = await context.checked(result)
@@ -362,6 +368,6 @@ def _check_size(outcome: Any) -> None:
         raise InvalidInput(f"the handler's outcome is not JSON: {error}") from error
     if size > MAX_RESULT_BYTES:
         raise InvalidInput(
-            f"the handler's outcome has {size:,} bytes of JSON, more than the limit of {MAX_RESULT_BYTES:,}: shorten "
-            "its summary, result, suggestions, or the payloads of its children"
+            f"the handler's outcome has {size:,} bytes of JSON, more than the limit of {MAX_RESULT_BYTES:,}: read or "
+            "quote less at once, or shorten its summary, result, suggestions, or the payloads of its children"
         )
