@@ -399,6 +399,11 @@ class TaskRecord(Record):
     created_at: datetime = Field(description="When it was created.")
     updated_at: datetime | None = Field(default=None, description="When it last changed.")
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has completed, or failed for good."""
+        return self.status in ("completed", "failed")
+
     @classmethod
     def shown(cls, row: dict[str, Any]) -> dict[str, Any]:
         """A row's columns that readers see: not the lease's token, and nothing that only indexes are made of."""

@@ -84,19 +84,19 @@ async def test_a_task_exists_when_the_programs_transaction_is_committed(zora: Zo
     client = Client(zora.database, zora.tenant_id)
     async with opened(zora.url) as (connection, commit):
         mine = client.using(connection)
-        (task,) = await mine.tasks.create_many(tasks=[TASK])
+        (task,) = await mine.tasks.create_many([TASK])
         assert (task.title, task.payload) == (TASK["title"], TASK["payload"])
-        assert (await mine.tasks.get(str(task.id))).created_at == task.created_at
+        assert (await mine.tasks.get(task.id)).created_at == task.created_at
         with pytest.raises(NotFound):
-            await client.tasks.get(str(task.id))
+            await client.tasks.get(task.id)
         await commit()
-    assert (await client.tasks.get(str(task.id))).title == TASK["title"]
+    assert (await client.tasks.get(task.id)).title == TASK["title"]
 
 
 async def test_nothing_remains_of_a_transaction_that_is_not_committed(zora: Zora, opened: Opened) -> None:
     client = Client(zora.database, zora.tenant_id)
     async with opened(zora.url) as (connection, _):
-        await client.using(connection).tasks.create_many(tasks=[TASK])
+        await client.using(connection).tasks.create_many([TASK])
     assert await client.tasks.list() == []
 
 
@@ -104,7 +104,7 @@ async def test_errors_are_ours_whatever_the_driver(zora: Zora, opened: Opened) -
     client = Client(zora.database, zora.tenant_id)
     async with opened(zora.url) as (connection, _):
         with pytest.raises(InvalidInput, match="title"):
-            await client.using(connection).tasks.create_many(tasks=[{**TASK, "title": ""}])
+            await client.using(connection).tasks.create_many([{**TASK, "title": ""}])
 
 
 def test_another_kind_of_connection_is_refused(zora: Zora) -> None:

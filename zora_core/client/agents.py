@@ -1,4 +1,4 @@
-"""TODO agents."""
+"""The agents: what each of them does, and pausing them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from zora_core.client.calls import Records, Section
 from zora_core.models import Record
 
 
-class AgentFigure(Record):
-    """TODO a row of `agent_figures`."""
+class AgentFigures(Record):
+    """An agent's numbers over the last days; durations in seconds."""
 
     agent_id: str
     completed: int
@@ -23,7 +23,7 @@ class AgentFigure(Record):
 
 
 class Pause(Record):
-    """TODO a row of `list_agent_pauses`."""
+    """A pause; without `agent_id` it holds for all agents."""
 
     tenant_id: UUID
     agent_id: str
@@ -33,30 +33,30 @@ class Pause(Record):
 
 
 class Agents(Section):
-    """TODO."""
+    """The six agents in this tenant."""
 
     async def board(self, *, watched: Sequence[UUID] = ()) -> Any:
-        """TODO"""
+        """What the agents do at this moment, and the versions of the `watched` tasks, for live pages."""
         return await self._tenant.value(object, "agent_board", watched=watched)
 
     async def figures(
         self,
-    ) -> Records[AgentFigure]:
-        """TODO"""
-        return await self._tenant.all(AgentFigure, "agent_figures")
+    ) -> Records[AgentFigures]:
+        """Each agent's numbers."""
+        return await self._tenant.all(AgentFigures, "agent_figures")
 
     async def pauses(
         self,
     ) -> Records[Pause]:
-        """TODO"""
+        """The pauses that hold now."""
         return await self._tenant.all(Pause, "list_agent_pauses")
 
     async def pause(
         self, *, agent_id: str | None = None, reason: str | None = None, user_id: UUID | None = None
     ) -> Pause:
-        """TODO"""
+        """Let an agent, or all of them, begin no more tasks. Running tasks go on."""
         return await self._tenant.one(Pause, "pause_agents", agent_id=agent_id, reason=reason, user_id=user_id)
 
     async def resume(self, *, agent_id: str | None = None, user_id: UUID | None = None) -> Pause:
-        """TODO"""
+        """End a pause. Raises `InvalidState` without one."""
         return await self._tenant.one(Pause, "resume_agents", agent_id=agent_id, user_id=user_id)

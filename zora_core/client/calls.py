@@ -17,6 +17,13 @@ Records = list[R]
 """A list of records, for the sections: they have methods of the name `list`."""
 
 
+class Count(Record):
+    """A number of rows. It is exact up to the limit asked for; `is_estimate` says that there are more."""
+
+    total: int
+    is_estimate: bool
+
+
 class Transport(Protocol):
     """What carries a call to the database: a `Database`, or something that hands calls on to one."""
 

@@ -1,4 +1,4 @@
-"""TODO climate."""
+"""Climate profiles and missions, and the pages that agents look up by key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zora_core.models import ClimateMission, ClimateProfile, PageConfig, Record
 
 
 class ClimateTotal(Record):
-    """TODO a row of `list_climate_totals`."""
+    """Missions of a category in one status, and what they save, in kgCO2e a year."""
 
     category: str | None = None
     status: str
@@ -20,26 +20,26 @@ class ClimateTotal(Record):
 
 
 class Climate(Section):
-    """TODO."""
+    """Climate data and pages, read only."""
 
     async def profiles(
         self,
     ) -> Records[ClimateProfile]:
-        """TODO"""
+        """The climate profiles."""
         return await self._tenant.all(ClimateProfile, "list_climate_profiles")
 
     async def missions(self, *, profile_id: UUID | None = None) -> Records[ClimateMission]:
-        """TODO"""
+        """Climate missions, of one profile or of all."""
         return await self._tenant.all(ClimateMission, "list_climate_missions", profile_id=profile_id)
 
     async def totals(
         self,
     ) -> Records[ClimateTotal]:
-        """TODO"""
+        """What the missions save, by category and status."""
         return await self._tenant.all(ClimateTotal, "list_climate_totals")
 
     async def pages(
         self,
     ) -> Records[PageConfig]:
-        """TODO"""
+        """The pages that agents look up by key."""
         return await self._tenant.all(PageConfig, "list_frontend_configs")

@@ -1,23 +1,16 @@
-"""TODO memory."""
+"""What the agents remember."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from uuid import UUID
 
-from zora_core.client.calls import Records, Section
-from zora_core.models import MemoryEvent, Record
-
-
-class CountMemoryEvent(Record):
-    """TODO a row of `count_memory_events`."""
-
-    total: int
-    is_estimate: bool
+from zora_core.client.calls import Count, Records, Section
+from zora_core.models import MemoryEvent
 
 
 class Memory(Section):
-    """TODO."""
+    """The tenant's memories."""
 
     async def list(
         self,
@@ -31,7 +24,7 @@ class Memory(Section):
         offset: int = 0,
         before_id: UUID | None = None,
     ) -> Records[MemoryEvent]:
-        """TODO"""
+        """Memories, newest first."""
         return await self._tenant.all(
             MemoryEvent,
             "list_memory_events",
@@ -54,7 +47,7 @@ class Memory(Section):
         agent: str | None = None,
         memory_type: str | None = None,
     ) -> Records[MemoryEvent]:
-        """TODO"""
+        """Memories that match the words of `query`, best first, among the newest 20,000."""
         return await self._tenant.all(
             MemoryEvent,
             "search_memory_events",
@@ -72,10 +65,10 @@ class Memory(Section):
         agent: str | None = None,
         memory_type: str | None = None,
         exact_up_to: int = 10000,
-    ) -> CountMemoryEvent:
-        """TODO"""
+    ) -> Count:
+        """Number of memories; exact up to `exact_up_to`."""
         return await self._tenant.one(
-            CountMemoryEvent,
+            Count,
             "count_memory_events",
             archived=archived,
             agent=agent,

@@ -1,4 +1,4 @@
-"""TODO policies."""
+"""Policies, and the tables that effects may change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zora_core.models import Record
 
 
 class Policy(Record):
-    """TODO a row of `list_agent_task_policies`."""
+    """What is decided without a person for a task type."""
 
     id: UUID
     tenant_id: UUID | None = None
@@ -24,7 +24,7 @@ class Policy(Record):
 
 
 class EffectTable(Record):
-    """TODO a row of `list_effect_tables`."""
+    """A table that effects may change, and which of its columns."""
 
     tenant_id: UUID
     name: str
@@ -37,7 +37,7 @@ class EffectTable(Record):
 
 
 class ClosedEffectTable(Record):
-    """TODO a row of `closed_effect_tables`."""
+    """A table that effects cannot change, although one is registered for it or a suggestion names it."""
 
     name: str
     registered: bool
@@ -46,12 +46,12 @@ class ClosedEffectTable(Record):
 
 
 class Policies(Section):
-    """TODO."""
+    """What is decided without a person, and which tables effects may change."""
 
     async def list(
         self,
     ) -> Records[Policy]:
-        """TODO"""
+        """All policies."""
         return await self._tenant.all(Policy, "list_agent_task_policies")
 
     async def set(
@@ -64,7 +64,12 @@ class Policies(Section):
         user_id: UUID | None = None,
         known_types: Sequence[str] | None = None,
     ) -> Policy:
-        """TODO"""
+        """Set the policy of a task type.
+
+        With `auto_execute` false, each task waits for approval. Suggestions up to `max_risk_level` (low or medium) are
+        applied without asking. Approvals expire after `decide_within_hours`. Raises `InvalidInput` for a type that is
+        neither in `known_types` nor known to a worker.
+        """
         return await self._tenant.one(
             Policy,
             "set_agent_task_policy",
@@ -77,29 +82,32 @@ class Policies(Section):
         )
 
     async def remove(self, task_type: str, *, user_id: UUID | None = None) -> Policy:
-        """TODO"""
+        """Remove a policy, so that the defaults hold. Raises `NotFound`."""
         return await self._tenant.one(Policy, "remove_agent_task_policy", task_type=task_type, user_id=user_id)
 
     async def effect_tables(
         self,
     ) -> Records[EffectTable]:
-        """TODO"""
+        """The tables that effects may change."""
         return await self._tenant.all(EffectTable, "list_effect_tables")
 
     async def register_effect_table(
         self, name: str, *, key_column: str, writable: Sequence[str], rests_on: Sequence[str] | None = None
     ) -> EffectTable:
-        """TODO"""
+        """Let effects change the `writable` columns of a table whose rows are found by `key_column`.
+
+        Raises `InvalidInput` for a table or column that does not exist.
+        """
         return await self._tenant.one(
             EffectTable, "register_effect_table", name=name, key_column=key_column, writable=writable, rests_on=rests_on
         )
 
     async def remove_effect_table(self, name: str) -> EffectTable:
-        """TODO"""
+        """Let effects change a table no longer. Raises `NotFound`."""
         return await self._tenant.one(EffectTable, "remove_effect_table", name=name)
 
     async def closed_effect_tables(
         self,
     ) -> Records[ClosedEffectTable]:
-        """TODO"""
+        """Tables that open suggestions name and effects cannot change, with the command that registers each."""
         return await self._tenant.all(ClosedEffectTable, "closed_effect_tables")

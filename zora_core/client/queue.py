@@ -1,4 +1,4 @@
-"""TODO queue."""
+"""For workers: claiming, settling and the upkeep of the queue."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from zora_core.client.calls import Records, Section
 from zora_core.models import Record
 
 
-class ClaimAgentTask(Record):
-    """TODO a row of `claim_agent_tasks`."""
+class ClaimedTask(Record):
+    """A claimed task, and the token of its lease."""
 
     id: UUID
     tenant_id: UUID
@@ -20,7 +20,7 @@ class ClaimAgentTask(Record):
     task_type: str
     title: str
     description: str | None = None
-    payload: Any | None = None
+    payload: dict[str, Any] | None = None
     priority: int
     attempt: int
     max_attempts: int
@@ -29,20 +29,20 @@ class ClaimAgentTask(Record):
     created_at: datetime
     started_at: datetime | None = None
     round: int
-    resume_with: Any | None = None
+    resume_with: Any = None
     lost_leases: int
 
 
-class HeartbeatAgentTask(Record):
-    """TODO a row of `heartbeat_agent_tasks`."""
+class Heartbeat(Record):
+    """The state of a lease: held, cancel or lost."""
 
     id: UUID
     lease_token: UUID | None = None
     state: str
 
 
-class SettleAgentTask(Record):
-    """TODO a row of `settle_agent_tasks`."""
+class SettledTask(Record):
+    """A task after its outcome was recorded."""
 
     id: UUID
     lease_token: UUID | None = None
@@ -51,30 +51,30 @@ class SettleAgentTask(Record):
     run_at: datetime | None = None
 
 
-class RescueAgentTask(Record):
-    """TODO a row of `rescue_agent_tasks`."""
+class RescuedTask(Record):
+    """A task that was taken back from a worker that vanished."""
 
     id: UUID
     status: str
 
 
-class PromoteAgentTask(Record):
-    """TODO a row of `promote_agent_tasks`."""
+class Promoted(Record):
+    """Number of tasks that became ready, and in how many seconds the next one is due."""
 
     promoted: int
     next_due_seconds: float | None = None
 
 
 class WorkToDo(Record):
-    """TODO a row of `work_to_do`."""
+    """Whether there are tasks to claim, entries to seal, and suggestions to attend to."""
 
     tasks: bool
     entries: bool
     suggestions: bool
 
 
-class Worker(Record):
-    """TODO a row of `list_workers`."""
+class WorkerLine(Record):
+    """A worker that holds tasks, or held one lately."""
 
     worker_id: str | None = None
     tasks: int
@@ -83,8 +83,8 @@ class Worker(Record):
     expired: int
 
 
-class QueueHistory(Record):
-    """TODO a row of `queue_history`."""
+class QueueBucket(Record):
+    """What happened in the queue in an interval."""
 
     bucket_start: datetime | None = None
     created: int
@@ -94,8 +94,8 @@ class QueueHistory(Record):
     is_partial: bool
 
 
-class AttendAgentSuggestion(Record):
-    """TODO a row of `attend_agent_suggestions`."""
+class Attended(Record):
+    """Number of suggestions applied, expired and reminded of."""
 
     applied: int
     expired: int
@@ -103,7 +103,7 @@ class AttendAgentSuggestion(Record):
 
 
 class Queue(Section):
-    """TODO."""
+    """What a worker calls. Programs that only create and read tasks do not need it."""
 
     async def claim(
         self,
@@ -114,10 +114,14 @@ class Queue(Section):
         task_types: Sequence[str] | None = None,
         idle: bool = True,
         begin: int | None = None,
-    ) -> Records[ClaimAgentTask]:
-        """TODO"""
+    ) -> Records[ClaimedTask]:
+        """Claim up to `limit` ready tasks for a worker, highest priority first, then oldest.
+
+        `task_types` are the types it can run, each as `AGENT type`; None for any. `idle` says that the worker has
+        nothing else in hand: only then it gets a task that has lost a lease.
+        """
         return await self._tenant.all(
-            ClaimAgentTask,
+            ClaimedTask,
             "claim_agent_tasks",
             worker_id=worker_id,
             limit=limit,
@@ -135,10 +139,10 @@ class Queue(Section):
         lease_seconds: float = 30,
         progress: Sequence[float] | None = None,
         messages: Sequence[str] | None = None,
-    ) -> Records[HeartbeatAgentTask]:
-        """TODO"""
+    ) -> Records[Heartbeat]:
+        """Renew leases for `lease_seconds`, and store progress; says of each run whether it goes on."""
         return await self._everyone.all(
-            HeartbeatAgentTask,
+            Heartbeat,
             "heartbeat_agent_tasks",
             ids=ids,
             lease_tokens=lease_tokens,
@@ -158,10 +162,14 @@ class Queue(Section):
         errors: Sequence[str],
         failure_kinds: Sequence[str],
         delays: Sequence[float],
-    ) -> Records[SettleAgentTask]:
-        """TODO"""
+    ) -> Records[SettledTask]:
+        """Record outcomes, each with its journal entry, memory and suggestions; rows whose lease was lost are left out.
+
+        The lists run in parallel; those that hold nothing may be empty. Outcomes are completed, failed, error, snoozed,
+        released and delegated.
+        """
         return await self._everyone.all(
-            SettleAgentTask,
+            SettledTask,
             "settle_agent_tasks",
             ids=ids,
             lease_tokens=lease_tokens,
@@ -173,28 +181,24 @@ class Queue(Section):
             delays=delays,
         )
 
-    async def rescue(
-        self, *, limit: int = 100, max_lost: int = 3, held: Sequence[UUID] = ()
-    ) -> Records[RescueAgentTask]:
-        """TODO"""
-        return await self._everyone.all(
-            RescueAgentTask, "rescue_agent_tasks", limit=limit, max_lost=max_lost, held=held
-        )
+    async def rescue(self, *, limit: int = 100, max_lost: int = 3, held: Sequence[UUID] = ()) -> Records[RescuedTask]:
+        """Take back tasks whose lease has expired, except those `held` here; a task that loses `max_lost` fails."""
+        return await self._everyone.all(RescuedTask, "rescue_agent_tasks", limit=limit, max_lost=max_lost, held=held)
 
-    async def promote(self, *, limit: int = 1000) -> PromoteAgentTask:
-        """TODO"""
-        return await self._everyone.one(PromoteAgentTask, "promote_agent_tasks", limit=limit)
+    async def promote(self, *, limit: int = 1000) -> Promoted:
+        """Make tasks claimable whose time has come."""
+        return await self._everyone.one(Promoted, "promote_agent_tasks", limit=limit)
 
     async def expire(self, *, limit: int = 1000) -> int:
-        """TODO"""
+        """Let tasks fail that have passed their deadline, and return their number."""
         return await self._everyone.value(int, "expire_agent_tasks", limit=limit)
 
     async def cancel_orphaned(self, *, limit: int = 1000) -> int:
-        """TODO"""
+        """Cancel tasks whose parent has ended, and return their number."""
         return await self._everyone.value(int, "cancel_orphaned_agent_tasks", limit=limit)
 
     async def fail_unknown(self, *, worker_id: str, after_seconds: float = 600, limit: int = 1000) -> int:
-        """TODO"""
+        """Let tasks fail whose type no worker has known for `after_seconds`, and return their number."""
         return await self._tenant.value(
             int, "fail_unknown_agent_tasks", worker_id=worker_id, after_seconds=after_seconds, limit=limit
         )
@@ -208,7 +212,7 @@ class Queue(Section):
         idle: bool = True,
         worker_id: str | None = None,
     ) -> WorkToDo:
-        """TODO"""
+        """What there is to do, for transports without notifications."""
         return await self._tenant.one(
             WorkToDo,
             "work_to_do",
@@ -231,7 +235,10 @@ class Queue(Section):
         keep_seconds: float = 86400,
         known_types: Sequence[str] | None = None,
     ) -> datetime:
-        """TODO"""
+        """Say that a worker runs, and which types it has; returns the database's time.
+
+        The next beat comes within `next_seconds`, 0 for never.
+        """
         return await self._tenant.value(
             datetime,
             "beat_worker",
@@ -247,14 +254,14 @@ class Queue(Section):
 
     async def workers(
         self,
-    ) -> Records[Worker]:
-        """TODO"""
-        return await self._tenant.all(Worker, "list_workers")
+    ) -> Records[WorkerLine]:
+        """The workers that hold tasks."""
+        return await self._tenant.all(WorkerLine, "list_workers")
 
-    async def history(self, *, seconds: int = 3600, buckets: int = 60) -> Records[QueueHistory]:
-        """TODO"""
-        return await self._tenant.all(QueueHistory, "queue_history", seconds=seconds, buckets=buckets)
+    async def history(self, *, seconds: int = 3600, buckets: int = 60) -> Records[QueueBucket]:
+        """What happened in the last `seconds`, in `buckets` intervals."""
+        return await self._tenant.all(QueueBucket, "queue_history", seconds=seconds, buckets=buckets)
 
-    async def attend_suggestions(self, *, limit: int = 100) -> AttendAgentSuggestion:
-        """TODO"""
-        return await self._everyone.one(AttendAgentSuggestion, "attend_agent_suggestions", limit=limit)
+    async def attend_suggestions(self, *, limit: int = 100) -> Attended:
+        """Apply what a policy has approved, and let expire what nobody has decided, of all tenants."""
+        return await self._everyone.one(Attended, "attend_agent_suggestions", limit=limit)

@@ -1,4 +1,4 @@
-"""TODO suggestions."""
+"""Suggestions: what agents propose, and deciding on it."""
 
 from __future__ import annotations
 
@@ -6,27 +6,20 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from zora_core.client.calls import Records, Section
+from zora_core.client.calls import Count, Records, Section
 from zora_core.models import Record, SuggestionRecord
 
 
-class CountAgentSuggestion(Record):
-    """TODO a row of `count_agent_suggestions`."""
+class PreviewedChange(Record):
+    """A change of a suggestion: what it must find in its row, and what is there now."""
 
-    total: int
-    is_estimate: bool
-
-
-class PreviewAgentSuggestion(Record):
-    """TODO a row of `preview_agent_suggestion`."""
-
-    change: Any | None = None
-    expected: Any | None = None
-    found: Any | None = None
+    change: Any = None
+    expected: Any = None
+    found: Any = None
 
 
-class ChangedAgentSuggestion(Record):
-    """TODO a row of `changed_agent_suggestions`."""
+class ChangedSuggestion(Record):
+    """A suggestion that changed since a watermark."""
 
     id: UUID
     agent_id: str
@@ -41,7 +34,7 @@ class ChangedAgentSuggestion(Record):
 
 
 class SuggestionWeek(Record):
-    """TODO a row of `suggestion_weeks`."""
+    """What became of an agent's suggestions in one week."""
 
     agent_id: str
     week: date | None = None
@@ -52,7 +45,7 @@ class SuggestionWeek(Record):
 
 
 class Suggestions(Section):
-    """TODO."""
+    """The tenant's suggestions."""
 
     async def list(
         self,
@@ -64,7 +57,7 @@ class Suggestions(Section):
         offset: int = 0,
         before_id: UUID | None = None,
     ) -> Records[SuggestionRecord]:
-        """TODO"""
+        """Suggestions, newest first."""
         return await self._tenant.all(
             SuggestionRecord,
             "list_agent_suggestions",
@@ -76,9 +69,9 @@ class Suggestions(Section):
             before_id=before_id,
         )
 
-    async def get(self, id: str) -> SuggestionRecord:
-        """TODO"""
-        return await self._tenant.one(SuggestionRecord, "get_agent_suggestion", id=id)
+    async def get(self, id: UUID | str) -> SuggestionRecord:
+        """A suggestion with the rows it would change, by its id or by the end of it. Raises `NotFound`."""
+        return await self._tenant.one(SuggestionRecord, "get_agent_suggestion", id=str(id))
 
     async def count(
         self,
@@ -87,23 +80,18 @@ class Suggestions(Section):
         task_id: UUID | None = None,
         agent_id: str | None = None,
         exact_up_to: int = 10000,
-    ) -> CountAgentSuggestion:
-        """TODO"""
+    ) -> Count:
+        """Number of suggestions; exact up to `exact_up_to`."""
         return await self._tenant.one(
-            CountAgentSuggestion,
-            "count_agent_suggestions",
-            status=status,
-            task_id=task_id,
-            agent_id=agent_id,
-            exact_up_to=exact_up_to,
+            Count, "count_agent_suggestions", status=status, task_id=task_id, agent_id=agent_id, exact_up_to=exact_up_to
         )
 
     async def list_open(self, *, limit: int = 50, offset: int = 0) -> Records[SuggestionRecord]:
-        """TODO"""
+        """Suggestions that wait for a decision, most urgent first."""
         return await self._tenant.all(SuggestionRecord, "list_open_suggestions", limit=limit, offset=offset)
 
     async def decisions(self, *, suggestion_type: str, limit: int = 100) -> Records[SuggestionRecord]:
-        """TODO"""
+        """Decided suggestions of a type, newest first, for agents that learn from reasons."""
         return await self._tenant.all(SuggestionRecord, "list_decisions", suggestion_type=suggestion_type, limit=limit)
 
     async def decide(
@@ -117,7 +105,12 @@ class Suggestions(Section):
         edited_effect: Any | None = None,
         user_id: UUID | None = None,
     ) -> SuggestionRecord:
-        """TODO"""
+        """Approve or reject a suggestion: `decision` is approve or reject.
+
+        An approval names the `digest` of the effect that was shown, and applies it at once; `edited_value` or
+        `edited_effect` replace what was proposed. Raises `NotFound`, `NotAllowed`, and `InvalidState` if it was
+        decided, has expired, or its rows changed.
+        """
         return await self._tenant.one(
             SuggestionRecord,
             "decide_agent_suggestion",
@@ -131,23 +124,23 @@ class Suggestions(Section):
         )
 
     async def undo(self, id: UUID, *, reason: str | None = None, user_id: UUID | None = None) -> SuggestionRecord:
-        """TODO"""
+        """Take an applied suggestion back. Raises `InvalidState` if something else has changed its rows since."""
         return await self._tenant.one(SuggestionRecord, "undo_agent_suggestion", id=id, reason=reason, user_id=user_id)
 
-    async def preview(self, id: UUID) -> Records[PreviewAgentSuggestion]:
-        """TODO"""
-        return await self._tenant.all(PreviewAgentSuggestion, "preview_agent_suggestion", id=id)
+    async def preview(self, id: UUID) -> Records[PreviewedChange]:
+        """Each change of a suggestion, with what its row holds now."""
+        return await self._tenant.all(PreviewedChange, "preview_agent_suggestion", id=id)
 
     async def propose(self, *, agent_id: str, suggestion: Any, user_id: UUID | None = None) -> SuggestionRecord:
-        """TODO"""
+        """Propose a suggestion in an agent's name. Raises `InvalidInput` for one that could not be applied."""
         return await self._tenant.one(
             SuggestionRecord, "propose_agent_suggestion", agent_id=agent_id, suggestion=suggestion, user_id=user_id
         )
 
-    async def changed(self, *, since: datetime, limit: int = 1000) -> Records[ChangedAgentSuggestion]:
-        """TODO"""
-        return await self._tenant.all(ChangedAgentSuggestion, "changed_agent_suggestions", since=since, limit=limit)
+    async def changed(self, *, since: datetime, limit: int = 1000) -> Records[ChangedSuggestion]:
+        """Suggestions that changed since a watermark, up to the next one."""
+        return await self._tenant.all(ChangedSuggestion, "changed_agent_suggestions", since=since, limit=limit)
 
     async def weeks(self, *, weeks: int = 12) -> Records[SuggestionWeek]:
-        """TODO"""
+        """What became of suggestions, by agent and week."""
         return await self._tenant.all(SuggestionWeek, "suggestion_weeks", weeks=weeks)

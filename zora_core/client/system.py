@@ -1,4 +1,4 @@
-"""TODO system."""
+"""The database's clock, version and figures, and imports."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from zora_core.client.calls import Records, Section
 from zora_core.models import Record
 
 
-class ImportRecord(Record):
-    """TODO a row of `import_records`."""
+class ImportedRow(Record):
+    """What became of a row of an import."""
 
     number: int
     outcome: str | None = None
@@ -21,30 +21,30 @@ class ImportRecord(Record):
 
 
 class System(Section):
-    """TODO."""
+    """The installation itself."""
 
     async def now(
         self,
     ) -> datetime:
-        """TODO"""
+        """The database's time (UTC)."""
         return await self._everyone.value(datetime, "zora_now")
 
     async def server_version(
         self,
     ) -> str:
-        """TODO"""
+        """The version of PostgreSQL."""
         return await self._everyone.value(str, "server_version")
 
     async def health(
         self,
     ) -> Any:
-        """TODO"""
+        """Figures about the database: size, connections, transactions, dead rows."""
         return await self._tenant.value(object, "database_health")
 
     async def import_records(
         self, *, kind: str, rows: Any, dry_run: bool = False, user_id: UUID | None = None
-    ) -> Records[ImportRecord]:
-        """TODO"""
+    ) -> Records[ImportedRow]:
+        """Import rows of the original system; with `dry_run` nothing is written."""
         return await self._tenant.all(
-            ImportRecord, "import_records", kind=kind, rows=rows, dry_run=dry_run, user_id=user_id
+            ImportedRow, "import_records", kind=kind, rows=rows, dry_run=dry_run, user_id=user_id
         )

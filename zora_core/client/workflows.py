@@ -1,4 +1,4 @@
-"""TODO workflows."""
+"""Workflows and their runs."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from zora_core.models import Record
 
 
 class Workflow(Record):
-    """TODO a row of `list_workflows`."""
+    """A workflow's definition."""
 
     id: UUID
     tenant_id: UUID
     key: str
     name: str
-    definition: Any
+    definition: dict[str, Any]
     created_by: UUID | None = None
     created_at: datetime
     updated_at: datetime | None = None
 
 
-class WorkflowRun(Record):
-    """TODO a row of `list_workflow_runs`."""
+class WorkflowRunLine(Record):
+    """A run of a workflow with the number of its tasks by state."""
 
     id: UUID
     workflow: str | None = None
     name: str
     status: str
-    context: Any | None = None
+    context: dict[str, Any] | None = None
     created_by: UUID | None = None
     created_at: datetime
     finished_at: datetime | None = None
     tasks: int
     ended: int
     failed: int
-    definition: Any | None = None
+    definition: dict[str, Any] | None = None
 
 
-class WorkflowRunTask(Record):
-    """TODO a row of `list_workflow_run_tasks`."""
+class RunTask(Record):
+    """A task of a workflow's run, by its step."""
 
     step: str | None = None
     id: UUID
@@ -58,49 +58,63 @@ class WorkflowRunTask(Record):
     depends_on: list[str] | None = None
 
 
+class WorkflowRun(Record):
+    """A run of a workflow."""
+
+    id: UUID
+    tenant_id: UUID
+    workflow: str
+    name: str
+    definition: dict[str, Any]
+    context: dict[str, Any]
+    created_by: UUID | None = None
+    created_at: datetime
+    finished_at: datetime | None = None
+
+
 class Workflows(Section):
-    """TODO."""
+    """The tenant's workflows and their runs."""
 
     async def list(
         self,
     ) -> Records[Workflow]:
-        """TODO"""
+        """All workflows, by name."""
         return await self._tenant.all(Workflow, "list_workflows")
 
     async def save(self, key: str, *, name: str, definition: Any, user_id: UUID | None = None) -> Workflow:
-        """TODO"""
+        """Create a workflow, or replace its definition. Raises `InvalidInput`."""
         return await self._tenant.one(
             Workflow, "save_workflow", key=key, name=name, definition=definition, user_id=user_id
         )
 
     async def delete(self, key: str, *, user_id: UUID | None = None) -> Workflow:
-        """TODO"""
+        """Delete a workflow; its runs stay. Raises `NotFound`."""
         return await self._tenant.one(Workflow, "delete_workflow", key=key, user_id=user_id)
 
     async def runs(
         self, *, workflow: str | None = None, id: UUID | None = None, limit: int = 50, offset: int = 0
-    ) -> Records[WorkflowRun]:
-        """TODO"""
+    ) -> Records[WorkflowRunLine]:
+        """Runs, newest first; of one workflow, or one run."""
         return await self._tenant.all(
-            WorkflowRun, "list_workflow_runs", workflow=workflow, id=id, limit=limit, offset=offset
+            WorkflowRunLine, "list_workflow_runs", workflow=workflow, id=id, limit=limit, offset=offset
         )
 
     async def count_runs(self, *, workflow: str | None = None) -> int:
-        """TODO"""
+        """Number of runs."""
         return await self._tenant.value(int, "count_workflow_runs", workflow=workflow)
 
     async def find_run(self, id: str) -> UUID:
-        """TODO"""
+        """A run's id, by the end of it. Raises `NotFound`."""
         return await self._tenant.value(UUID, "find_workflow_run", id=id)
 
-    async def run_tasks(self, id: UUID) -> Records[WorkflowRunTask]:
-        """TODO"""
-        return await self._tenant.all(WorkflowRunTask, "list_workflow_run_tasks", id=id)
+    async def run_tasks(self, id: UUID) -> Records[RunTask]:
+        """The tasks of a run, in the order of its steps."""
+        return await self._tenant.all(RunTask, "list_workflow_run_tasks", id=id)
 
     async def start(
         self, *, workflow: str, name: str, definition: Any, context: Any, tasks: Any, user_id: UUID | None = None
     ) -> WorkflowRun:
-        """TODO"""
+        """Start a run: create its tasks, with their dependencies. Raises `InvalidInput`."""
         return await self._tenant.one(
             WorkflowRun,
             "start_workflow_run",
@@ -113,9 +127,9 @@ class Workflows(Section):
         )
 
     async def cancel_run(self, id: UUID, *, reason: str | None = None, user_id: UUID | None = None) -> int:
-        """TODO"""
+        """Cancel the tasks of a run that have not ended, and return their number."""
         return await self._tenant.value(int, "cancel_workflow_run", id=id, reason=reason, user_id=user_id)
 
     async def retry_run(self, id: UUID, *, user_id: UUID | None = None) -> int:
-        """TODO"""
+        """Retry the failed tasks of a run, and return their number."""
         return await self._tenant.value(int, "retry_workflow_run", id=id, user_id=user_id)
