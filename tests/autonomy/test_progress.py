@@ -332,8 +332,7 @@ async def test_showing_a_running_task_tells_its_progress(zora: Zora, capsys: pyt
     task_id = await zora.create("SAM", "report")
 
     async def shown() -> str:
-        (row,) = await zora.call("get_agent_task", tenant_id=zora.tenant_id, id=str(task_id))
-        print_task(row, "", [], [])
+        print_task(await zora.task(task_id), "", [], [])
         return capsys.readouterr().out
 
     assert "progress" not in await shown()

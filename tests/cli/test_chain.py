@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from tests.conftest import START
 from zora_core.cli import render
+from zora_core.models import TaskRecord
 
 
 @pytest.fixture
@@ -35,16 +37,15 @@ def shown(findings: list[dict[str, Any]], suggestions: list[dict[str, Any]]) -> 
         {"kind": kind, "ref": ref, "digest": digit * 64, "read_at": START.isoformat(), "count": 2, "unit": "bytes"}
         for kind, ref, digit in (("payload", "claims", "a"), ("rows", "memory_events", "b"))
     ]
-    row = dict.fromkeys(
-        ("title", "description", "waiting_for", "failure_kind", "progress", "progress_message", "result_summary")
-    )
-    facts = {
-        "id": "0" * 36, "agent_id": "SAM", "task_type": "t", "status": "completed", "payload": {}, "priority": 0,
+    facts: dict[str, Any] = {
+        "id": UUID(int=0), "tenant_id": UUID(int=0), "title": "", "agent_id": "SAM", "task_type": "t",
+        "status": "completed", "created_at": START, "started_at": START, "completed_at": START,
+    }, "priority": 0,
         "attempt": 1, "max_attempts": 3, "created_at": START, "started_at": START, "completed_at": START,
     }  # fmt: skip
     result = {"findings": findings, "suggestions": suggestions, "sources": sources, "result": {}}
     with render.console.capture() as capture:
-        render.print_task({**row, **facts, "result": result}, "", [], [])
+        render.print_task(TaskRecord(**facts, result=result), "", [], [])
     return capture.get()
 
 

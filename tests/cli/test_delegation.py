@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -18,6 +19,7 @@ from tests.autonomy.test_runtime import until
 from tests.conftest import Server
 from zora_core.cli.render import console
 from zora_core.cli.render_tree import MAX_LINES, print_dependencies, print_tree
+from zora_core.client.tasks import Dependency, TreeTask
 from zora_core.database import schema
 from zora_core.settings import DEFAULT_TENANT_ID
 
@@ -93,11 +95,12 @@ async def test_the_example_in_the_docs_says_what_stands_there(server: Server, tm
     assert alike(show.stdout) == alike(shown.partition("\n")[2])
 
 
-def edge(relation: str, name: str, **fields: Any) -> dict[str, Any]:
-    return {
-        "relation": relation, "id": name * 36, "name": name, "on_failure": "fail", "agent_id": "SAM", "task_type": "t",
-        "title": name, "status": "pending", "waiting_for": None, **fields,
+def edge(relation: str, name: str, **fields: Any) -> Dependency:
+    given = {
+        "relation": relation, "id": UUID(name * 32), "name": name, "on_failure": "fail", "agent_id": "SAM",
+        "task_type": "t", "title": name, "status": "pending", **fields,
     }  # fmt: skip
+    return Dependency(**given)
 
 
 def test_what_a_task_depends_on_and_what_depends_on_it_stand_apart_from_its_tree() -> None:
@@ -112,16 +115,20 @@ def test_what_a_task_depends_on_and_what_depends_on_it_stand_apart_from_its_tree
 
 
 def test_a_large_tree_is_cut_and_what_a_task_is_called_moves_no_cursor() -> None:
-    def row(number: int, parent: int | None) -> dict[str, Any]:
-        return {
-            "id": f"{number:08}", "parent_id": None if parent is None else f"{parent:08}", "key": f"k\x1b{number}",
-            "agent_id": "SAM", "task_type": "t", "status": "completed", "waiting_for": None, "failure_kind": None,
+    def identifier(number: int) -> UUID:
+        return UUID(f"{0:024}{number:08}")
+
+    def row(number: int, parent: int | None) -> TreeTask:
+        given: dict[str, Any] = {
+            "id": identifier(number), "parent_id": None if parent is None else identifier(parent), "depth": 0,
+            "key": f"k\x1b{number}", "agent_id": "SAM", "task_type": "t", "title": "t", "status": "completed",
         }  # fmt: skip
+        return TreeTask(**given)
 
     rows = [row(0, None), *(row(number, 0) for number in range(1, 71)), row(71, 70)]
     with console.capture() as capture:
-        print_tree(rows, "00000001")
-        print_tree(rows[:1], "00000000")
+        print_tree(rows, identifier(1))
+        print_tree(rows[:1], identifier(0))
     lines = capture.get().splitlines()
     assert len(lines) == MAX_LINES + 3
     assert lines[3] == "  ├─ k\\x1b1: SAM t  completed  00000001  ◄ this task"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from zora_core.cli.common import Session, json_option, need_terminal, print_json, run, session
 from zora_core.errors import InvalidState
 from zora_core.suggested_command import zora_command
+
+if TYPE_CHECKING:
+    from zora_core.models import TaskRecord
 
 FIRST = 1_000_000  # the highest priority: a person waits
 SECONDS = 120.0  # for the plan, when somebody else's worker makes it
@@ -33,15 +35,15 @@ def ask(sentence: tuple[str, ...], yes: bool, as_json: bool) -> None:
     async def work() -> dict[str, Any]:
         async with session() as zora:
             task = await _planned(zora, " ".join(sentence))
-            if task["status"] != "completed":
-                raise InvalidState(f"there is no plan: {task['error_message']}")
+            if task.status != "completed":
+                raise InvalidState(f"there is no plan: {task.error_message}")
             plan = await _plan(zora, task)
             if plan is None:
-                return {"summary": task["result_summary"], "plan": None, "run": None}
+                return {"summary": task.result_summary, "plan": None, "run": None}
             if plan["status"] == "proposed" and not as_json:
                 print_change(plan, [])
             if not yes and (as_json or not click.confirm(approval_question(plan))):
-                return {"summary": task["result_summary"], "plan": plan, "run": None}
+                return {"summary": task.result_summary, "plan": plan, "run": None}
             (who,) = await zora.call("ensure_founder")
             with zora.permitting() as permit:
                 (plan,) = await zora.call(
@@ -54,7 +56,7 @@ def ask(sentence: tuple[str, ...], yes: bool, as_json: bool) -> None:
                 runs = await zora.call("list_workflow_runs", workflow=plan["target"]["key"], limit=1)
                 for one in runs:
                     permit(step["id"] for step in await zora.call("list_workflow_run_tasks", id=one["id"]))
-            return {"summary": task["result_summary"], "plan": plan, "run": runs[0] if runs else None}
+            return {"summary": task.result_summary, "plan": plan, "run": runs[0] if runs else None}
 
     came = run(work())
     if as_json:
@@ -71,29 +73,26 @@ def ask(sentence: tuple[str, ...], yes: bool, as_json: bool) -> None:
         )
 
 
-async def _plan(zora: Session, task: dict[str, Any]) -> dict[str, Any] | None:
+async def _plan(zora: Session, task: TaskRecord) -> dict[str, Any] | None:
     """The plan that the task proposes, or the same plan of an earlier task that still waits for a decision."""
-    wanted = [s["target"] for s in task["result"]["suggestions"] if s["suggestion_type"] == "create_workflow"]
-    rows = await zora.call("list_agent_suggestions", task_id=task["id"])
+    assert task.result is not None
+    wanted = [s["target"] for s in task.result["suggestions"] if s["suggestion_type"] == "create_workflow"]
+    rows = await zora.call("list_agent_suggestions", task_id=task.id)
     rows += await zora.call("list_agent_suggestions", status="proposed", agent_id="LUMINA", limit=1000)
     return next((row for row in rows if row["target"] in wanted), None)
 
 
-async def _planned(zora: Session, goal: str) -> dict[str, Any]:
+async def _planned(zora: Session, goal: str) -> TaskRecord:
     """The task of planning, when it has ended; it is done here unless another worker is faster."""
     from zora_core.autonomy.runtime import AgentRuntime
 
-    task = {"agent_id": "LUMINA", "task_type": "plan_workflow", "title": goal[:500], "payload": {"goal": goal}}
     with zora.permitting() as permit:
-        (created,) = await zora.call("create_agent_tasks", tasks=[{**task, "priority": FIRST}])
-        permit([created["id"]])
+        created = await zora.client.tasks.create(
+            "LUMINA", "plan_workflow", {"goal": goal}, title=goal[:500], priority=FIRST
+        )
+        permit([created.id])
     await AgentRuntime(settings=zora.settings, database=zora.database).run_once(limit=1)
-    async with asyncio.timeout(SECONDS):
-        while True:
-            row = await zora.task(str(created["id"]))
-            if row["status"] in ("completed", "failed"):
-                return row
-            await asyncio.sleep(0.2)
+    return await zora.client.tasks.result(created.id, timeout=SECONDS)
 
 
 COMMANDS = (ask,)

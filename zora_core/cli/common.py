@@ -85,10 +85,6 @@ class Session:
             home = self.settings.home
             click.echo(f"note: the task may read no files, because {home} cannot be written: {error}", err=True)
 
-    async def task(self, task: str) -> dict[str, Any]:
-        """A task by its id or the end of it."""
-        return (await self.call("get_agent_task", id=task))[0]
-
 
 @asynccontextmanager
 async def session(*, wait: bool = False) -> AsyncIterator[Session]:
@@ -138,13 +134,6 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a command's coroutine."""
     interrupt_work()
     return asyncio.run(coroutine)
-
-
-def shown_task(row: dict[str, Any]) -> dict[str, Any]:
-    """A task's row as its readers see it."""
-    from zora_core.models import TaskRecord
-
-    return TaskRecord.shown(row)
 
 
 def print_json(data: Any) -> None:

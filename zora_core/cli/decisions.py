@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,9 @@ from zora_core.cli.common import Session, json_option, need_terminal, print_json
 from zora_core.errors import DataRejected, InvalidInput, InvalidState
 from zora_core.models import AgentId
 from zora_core.suggested_command import zora_command
+
+if TYPE_CHECKING:
+    from zora_core.client.calls import Count
 
 _limit = click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 _as = click.option("--as", "user", metavar="EMAIL", help="Who decides; a founder or brand admin [the founder].")
@@ -39,11 +42,11 @@ def suggestions() -> None:
 def list_(status: str | None, task: str | None, limit: int, as_json: bool) -> None:
     """List suggestions, newest first."""
 
-    async def read() -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    async def read() -> tuple[list[dict[str, Any]], Count]:
         async with session() as zora:
-            chosen = {"status": status, "task_id": (await zora.task(task))["id"] if task else None}
-            (counted,) = await zora.call("count_agent_suggestions", **chosen)
-            return await zora.call("list_agent_suggestions", **chosen, limit=limit), counted
+            task_id = (await zora.client.tasks.get(task)).id if task else None
+            counted = await zora.client.suggestions.count(status=status, task_id=task_id)
+            return await zora.call("list_agent_suggestions", status=status, task_id=task_id, limit=limit), counted
 
     rows, counted = run(read())
     if as_json:

@@ -47,7 +47,7 @@ def journal(ctx: click.Context, category: str | None, task: str | None, limit: i
 
     async def read() -> list[dict[str, Any]]:
         async with session() as zora:
-            task_id = (await zora.task(task))["id"] if task else None
+            task_id = (await zora.client.tasks.get(task)).id if task else None
             return await zora.call("list_journal_entries", category=category, task_id=task_id, limit=limit)
 
     rows = run(read())

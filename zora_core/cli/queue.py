@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from zora_core.cli.common import Session, json_option, print_json, read_json, run, session, shown_task
+from zora_core.cli.common import Session, json_option, print_json, read_json, run, session
 from zora_core.suggested_command import completed, zora_command
+
+if TYPE_CHECKING:
+    from zora_core.client.agents import Pause
+    from zora_core.client.calls import Count
+    from zora_core.client.tasks import CreatedTask, Dependency, TaskCount, TreeTask
+    from zora_core.models import JournalEntry, SuggestionRecord, TaskRecord
 
 MAX_COUNTED = 1_000_000  # suggestions; counting so many takes a second
 AGENTS = ("CONNOR", "LUMINA", "EIVOR", "ORACLE", "AEGIS", "SAM")
@@ -21,17 +28,17 @@ _status = click.Choice(("pending", "in_progress", "completed", "failed"))
 def status(as_json: bool) -> None:
     """Count each agent's tasks by state."""
 
-    async def read() -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    async def read() -> tuple[list[TaskCount], Count, list[Pause]]:
         async with session() as zora:
             return (
-                await zora.call("agent_task_counts"),
-                await zora.call("count_agent_suggestions", status="proposed", exact_up_to=MAX_COUNTED),
-                await zora.call("list_agent_pauses"),
+                await zora.client.tasks.counts(),
+                await zora.client.suggestions.count(status="proposed", exact_up_to=MAX_COUNTED),
+                await zora.client.agents.pauses(),
             )
 
-    counts, (proposed,), pauses = run(read())
+    counts, proposed, pauses = run(read())
     if as_json:
-        said = {"suggestions_proposed": proposed["total"], "suggestions_proposed_is_more": proposed["is_estimate"]}
+        said = {"suggestions_proposed": proposed.total, "suggestions_proposed_is_more": proposed.is_estimate}
         print_json({"tasks": counts, **said, "paused": pauses})
         return
     from zora_core.cli.render import print_status
@@ -95,39 +102,34 @@ def create_task(
     if not isinstance(parsed, dict):
         raise click.BadParameter(f"must be a JSON object, not {payload}", param_hint="--payload")
     registry().find(agent_id, names["type"] or "").parse(parsed)
-    task = {"agent_id": agent_id, "task_type": names["type"], "title": names["title"], "payload": parsed}
-    task |= {name: value for name, value in fields.items() if value is not None}
-    if run_at is not None:
-        task["run_at"] = run_at.isoformat()
-    if deadline is not None:
-        task["deadline_at"] = deadline.isoformat()
+    about = {"title": names["title"], "run_at": run_at, "deadline_at": deadline, **fields}
 
-    async def create() -> tuple[dict[str, Any], str]:
+    async def create() -> tuple[CreatedTask, str]:
         async with session() as zora:
             with zora.permitting() as permit:
-                row = (await zora.call("create_agent_tasks", tasks=[task]))[0]
-                if row["created"]:
-                    permit([row["id"]])
+                row = await zora.client.tasks.create(agent_id, names["type"] or "", parsed, **about)
+                if row.created:
+                    permit([row.id])
             return row, await _what_next(zora, row)
 
     row, what_next = run(create())
     if as_json:
         print_json(row)
-    elif row["created"]:
-        click.echo(f"Created task {row['id']}: {row['agent_id']} {row['task_type']}. {what_next}")
+    elif row.created:
+        click.echo(f"Created task {row.id}: {row.agent_id} {row.task_type}. {what_next}")
     else:
-        click.echo(f"Task {row['id']} with this idempotency key exists already ({row['status']}); nothing was created.")
+        click.echo(f"Task {row.id} with this idempotency key exists already ({row.status}); nothing was created.")
 
 
-async def _what_next(zora: Session, row: dict[str, Any]) -> str:
+async def _what_next(zora: Session, row: TaskRecord) -> str:
     """How to run a new task."""
     from zora_core.cli.render import short, when
 
-    if row["waiting_for"] == "approval":
-        asked = await zora.call("list_agent_suggestions", task_id=row["id"], status="proposed", limit=1)
-        return f"It waits for approval: `{zora_command('suggestions', 'approve', *(short(s['id']) for s in asked))}`."
-    if row["waiting_for"] == "run_at":
-        return f"`{zora_command('run-loop')}` runs it at {when(row['run_at'])}."
+    if row.waiting_for == "approval":
+        asked = await zora.client.suggestions.list(task_id=row.id, status="proposed", limit=1)
+        return f"It waits for approval: `{zora_command('suggestions', 'approve', *(short(s.id) for s in asked))}`."
+    if row.waiting_for == "run_at":
+        return f"`{zora_command('run-loop')}` runs it at {when(row.run_at)}."
     return f"Run it with `{zora_command('run-once')}`."
 
 
@@ -157,6 +159,18 @@ def task_types(as_json: bool) -> None:
     print_task_types(types)
 
 
+@dataclass(frozen=True)
+class TaskReport:
+    """A task, and what `tasks show` says about it."""
+
+    task: TaskRecord
+    explanation: str
+    journal: list[JournalEntry]
+    dependencies: list[Dependency]
+    tree: list[TreeTask]
+    suggestions: list[SuggestionRecord]
+
+
 @click.group()
 def tasks() -> None:
     """List, show, explain, cancel, retry and prune tasks."""
@@ -172,12 +186,14 @@ def tasks() -> None:
 def list_(agent: str | None, status: str | None, task_type: str | None, limit: int, offset: int, as_json: bool) -> None:
     """List tasks, highest priority first, then oldest."""
 
-    async def read() -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    async def read() -> tuple[list[TaskRecord], Count]:
         async with session() as zora:
-            chosen = {"agent_id": agent, "status": status, "task_type": task_type}
-            (counted,) = await zora.call("count_agent_tasks", **chosen)
-            page = {"limit": limit, "offset": offset, "with_result": as_json}
-            return await zora.call("list_agent_tasks", **chosen, **page), counted
+            every = zora.client.tasks
+            counted = await every.count(agent_id=agent, status=status, task_type=task_type)
+            listed = await every.list(
+                agent_id=agent, status=status, task_type=task_type, limit=limit, offset=offset, with_result=as_json
+            )
+            return listed, counted
 
     rows, counted = run(read())
     if as_json:
@@ -196,27 +212,29 @@ def list_(agent: str | None, status: str | None, task_type: str | None, limit: i
 def show(task: str, as_json: bool) -> None:
     """Show one task: its result with findings and evidence, suggestions, journal entries and related tasks."""
 
-    async def read() -> tuple[dict[str, Any], dict[str, Any]]:
+    async def read() -> TaskReport:
         async with session() as zora:
-            row = await zora.task(task)
-            return row, {
-                "explanation": await zora.value("explain_agent_task", id=row["id"]),
-                "journal": await zora.call("list_journal_entries", task_id=row["id"], limit=100),
-                "dependencies": await zora.call("list_agent_task_dependencies", id=row["id"]),
-                "tree": await zora.call("list_agent_task_tree", id=row["id"]),
-                "suggestions": await zora.call("list_agent_suggestions", task_id=row["id"], limit=1000),
-            }
+            found = await zora.client.tasks.get(task)
+            return TaskReport(
+                task=found,
+                explanation=await zora.client.tasks.explain(found.id),
+                journal=await zora.client.journal.list(task_id=found.id, limit=100),
+                dependencies=await zora.client.tasks.dependencies(found.id),
+                tree=await zora.client.tasks.tree(found.id),
+                suggestions=await zora.client.suggestions.list(task_id=found.id, limit=1000),
+            )
 
-    row, about = run(read())
+    report = run(read())
     if as_json:
-        print_json({**shown_task(row), **about})
+        about = {field.name: getattr(report, field.name) for field in fields(report) if field.name != "task"}
+        print_json({**report.task.model_dump(exclude_unset=True), **about})
         return
     from zora_core.cli.render import print_task
     from zora_core.cli.render_tree import print_dependencies, print_tree
 
-    print_task(row, completed(about["explanation"]), about["journal"], about["suggestions"])
-    print_dependencies(about["dependencies"])
-    print_tree(about["tree"], row["id"])
+    print_task(report.task, completed(report.explanation), report.journal, report.suggestions)
+    print_dependencies(report.dependencies)
+    print_tree(report.tree, report.task.id)
 
 
 @tasks.command()
@@ -225,14 +243,14 @@ def show(task: str, as_json: bool) -> None:
 def explain(task: str, as_json: bool) -> None:
     """Say in one sentence why a task is not running."""
 
-    async def read() -> tuple[dict[str, Any], str]:
+    async def read() -> tuple[TaskRecord, str]:
         async with session() as zora:
-            row = await zora.task(task)
-            return row, await zora.value("explain_agent_task", id=row["id"])
+            row = await zora.client.tasks.get(task)
+            return row, await zora.client.tasks.explain(row.id)
 
     row, explanation = run(read())
     if as_json:
-        print_json({"id": row["id"], "status": row["status"], "explanation": explanation})
+        print_json({"id": row.id, "status": row.status, "explanation": explanation})
     else:
         click.echo(completed(explanation))
 
@@ -244,18 +262,18 @@ def explain(task: str, as_json: bool) -> None:
 def cancel(task: str, reason: str | None, as_json: bool) -> None:
     """Cancel a pending task, or ask a running one to stop."""
 
-    async def write() -> dict[str, Any]:
+    async def write() -> TaskRecord:
         async with session() as zora:
-            row = await zora.task(task)
-            return (await zora.call("cancel_agent_task", id=row["id"], reason=reason))[0]
+            row = await zora.client.tasks.get(task)
+            return await zora.client.tasks.cancel(row.id, reason=reason)
 
     row = run(write())
     if as_json:
-        print_json(shown_task(row))
-    elif row["status"] == "failed":
-        click.echo(f"Cancelled task {row['id']}.")
+        print_json(row)
+    elif row.status == "failed":
+        click.echo(f"Cancelled task {row.id}.")
     else:
-        click.echo(f"Task {row['id']} is running; its worker will stop it within seconds.")
+        click.echo(f"Task {row.id} is running; its worker will stop it within seconds.")
 
 
 @tasks.command()
@@ -264,16 +282,16 @@ def cancel(task: str, reason: str | None, as_json: bool) -> None:
 def retry(task: str, as_json: bool) -> None:
     """Put a failed task back into the queue."""
 
-    async def write() -> dict[str, Any]:
+    async def write() -> TaskRecord:
         async with session() as zora:
-            row = await zora.task(task)
-            return (await zora.call("retry_agent_task", id=row["id"]))[0]
+            row = await zora.client.tasks.get(task)
+            return await zora.client.tasks.retry(row.id)
 
     row = run(write())
     if as_json:
-        print_json(shown_task(row))
+        print_json(row)
     else:
-        click.echo(f"Task {row['id']} is pending again.")
+        click.echo(f"Task {row.id} is pending again.")
 
 
 @tasks.command()
@@ -283,16 +301,16 @@ def retry(task: str, as_json: bool) -> None:
 def priority(task: str, number: int, as_json: bool) -> None:
     """Set the priority of a pending task; higher runs first."""
 
-    async def write() -> dict[str, Any]:
+    async def write() -> TaskRecord:
         async with session() as zora:
-            row = await zora.task(task)
-            return (await zora.call("set_agent_task_priority", id=row["id"], priority=number))[0]
+            row = await zora.client.tasks.get(task)
+            return await zora.client.tasks.set_priority(row.id, priority=number)
 
     row = run(write())
     if as_json:
-        print_json(shown_task(row))
+        print_json(row)
     else:
-        click.echo(f"Task {row['id']} has priority {row['priority']}.")
+        click.echo(f"Task {row.id} has priority {row.priority}.")
 
 
 @tasks.command()
@@ -305,9 +323,7 @@ def prune(older_than_days: float, as_json: bool) -> None:
         deleted, batch = 0, 1000
         async with session() as zora:
             while True:
-                count: int = await zora.value(
-                    "prune_agent_tasks", older_than_seconds=older_than_days * 86400, limit=batch
-                )  # fmt: skip
+                count = await zora.client.tasks.prune(older_than_seconds=older_than_days * 86400, limit=batch)
                 deleted += count
                 if count < batch:
                     return deleted

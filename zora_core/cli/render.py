@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from zora_core.agents.agent import TaskType
     from zora_core.autonomy.runtime import TaskRun
     from zora_core.cli.doctor import Check
+    from zora_core.client.calls import Count
+    from zora_core.client.tasks import TaskCount
+    from zora_core.models import JournalEntry, SuggestionRecord, TaskRecord
 
 COLOURS = {
     "completed": "green",
@@ -72,11 +75,11 @@ def when(moment: datetime | None) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M") if moment else ""
 
 
-def print_more(shown: int, counted: dict[str, Any]) -> None:
-    """That a list goes on after the `shown` first rows; `counted` is a row of a count, exact or not."""
-    total = counted["total"]
+def print_more(shown: int, counted: Count) -> None:
+    """That a list goes on after the `shown` first rows; `counted` is how many there are."""
+    total = counted.total
     if total > shown:
-        more = f"more than {total:,}" if counted["is_estimate"] else f"{total:,}"
+        more = f"more than {total:,}" if counted.is_estimate else f"{total:,}"
         limit = min(1000, -(-total // 100) * 100)
         what = "all" if total <= limit else f"{limit:,}"
         console.print(text(f"{shown:,} of {more} (`--limit {limit}` shows {what})", "dim"))
@@ -139,36 +142,36 @@ def print_runs(runs: Sequence[TaskRun]) -> None:
     console.print(made)
 
 
-def print_status(counts: list[dict[str, Any]], proposed: dict[str, Any]) -> None:
+def print_status(counts: Sequence[TaskCount], proposed: Count) -> None:
     """Tasks per agent and state, and why pending ones wait."""
     if not counts:
         create = zora_command("create-task", "--help")
         console.print(text(f"No tasks yet. Create one as `{create}` shows, or see `zora demo`."))
         return
-    rows: dict[str, dict[str, int]] = {}
+    by_agent: dict[str, dict[str, int]] = {}
     waiting: dict[str, int] = {}
-    for row in counts:
-        agent = rows.setdefault(row["agent_id"], dict.fromkeys(AGENT_COLUMNS, 0))
-        agent[row["status"]] += row["tasks"]
-        if row["waiting_for"]:
-            waiting[row["waiting_for"]] = waiting.get(row["waiting_for"], 0) + row["tasks"]
-    totals = {column: sum(row[column] for row in rows.values()) for column in AGENT_COLUMNS}
+    for count in counts:
+        agent = by_agent.setdefault(count.agent_id, dict.fromkeys(AGENT_COLUMNS, 0))
+        agent[count.status] += count.tasks
+        if count.waiting_for:
+            waiting[count.waiting_for] = waiting.get(count.waiting_for, 0) + count.tasks
+    totals = {column: sum(row[column] for row in by_agent.values()) for column in AGENT_COLUMNS}
     body = [
         (agent, *(text(row[c] or "·", COLOURS[c] if row[c] else "dim") for c in AGENT_COLUMNS))
-        for agent, row in sorted(rows.items())
+        for agent, row in sorted(by_agent.items())
     ]
     body.append((text("all", "bold"), *(text(totals[c], "bold") for c in AGENT_COLUMNS)))
     console.print(table("agent", *(f">{c}" for c in AGENT_COLUMNS), rows=body))
     for reason, number in sorted(waiting.items()):
         console.print(f"{number:,} pending wait for {reason}.")
-    if proposed["total"]:
-        more = "more than " if proposed["is_estimate"] else ""
-        noun = "suggestion waits" if proposed["total"] == 1 else "suggestions wait"
+    if proposed.total:
+        more = "more than " if proposed.is_estimate else ""
+        noun = "suggestion waits" if proposed.total == 1 else "suggestions wait"
         command = zora_command("suggestions", "list", "--status", "proposed")
-        console.print(text(f"{more}{proposed['total']:,} {noun} for a person: `{command}`."))
+        console.print(text(f"{more}{proposed.total:,} {noun} for a person: `{command}`."))
 
 
-def print_tasks(rows: list[dict[str, Any]]) -> None:
+def print_tasks(rows: Sequence[TaskRecord]) -> None:
     """A list of tasks."""
     if not rows:
         console.print("No tasks match.")
@@ -176,9 +179,9 @@ def print_tasks(rows: list[dict[str, Any]]) -> None:
     if console.width < WIDE and not _piped():  # type and title stand in one column, and the rest below them
         made = table("task", "agent", "status", "+type, title", rows=())
         for row in rows:
-            about = f"{row['title']}\npriority {row['priority']}, created {when(row['created_at'])}"
-            status = text(_state(row), COLOURS[row["status"]])
-            made.add_row(short(row["id"]), row["agent_id"], status, Group(text(row["task_type"]), text(about, "dim")))
+            about = f"{row.title}\npriority {row.priority}, created {when(row.created_at)}"
+            status = text(_state(row), COLOURS[row.status])
+            made.add_row(short(row.id), row.agent_id, status, Group(text(row.task_type), text(about, "dim")))
         console.print(made)
         return
     console.print(
@@ -192,13 +195,13 @@ def print_tasks(rows: list[dict[str, Any]]) -> None:
             "+title",
             rows=(
                 (
-                    short(row["id"]),
-                    row["agent_id"],
-                    row["task_type"],
-                    text(_state(row), COLOURS[row["status"]]),
-                    row["priority"],
-                    when(row["created_at"]),
-                    row["title"],
+                    short(row.id),
+                    row.agent_id,
+                    row.task_type,
+                    text(_state(row), COLOURS[row.status]),
+                    row.priority,
+                    when(row.created_at),
+                    row.title,
                 )
                 for row in rows
             ),
@@ -206,58 +209,58 @@ def print_tasks(rows: list[dict[str, Any]]) -> None:
     )
 
 
-def _state(row: dict[str, Any]) -> str:
+def _state(row: TaskRecord) -> str:
     """A status with its reason: pending (retry), failed (timeout), in_progress 40 %."""
-    reason = row["waiting_for"] or row["failure_kind"]
-    if row["status"] == "in_progress" and row["progress"]:
-        return f"in_progress {percent(row['progress'])}"
-    return f"{row['status']} ({reason})" if reason else str(row["status"])
+    reason = row.waiting_for or row.failure_kind
+    if row.status == "in_progress" and row.progress:
+        return f"in_progress {percent(row.progress)}"
+    return f"{row.status} ({reason})" if reason else str(row.status)
 
 
-def _progress(row: dict[str, Any]) -> str:
+def _progress(row: TaskRecord) -> str:
     """What a running task's handler says: 40 %  reading pages."""
-    fraction = None if row["progress"] is None else percent(row["progress"])
-    return "  ".join(part for part in (fraction, row["progress_message"]) if part)
+    fraction = None if row.progress is None else percent(row.progress)
+    return "  ".join(part for part in (fraction, row.progress_message) if part)
 
 
 def print_task(
-    row: dict[str, Any], explanation: str, journal: list[dict[str, Any]], suggestions: list[dict[str, Any]]
+    row: TaskRecord, explanation: str, journal: Sequence[JournalEntry], suggestions: Sequence[SuggestionRecord]
 ) -> None:
     """Everything about one task; `suggestions` are those of its own that were stored, with what became of them."""
-    console.print(text(row["title"], "bold"))
-    running = row["status"] == "in_progress"
+    console.print(text(row.title, "bold"))
+    running = row.status == "in_progress"
     facts = [
-        ("task", row["id"]),
-        ("agent", f"{row['agent_id']} {row['task_type']}"),
-        ("status", text("in_progress" if running else _state(row), COLOURS[row["status"]])),
+        ("task", row.id),
+        ("agent", f"{row.agent_id} {row.task_type}"),
+        ("status", text("in_progress" if running else _state(row), COLOURS[row.status])),
         ("progress", _progress(row) if running else ""),
         ("", explanation),
-        ("payload", json.dumps(row["payload"], ensure_ascii=False)),
-        ("priority", row["priority"]),
-        ("attempts", f"{row['attempt']} of {row['max_attempts']}"),
-        ("created", when(row["created_at"])),
-        ("deadline", when(row.get("deadline_at"))),
-        ("started", when(row["started_at"])),
-        ("finished", when(row["completed_at"])),
+        ("payload", json.dumps(row.payload, ensure_ascii=False)),
+        ("priority", row.priority),
+        ("attempts", f"{row.attempt} of {row.max_attempts}"),
+        ("created", when(row.created_at)),
+        ("deadline", when(row.deadline_at)),
+        ("started", when(row.started_at)),
+        ("finished", when(row.completed_at)),
     ]
-    if row["description"]:
-        facts.insert(1, ("about", row["description"]))
+    if row.description:
+        facts.insert(1, ("about", row.description))
     console.print(table("", "+", rows=((text(name, "dim"), value) for name, value in facts if value != "")))
-    stored = row["result"]
+    stored = row.result
     result: dict[str, Any] = {
         "findings": findings_of(stored), "sources": sources_of(stored), "suggestions": suggestions_of(stored),
     }  # fmt: skip
-    if row["result_summary"]:
-        console.print("\n", text(row["result_summary"]), sep="")
+    if row.result_summary:
+        console.print("\n", text(row.result_summary), sep="")
     shown = _print_findings(result)
     if result["suggestions"]:
         console.print(text("\nSuggestions", "bold"))
-        states = {(s["suggestion_type"], s["title"]): _became(s) for s in suggestions}
+        states = {(s.suggestion_type, s.title): _became(s) for s in suggestions}
         for suggestion in result["suggestions"]:
             became = states.get((suggestion["suggestion_type"], suggestion["title"]), "known already")
             console.print(text(f"  • {suggestion['title']}").append_text(text(f"  {became}", "dim")))
             _print_origin(suggestion, result, shown)
-        command = zora_command("suggestions", "list", "--task", short(row["id"]))
+        command = zora_command("suggestions", "list", "--task", short(row.id))
         console.print(text(f"  `{command}` lists them with their ids.", "dim"))
     if any(result["sources"]):
         console.print(text("\nRead", "bold"))
@@ -266,17 +269,17 @@ def print_task(
             console.print(line.append_text(text(f"  {_proof(source)}", "dim")))
     console.print(text("\nJournal", "bold"))
     for entry in reversed(journal):
-        console.print(text(f"  {when(entry['created_at'])}  {entry['title']}  {one_line(entry['body'] or '', 90)}"))
+        console.print(text(f"  {when(entry.created_at)}  {entry.title}  {one_line(entry.body or '', 90)}"))
 
 
-def _became(suggestion: dict[str, Any]) -> str:
+def _became(suggestion: SuggestionRecord) -> str:
     """What became of a stored suggestion, and by whom."""
-    if suggestion["undone_at"]:
+    if suggestion.undone_at:
         return "undone"
-    if suggestion["status"] == "proposed":
+    if suggestion.status == "proposed":
         return "waits for a person"
-    by = f" by {suggestion['decided_as']}" if suggestion["decided_as"] else ""
-    return f"{suggestion['status']}{by}"
+    by = f" by {suggestion.decided_as}" if suggestion.decided_as else ""
+    return f"{suggestion.status}{by}"
 
 
 def _print_findings(result: dict[str, Any]) -> set[str]:

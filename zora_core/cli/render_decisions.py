@@ -6,8 +6,8 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.text import Text
@@ -18,6 +18,9 @@ from zora_core.errors import ZoraError
 from zora_core.shapes import pieces_of
 from zora_core.suggested_command import zora_command
 from zora_core.visible import odd_words
+
+if TYPE_CHECKING:
+    from zora_core.client.agents import Pause
 
 MAX_EVIDENCE = 12  # pieces that are shown
 COLOURS |= {
@@ -242,15 +245,13 @@ def _what(row: dict[str, Any]) -> str:
         return "Its changes are listed one by one."
 
 
-def print_pauses(rows: list[dict[str, Any]]) -> None:
+def print_pauses(rows: Sequence[Pause]) -> None:
     """The pauses in force; None without any."""
     for row in rows:
-        what = "Everything" if row["agent_id"] == "*" else row["agent_id"]
-        because = f": {row['reason']}" if row["reason"] else ""
-        again = zora_command("resume", *([] if row["agent_id"] == "*" else [row["agent_id"]]))
-        console.print(
-            text(f"{what} is paused since {when(row['created_at'])}{because} (`{again}` lifts it).", "yellow")
-        )
+        what = "Everything" if row.agent_id == "*" else row.agent_id
+        because = f": {row.reason}" if row.reason else ""
+        again = zora_command("resume", *([] if row.agent_id == "*" else [row.agent_id]))
+        console.print(text(f"{what} is paused since {when(row.created_at)}{because} (`{again}` lifts it).", "yellow"))
 
 
 def print_policies(rows: list[dict[str, Any]]) -> None:
