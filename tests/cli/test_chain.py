@@ -40,8 +40,6 @@ def shown(findings: list[dict[str, Any]], suggestions: list[dict[str, Any]]) -> 
     facts: dict[str, Any] = {
         "id": UUID(int=0), "tenant_id": UUID(int=0), "title": "", "agent_id": "SAM", "task_type": "t",
         "status": "completed", "created_at": START, "started_at": START, "completed_at": START,
-    }, "priority": 0,
-        "attempt": 1, "max_attempts": 3, "created_at": START, "started_at": START, "completed_at": START,
     }  # fmt: skip
     result = {"findings": findings, "suggestions": suggestions, "sources": sources, "result": {}}
     with render.console.capture() as capture:
