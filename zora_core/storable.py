@@ -14,6 +14,10 @@ MAX_DEPTH = 100  # of nested lists and objects; readers of JSON give up at 200
 # What refers to itself many times over, as YAML may, is larger than its text.
 MAX_VALUES = 2_000_000
 MAX_CHARACTERS = 50_000_000  # of all texts and keys together
+# The usual types first, because looking at an abstract one takes long.
+_MAPPINGS = (dict, Mapping)
+_CONTAINERS = (dict, list, tuple, Mapping)
+_NUMBERS = frozenset({int, float, bool, type(None)})
 _SMALL = 64  # values and characters of what is looked at again each time it occurs: cheaper than remembering it
 _MAX_SHOWN_KEY = 100  # characters
 
@@ -44,27 +48,31 @@ def problem(value: Any, name: str, *, texts: bool = True) -> str | None:
     """
     values = characters = 0
     known: dict[int, tuple[Any, int, int, int]] = {}  # holds the containers, so that no other one gets their id
-    stack = [_Open([value], iter([(0, value)]), 0, 0)]
+    stack = [_Open([value], enumerate([value]), 0, 0)]
     while stack:
         top = stack[-1]
         for place, one in top.items:
             top.key = place
             values += 1
             new = None
-            if isinstance(one, str):
+            if type(one) in _NUMBERS:
+                pass
+            elif isinstance(one, str):
                 characters += len(one)
                 if texts and (found := _unstorable(one)):
                     return f"{_path(name, stack)} {_what(found)}"
-            elif isinstance(one, Mapping | list | tuple):
+            elif isinstance(one, _CONTAINERS):
                 seen = known.get(id(one))
                 if len(stack) - 1 + (seen[3] if seen else 1) > MAX_DEPTH:
                     return f"{name} is nested deeper than {MAX_DEPTH} levels: give it a flatter structure"
                 if seen:
                     values, characters = values + seen[1], characters + seen[2]
                     top.height = max(top.height, seen[3] + 1)
+                elif not isinstance(one, _MAPPINGS):
+                    new = _Open(one, enumerate(one), values, characters)
                 else:
-                    new = _Open(one, _items(one), values, characters)
-                    keys = [key for key in one if isinstance(key, str)] if isinstance(one, Mapping) else []
+                    new = _Open(one, iter(one.items()), values, characters)
+                    keys = [key for key in one if isinstance(key, str)]
                     characters += sum(map(len, keys))
                     if texts and (wrong := next(filter(_unstorable, keys), None)) is not None:
                         said = "which cannot be stored: it holds a NUL or half a character"
@@ -107,10 +115,6 @@ def _escape(found: re.Match[str]) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # how Python reads a byte that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     return f"\\u{code:04x}" if code else "\\x00"
-
-
-def _items(container: Any) -> Iterator[tuple[Any, Any]]:
-    return iter(container.items() if isinstance(container, Mapping) else enumerate(container))
 
 
 def _unstorable(text: str) -> re.Match[str] | None:

@@ -14,6 +14,7 @@ from zora_core.agents.ledger import Ledger, NotRead
 from zora_core.effects import effect_of
 from zora_core.errors import FalseEvidence, InvalidInput
 from zora_core.models import Evidence, Finding, Suggestion, TaskResult
+from zora_core.skills.secrets import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,12 +83,12 @@ def masked(value: Any) -> Any:
     Files are masked when they are read, but a credential may come together only afterwards: HTML splits words by
     comments and writes letters as references.
     """
-    from zora_core.skills.secrets import without_credentials
-
     match value:
         case str():
             return without_credentials(value)
-        case Mapping():
+        case None | int() | float():  # before the abstract class, which takes long to look at
+            return value
+        case dict() | Mapping():
             return {key: masked(inner) for key, inner in value.items()}
         case list() | tuple():
             return [masked(inner) for inner in value]
