@@ -7,6 +7,7 @@ import typing
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -126,6 +127,11 @@ class TaskType:
     resources: Callable[[], AbstractAsyncContextManager[Any]] | None = None
     """The agent's `resources`, if it has any."""
 
+    @cached_property
+    def is_async(self) -> bool:
+        """Whether the function is a coroutine function, which runs on the handlers' event loop."""
+        return inspect.iscoroutinefunction(self.function)
+
     def __str__(self) -> str:
         """As claims and workers name it."""
         return f"{self.agent_id.value} {self.name}"
@@ -225,10 +231,8 @@ class Agent:
 async def run_handler(task_type: TaskType, task: Task, ctx: TaskContext) -> Outcome:
     """Run the handler of `task_type` with the task's payload as its model."""
     payload = task_type.parse(task.payload)
-    if inspect.iscoroutinefunction(task_type.function):
-        result = await task_type.function(task, payload, ctx)
-    else:
-        result = await ctx.in_thread(task_type.function, task, payload, ctx)
+    function: Callable[..., Any] = task_type.function
+    result = await (function(task, payload, ctx) if task_type.is_async else ctx.in_thread(function, task, payload, ctx))
     if not isinstance(result, Outcome):
         raise TypeError(
             f"{task.agent_id} {task.task_type} returned {type(result).__name__}, not a TaskResult, Snooze or Delegate"

@@ -6,20 +6,18 @@ a whole: nothing tells which of its other findings would be right.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zora_core.agents.ledger import Ledger, NotRead
 from zora_core.effects import effect_of
-from zora_core.errors import FalseEvidence, InvalidInput
+from zora_core.errors import FalseEvidence
 from zora_core.models import Evidence, Finding, Suggestion, TaskResult
 from zora_core.skills.secrets import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MAX_RESULT_BYTES = 5_000_000
 PROBLEMS_SHOWN = 3
 IDS_SHOWN = 12
 # Left out of what is stored while they say nothing.
@@ -35,7 +33,7 @@ def chain(result: TaskResult, ledger: Ledger) -> dict[str, Any]:
 
     Each piece of evidence gets `read`, the positions in `sources` of what it was found in, and each suggestion the ids
     of its findings. Findings that say the same get a number in their id. Raises `FalseEvidence` naming the findings and
-    suggestions that rest on something not read, and `InvalidInput` for a result that is too large to store.
+    suggestions that rest on something not read.
     """
     links = _Links(ledger, result.findings)
     stored = {
@@ -45,11 +43,6 @@ def chain(result: TaskResult, ledger: Ledger) -> dict[str, Any]:
         "result": masked(result.result),
         **({"examined": result.examined} if result.examined else {}),  # not stored: see keep_agent_suggestions()
     }
-    size = len(json.dumps(stored, default=str))
-    if size > MAX_RESULT_BYTES:
-        raise InvalidInput(
-            f"the result has {size:,} bytes of JSON, more than {MAX_RESULT_BYTES:,}: quote less, or read less at once"
-        )
     if links.problems:
         more = len(links.problems) - PROBLEMS_SHOWN
         named = [*links.problems[:PROBLEMS_SHOWN], *([f"and {more} more"] if more > 0 else [])]

@@ -10,8 +10,8 @@ import logging
 import math
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from zora_core.agents.agent import Delegate, Registry, Snooze, run_handler
-from zora_core.agents.evidence import MAX_RESULT_BYTES, masked
+from zora_core.agents.evidence import masked
 from zora_core.database.unreadable import MAX_DIGITS, is_readable
 from zora_core.effects import effect_of
 from zora_core.errors import FalseEvidence, InvalidInput, InvalidPayload, UnknownTaskType, described
@@ -40,6 +40,7 @@ logger = safe_logger("zora.runtime")
 
 MAX_MESSAGE = 500  # characters of a progress message that are kept
 MAX_ERROR = 4000
+MAX_RESULT_BYTES = 5_000_000
 SPARED_SECONDS = 10.0  # until a task runs again that another task's handler has cancelled
 MAX_CHILDREN = 100  # as in delegate_agent_task(), so that a longer list is refused before it is looked at
 
@@ -76,22 +77,29 @@ class TimeLimit:
         self.due = math.inf
         """When it is over, by `time.monotonic`; read on other threads."""
         self.expired = False
+        self._seconds = math.inf
         self._timeout: asyncio.Timeout | None = None
         self._waiting = 0
         self._computing = 0
         self._left: float | None = None
 
-    @asynccontextmanager
-    async def applied(self, seconds: float) -> AsyncIterator[None]:
-        """Cancel the body after this many seconds, and raise `TimeoutError` then."""
-        self.due = time.monotonic() + seconds
-        timeout = asyncio.timeout(seconds)
+    def applied(self, seconds: float) -> TimeLimit:
+        """Itself, to cancel the body of an `async with` after this many seconds and raise `TimeoutError` then."""
+        self._seconds = seconds
+        return self
+
+    async def __aenter__(self) -> None:
+        """The limit begins."""
+        self.due = time.monotonic() + self._seconds
+        self._timeout = await asyncio.timeout(self._seconds).__aenter__()
+
+    async def __aexit__(self, *raised: Any) -> None:
+        """The limit is over."""
+        timeout, self._timeout = self._timeout, None
+        assert timeout is not None
         try:
-            async with timeout:
-                self._timeout = timeout
-                yield
+            await timeout.__aexit__(*raised)
         finally:
-            self._timeout = None
             self.expired = timeout.expired()
 
     @contextmanager
@@ -346,7 +354,8 @@ async def _completed(run: Run, task_type: TaskType, result: TaskResult, context:
         )
     values = [[given.target, given.current_value, given.suggested_value] for given in result.suggestions]
     check_storable(result.result, "the result", texts=False)
-    check_storable(values, "the list of suggestions", texts=False)
+    if values:
+        check_storable(values, "the list of suggestions", texts=False)
     _check_size([result.result, values])  # before credentials are searched for in it
     stored = await context.checked(result)
     for suggestion, row in zip(result.suggestions, stored["suggestions"], strict=True):
@@ -363,5 +372,5 @@ def _check_size(outcome: Any) -> None:
     if size > MAX_RESULT_BYTES:
         raise InvalidInput(
             f"the handler's outcome has {size:,} bytes of JSON, more than the limit of {MAX_RESULT_BYTES:,}: shorten "
-            "its summary, result, suggestions, or the payloads of its children"
+            "its summary, result, findings, suggestions, or the payloads of its children, or read less at once"
         )

@@ -279,7 +279,8 @@ class Worker:
 
     def _at_work(self) -> list[Run]:
         """The runs in hand, without those that have ended with an outcome that the database refuses for now."""
-        return [run for token, run in self.running.items() if token not in self._settler.held]
+        held = self._settler.held
+        return [run for token, run in self.running.items() if token not in held]
 
     def _begin_claimed(self) -> None:
         """Begin what was claimed, as far as there is room; when stopping, hand all of it back."""
