@@ -227,6 +227,7 @@ class Lane:
         finally:
             assert run.work is not None
             del self._tasks[run.work]
+            run.work = None  # else the two would hold each other until Python looks for such circles
             self._ended(run, outcome)
 
     def _cancel(self, run: Run) -> None:
