@@ -51,11 +51,11 @@ from pydantic_core import from_json, to_json
 from serving import Contenders, Server, database_for, founder_key, in_turns, load, report, zora_server
 
 from zora_core.api.answers import write_cursor
-from zora_core.api.server import bind
 from zora_core.database.database import Database
 from zora_core.database.embedded import EmbeddedServer
 from zora_core.database.postgres import connect
 from zora_core.models import AgentId
+from zora_core.server.serve import bind
 from zora_core.settings import DEFAULT_TENANT_ID
 
 processes = multiprocessing.get_context("spawn")
@@ -93,7 +93,7 @@ class BareTask(BaseModel):
 
 
 def serve_bare(url: str, told: Connection) -> None:
-    """Serve one route that does one INSERT, with the settings of `zora_core.api.server.serve`."""
+    """Serve one route that does one INSERT, with the settings of `zora_core.server.serve.serve`."""
     pool: asyncpg.Pool | None = None
 
     @asynccontextmanager

@@ -43,8 +43,8 @@ def accessibility(data: Path) -> Iterator[Line]:
 
 def claims(data: Path) -> Iterator[Line]:
     """Environmental Claims (ACL 2023): F1 of the positive class."""
-    from zora_core.skills.claim_detection import detect
-    from zora_core.skills.claim_parsing import parse_facts
+    from zora_core.skills.claims.detection import detect
+    from zora_core.skills.claims.parsing import parse_facts
 
     for part in ("train", "dev"):
         rows = [json.loads(line) for line in (data / "environmental_claims" / f"{part}.jsonl").open()]
@@ -57,7 +57,7 @@ def claims(data: Path) -> Iterator[Line]:
 
 def injections(data: Path) -> Iterator[Line]:
     """Giskard's attacks found, and sentences of other sets that are taken for one."""
-    from zora_core.skills.injection import find_injections
+    from zora_core.skills.risk.injection import find_injections
 
     with (data / "prompt-injection" / "giskard_prompt_injections.csv").open() as file:
         attacks = [row["prompt"] for row in csv.DictReader(file)]
@@ -68,7 +68,7 @@ def injections(data: Path) -> Iterator[Line]:
 
 def similarity(data: Path) -> Iterator[Line]:
     """STS Benchmark, dev: Spearman correlation of our similarity with the judges'."""
-    from zora_core.skills.similarity import similarity as compare
+    from zora_core.skills.text.similarity import similarity as compare
 
     rows = [line.rstrip("\n").split("\t") for line in (data / "stsb" / "sts-dev.csv").open(encoding="utf-8")]
     judged = _ranks([float(row[4]) for row in rows])
@@ -78,7 +78,7 @@ def similarity(data: Path) -> Iterator[Line]:
 
 def summaries(data: Path) -> Iterator[Line]:
     """Opinosis: ROUGE-1 F of two chosen sentences against each human summary, stemmed, averaged over topics."""
-    from zora_core.skills.summaries import choose
+    from zora_core.skills.text.summaries import choose
 
     scores = []
     for topic, gold in _opinosis(data):
@@ -89,7 +89,7 @@ def summaries(data: Path) -> Iterator[Line]:
 
 def retrieval(data: Path) -> Iterator[Line]:
     """Climate-FEVER: for each claim, its evidence sentences among those of all claims (nDCG@10 and hit@10)."""
-    from zora_core.skills.retrieval import Index, ranking
+    from zora_core.skills.research.retrieval import Index, ranking
 
     rows = [json.loads(line) for line in (data / "climate-fever" / "climate-fever.jsonl").open()]
     texts = {e["evidence_id"]: e["evidence"] for row in rows for e in row["evidences"]}

@@ -73,7 +73,7 @@ class Server(NamedTuple):
 def zora_server(url: str, key: str, *options: str) -> Iterator[Server]:
     """`zora serve` in a process of its own; its log goes to a file."""
     with tempfile.NamedTemporaryFile("w+") as log:
-        command = [sys.executable, "-m", "zora_core.autonomy.cli", "serve", "--no-worker", "--port=0", "--rate-limit=0"]
+        command = [sys.executable, "-m", "zora_core.cli.main", "serve", "--no-worker", "--port=0", "--rate-limit=0"]
         environment = {**os.environ, "DATABASE_URL": url, "ZORA_TENANT_ID": str(DEFAULT_TENANT_ID)}
         process = subprocess.Popen([*command, *options], stderr=log, env=environment)
         try:

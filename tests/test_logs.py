@@ -193,6 +193,6 @@ def test_a_fault_in_the_masking_is_loud_and_lets_nothing_through(log: Log, monke
 
 
 def test_a_command_that_logs_nothing_starts_without_the_masking() -> None:
-    program = "import sys, zora_core.autonomy.cli; print([m for m in sys.modules if 'masking' in m or 'skills' in m])"
+    program = "import sys, zora_core.cli.main; print([m for m in sys.modules if 'masking' in m or 'skills' in m])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "[]\n"

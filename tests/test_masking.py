@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from zora_core import masking
 from zora_core.api.keys import new_key
 from zora_core.masking import LIMIT, mask
-from zora_core.skills.secrets import find_secrets
-from zora_core.skills.unmarked import unmarked
+from zora_core.secrets import find_secrets
+from zora_core.unmarked import unmarked
 
 # Assembled here, so that no file of the repository contains anything that looks like a key.
 ALNUM = string.ascii_letters + string.digits

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import zora_core
-from zora_core.autonomy.cli import main
+from zora_core.cli.main import main
 from zora_core.suggested_command import ANY_TENANT, act_for, completed, zora_command
 
 ROOT = Path(zora_core.__file__).parent

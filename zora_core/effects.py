@@ -26,8 +26,8 @@ from zora_core.cron import CronText, ZoneName
 from zora_core.errors import InvalidInput
 from zora_core.graph import ordered
 from zora_core.models import NOT_BLANK, AgentId, Suggestion
-from zora_core.skills.wording import count
 from zora_core.storable import problem as problem_of
+from zora_core.wording import count
 
 logger = logging.getLogger("zora.effects")
 

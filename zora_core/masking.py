@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from zora_core.skills.secrets import find_secrets
-from zora_core.skills.unmarked import unmarked
+from zora_core.secrets import find_secrets
+from zora_core.unmarked import unmarked
 
 LIMIT = 20_000
 """Characters of a text that are looked at and kept, so that a giant text costs no more than a long one."""

@@ -83,6 +83,13 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Record(BaseModel):
+    """A row as it is read. Columns that a newer schema has besides are left out."""
+
+    # The validators of all records are not built for a command that reads two of them.
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="ignore")
+
+
 def _with_kind(schema: dict[str, Any]) -> None:
     """It has a default for those who make evidence in Python; in JSON it must be said."""
     schema["required"] = ["kind", *schema.get("required", ())]
@@ -311,7 +318,7 @@ class ChildResult(BaseModel):
     """As it is stored: `findings`, `suggestions`, `sources`, and in `result` what is for programs."""
 
 
-class JournalEntry(BaseModel):
+class JournalEntry(Record):
     """A row of the append-only journal."""
 
     id: UUID = Field(description="The entry's id, ordered by time.")
@@ -326,7 +333,7 @@ class JournalEntry(BaseModel):
     created_at: datetime = Field(description="When it happened.")
 
 
-class MemoryEvent(BaseModel):
+class MemoryEvent(Record):
     """A row of EIVOR's memory."""
 
     id: UUID = Field(description="The memory's id, ordered by time.")
@@ -341,7 +348,7 @@ class MemoryEvent(BaseModel):
     created_at: datetime = Field(description="When it was remembered.")
 
 
-class TaskRecord(BaseModel):
+class TaskRecord(Record):
     """A row of `agent_tasks` as a reader sees it: the spec's columns and those that the runtime needs."""
 
     id: UUID = Field(description="The task's id, ordered by time.")
@@ -392,6 +399,11 @@ class TaskRecord(BaseModel):
     created_at: datetime = Field(description="When it was created.")
     updated_at: datetime | None = Field(default=None, description="When it last changed.")
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has completed, or failed for good."""
+        return self.status in ("completed", "failed")
+
     @classmethod
     def shown(cls, row: dict[str, Any]) -> dict[str, Any]:
         """A row's columns that readers see: not the lease's token, and nothing that only indexes are made of."""
@@ -401,7 +413,7 @@ class TaskRecord(BaseModel):
         return shown
 
 
-class SuggestionRecord(BaseModel):
+class SuggestionRecord(Record):
     """A stored suggestion and what became of it."""
 
     id: UUID = Field(description="The suggestion's id, ordered by time.")
@@ -455,7 +467,7 @@ class SuggestionRecord(BaseModel):
     created_at: datetime = Field(description="When it was proposed.")
 
 
-class ClimateProfile(BaseModel):
+class ClimateProfile(Record):
     """A person's, brand's or organization's climate profile; `estimated_footprint_kg` is kgCO2e per year."""
 
     id: UUID
@@ -472,7 +484,7 @@ class ClimateProfile(BaseModel):
     created_at: datetime
 
 
-class ClimateMission(BaseModel):
+class ClimateMission(Record):
     """A climate mission of a profile; `estimated_impact_kgco2` is kgCO2e saved per year."""
 
     id: UUID
@@ -487,7 +499,7 @@ class ClimateMission(BaseModel):
     created_at: datetime
 
 
-class PageConfig(BaseModel):
+class PageConfig(Record):
     """A page that the frontend knows by key; `config` may name a `url` or a `path` where its HTML is found."""
 
     page: str

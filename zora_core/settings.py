@@ -28,13 +28,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from zora_core.database.address import read_address
+from zora_core.database_url import read_address
 from zora_core.errors import ConfigurationError
 from zora_core.processes import MEMORY_MB
 from zora_core.roots import checked
 from zora_core.storable import UNSTORABLE
 
 DEFAULT_TENANT_ID = UUID("00000000-0000-0000-0000-000000000001")
+
+# As browsers send it: lower case, without a path; * would open the API to every site.
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,7 @@ class Settings:
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
     jwt_max_hours: float = 24
+    cors_origins: tuple[str, ...] = ()
     journal_key: bytes | None = None
 
     @property
@@ -145,8 +149,21 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             "a number of hours above 0",
             lambda hours: 0 < hours < math.inf,
         ),
+        cors_origins=_origins(value("ZORA_CORS_ORIGINS")),
         journal_key=_journal_key(value("ZORA_JOURNAL_KEY")),
     )
+
+
+def _origins(text: str | None) -> tuple[str, ...]:
+    """The origins that a comma-separated list names."""
+    origins = tuple(origin.strip() for origin in (text or "").split(",") if origin.strip())
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ConfigurationError(
+                f"ZORA_CORS_ORIGINS: {origin!r} is not an origin: give scheme, host and port, without a path, such as "
+                "https://app.example.org or http://localhost:5173; separate several by commas"
+            )
+    return origins
 
 
 def load_schema(environment: Mapping[str, str] | None = None) -> str:

@@ -14,12 +14,9 @@ MAX_DEPTH = 100  # of nested lists and objects; readers of JSON give up at 200
 # What refers to itself many times over, as YAML may, is larger than its text.
 MAX_VALUES = 2_000_000
 MAX_CHARACTERS = 50_000_000  # of all texts and keys together
-# The usual types first, because looking at an abstract one takes long.
-_MAPPINGS = (dict, Mapping)
-_CONTAINERS = (dict, list, tuple, Mapping)
-_NUMBERS = frozenset({int, float, bool, type(None)})
 _SMALL = 64  # values and characters of what is looked at again each time it occurs: cheaper than remembering it
 _MAX_SHOWN_KEY = 100  # characters
+_CONTAINERS = (dict, list, tuple, Mapping)  # the usual ones first: looking at an abstract class takes long
 
 
 @dataclass(slots=True)
@@ -46,18 +43,18 @@ def problem(value: Any, name: str, *, texts: bool = True) -> str | None:
     Large lists and objects are walked through once, however often they occur, and a path is written only for what is
     wrong: an input of a few hundred kilobytes can hold a hundred thousand values below a key of the same length.
     """
+    if _is_plainly_storable(value, texts=texts):
+        return None
     values = characters = 0
     known: dict[int, tuple[Any, int, int, int]] = {}  # holds the containers, so that no other one gets their id
-    stack = [_Open([value], enumerate([value]), 0, 0)]
+    stack = [_Open([value], iter([(0, value)]), 0, 0)]
     while stack:
         top = stack[-1]
         for place, one in top.items:
             top.key = place
             values += 1
             new = None
-            if type(one) in _NUMBERS:
-                pass
-            elif isinstance(one, str):
+            if isinstance(one, str):
                 characters += len(one)
                 if texts and (found := _unstorable(one)):
                     return f"{_path(name, stack)} {_what(found)}"
@@ -68,11 +65,9 @@ def problem(value: Any, name: str, *, texts: bool = True) -> str | None:
                 if seen:
                     values, characters = values + seen[1], characters + seen[2]
                     top.height = max(top.height, seen[3] + 1)
-                elif not isinstance(one, _MAPPINGS):
-                    new = _Open(one, enumerate(one), values, characters)
                 else:
-                    new = _Open(one, iter(one.items()), values, characters)
-                    keys = [key for key in one if isinstance(key, str)]
+                    new = _Open(one, _items(one), values, characters)
+                    keys = [key for key in one if isinstance(key, str)] if isinstance(one, Mapping) else []
                     characters += sum(map(len, keys))
                     if texts and (wrong := next(filter(_unstorable, keys), None)) is not None:
                         said = "which cannot be stored: it holds a NUL or half a character"
@@ -92,6 +87,36 @@ def problem(value: Any, name: str, *, texts: bool = True) -> str | None:
             if stack:
                 stack[-1].height = max(stack[-1].height, top.height + 1)
     return None
+
+
+def _is_plainly_storable(value: Any, *, texts: bool) -> bool:
+    """Whether a value is small and plain, as most are; False says nothing yet.
+
+    So few values cannot be nested too deep, and count as often as they occur.
+    """
+    stack, values, characters = [value], 0, 0
+    while stack:
+        one = stack.pop()
+        values += 1
+        if values > _SMALL:
+            return False
+        kind = type(one)
+        if kind is str:
+            if texts and (not one.isascii() or "\0" in one):
+                return False
+            characters += len(one)
+        elif kind is dict:
+            if len(one) > _SMALL:
+                return False
+            stack += one
+            stack += one.values()
+        elif kind is list or kind is tuple:
+            if len(one) > _SMALL:
+                return False
+            stack += one
+        elif kind is not int and kind is not float and kind is not bool and one is not None:
+            return False
+    return characters <= MAX_CHARACTERS
 
 
 def check_storable(value: Any, name: str, *, texts: bool = True) -> None:
@@ -115,6 +140,10 @@ def _escape(found: re.Match[str]) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # how Python reads a byte that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     return f"\\u{code:04x}" if code else "\\x00"
+
+
+def _items(container: Any) -> Iterator[tuple[Any, Any]]:
+    return iter(container.items() if isinstance(container, Mapping) else enumerate(container))
 
 
 def _unstorable(text: str) -> re.Match[str] | None:

@@ -12,9 +12,9 @@ from selectolax.lexbor import LexborHTMLParser
 
 from tests.api import conftest as of_api
 from tests.api.conftest import Callers
-from zora_core.api.app import create_app
 from zora_core.api.state import Api
 from zora_core.models import Role
+from zora_core.server.app import create_app
 
 ORIGIN = "http://zora"
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tests.admin.test_forms import every_type, texts
 from zora_core.admin.command import command_line
 from zora_core.agents.agent import TaskType
-from zora_core.autonomy.cli import main
-from zora_core.autonomy.commands.queue import create_task
+from zora_core.cli.main import main
+from zora_core.cli.queue import create_task
 
 
 def parsed(line: str) -> dict[str, Any]:

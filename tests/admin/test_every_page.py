@@ -16,10 +16,10 @@ from tests.api.conftest import Callers
 from tests.conftest import Zora
 from tests.rows import Rows
 from zora_core.admin.app import ROUTES
-from zora_core.api.app import routes
 from zora_core.api.state import Api
 from zora_core.effects import effect_of
 from zora_core.models import Metric, Role, Suggestion
+from zora_core.server.app import routes
 
 HOSTILE = "<b>\u202e\x1b[31m\u200b"  # markup, a change of direction, a terminal's escape, an invisible character
 # The pages of one row by the table that they show; a new page that names a row must be put here.

@@ -14,11 +14,11 @@ from tests.admin.conftest import ORIGIN, Visitor, Visitors
 from tests.api.conftest import OTHER_TENANT_ID, Callers
 from tests.conftest import Zora
 from zora_core.admin.app import ROUTES
-from zora_core.api.app import create_app
 from zora_core.api.keys import new_key
-from zora_core.api.server import sign_in_link
 from zora_core.api.state import Api
 from zora_core.models import Role
+from zora_core.server.app import create_app
+from zora_core.server.serve import sign_in_link
 
 HOME = "/admin/agents/tasks"
 

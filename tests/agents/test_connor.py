@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import Zora
 from tests.https import https_server, make_certificate, trust
 from zora_core.settings import examples
-from zora_core.skills.health import settings
+from zora_core.skills.systems.health import settings
 
 pytestmark = pytest.mark.both_transports
 

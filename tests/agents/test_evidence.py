@@ -353,7 +353,7 @@ async def test_a_result_with_false_evidence_fails_for_good_and_stores_nothing(zo
 
 
 async def test_all_twelve_demo_tasks_rest_on_what_was_read(zora: Zora) -> None:
-    from zora_core.autonomy.commands.demo import demo_seed, demo_tasks
+    from zora_core.cli.demo import demo_seed, demo_tasks
 
     await zora.call("seed_tenant", tenant_id=zora.tenant_id, seed=demo_seed())
     await zora.call("create_agent_tasks", tenant_id=zora.tenant_id, tasks=demo_tasks())

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Zora
 from zora_core.agents import context
-from zora_core.autonomy.commands.demo import demo_seed
+from zora_core.cli.demo import demo_seed
 from zora_core.settings import examples
 
 

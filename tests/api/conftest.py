@@ -13,12 +13,12 @@ import httpx
 import pytest
 
 from tests.conftest import Zora
-from zora_core.api.app import create_app
 from zora_core.api.keys import new_key
-from zora_core.api.server import api_for
 from zora_core.api.state import Api
 from zora_core.logs import set_up_logging
 from zora_core.models import Role
+from zora_core.server.app import create_app
+from zora_core.server.serve import api_for
 
 OTHER_TENANT_ID = UUID("00000000-0000-0000-0000-0000000000b0")
 

@@ -25,16 +25,16 @@ from tests.api.conftest import OTHER_TENANT_ID, Callers, Log, scope_of, speak, t
 from tests.conftest import Zora
 from zora_core.api import access
 from zora_core.api.access import Credentials
-from zora_core.api.app import ROUTERS, create_app, routes
 from zora_core.api.errors import RateLimited, Unauthorized
 from zora_core.api.keys import new_key
 from zora_core.api.limits import RateLimiter
-from zora_core.api.server import api_for, check_binding
 from zora_core.api.state import Api
 from zora_core.effects import effect_of
 from zora_core.errors import ConfigurationError
 from zora_core.models import Role, Suggestion
-from zora_core.settings import Settings
+from zora_core.server.app import ROUTERS, create_app, routes
+from zora_core.server.serve import api_for, check_binding
+from zora_core.settings import Settings, load_settings
 
 # Which role a route needs at least; None is no credential at all.
 LEAST: dict[str, Role | None] = {
@@ -1085,3 +1085,49 @@ async def test_a_client_that_goes_in_the_middle_of_its_request_is_no_error(
     assert await speak(create_app(api), scope, incoming) == []
     assert "ERROR" not in log.getvalue()
     assert "POST /api/agents/tasks None" in log.getvalue()
+
+
+async def test_answers_say_what_is_left_of_the_rate(api: Api) -> None:
+    clock = Clock(1000.0)
+    limiter = RateLimiter(60, 2, clock=clock)
+    limited = replace(api, limiter=limiter, credentials=Credentials(api.database, SECRET))
+    made = Callers(None, httpx.ASGITransport(app=create_app(limited)))  # type: ignore[arg-type]
+    client = made.with_token(signed(claims()))
+    said = []
+    for _ in range(3):
+        answer = await client.get("/api/agents")
+        said.append((answer.status_code, answer.headers["ratelimit"]))
+        assert answer.headers["ratelimit-policy"] == '"burst";q=2;w=2'
+    assert said == [(200, '"burst";r=1;t=1'), (200, '"burst";r=0;t=2'), (429, '"burst";r=0;t=2')]
+    clock.now += 1
+    assert (await client.get("/api/agents")).headers["ratelimit"] == '"burst";r=0;t=2'
+    await made.close()
+
+
+async def test_browsers_of_other_sites_may_call_only_when_their_origin_is_named(api: Api) -> None:
+    def app(*origins: str) -> httpx.ASGITransport:
+        return httpx.ASGITransport(app=create_app(replace(api, settings=replace(api.settings, cors_origins=origins))))
+
+    asked = {"Origin": "https://app.example.org", "Access-Control-Request-Method": "POST",
+             "Access-Control-Request-Headers": "authorization, content-type, idempotency-key"}  # fmt: skip
+    for origins, allowed in (
+        ((), None),
+        (("https://other.example.org",), None),
+        (("https://other.example.org", "https://app.example.org"), "https://app.example.org"),
+    ):
+        async with httpx.AsyncClient(transport=app(*origins), base_url="http://test") as client:
+            preflight = await client.options("/api/agents/tasks", headers=asked)
+            answer = await client.get("/api/status", headers={"Origin": "https://app.example.org"})
+        assert preflight.headers.get("access-control-allow-origin") == allowed
+        assert answer.headers.get("access-control-allow-origin") == allowed
+        assert "access-control-allow-credentials" not in answer.headers
+        if allowed:
+            assert preflight.status_code == 200
+            assert "idempotency-key" in preflight.headers["access-control-allow-headers"].lower()
+            assert "RateLimit" in answer.headers["access-control-expose-headers"]
+
+
+@pytest.mark.parametrize("wrong", ["*", "app.example.org", "https://app.example.org/", "https://a.org, nonsense"])
+def test_a_wrong_origin_is_refused_by_name(wrong: str) -> None:
+    with pytest.raises(ConfigurationError, match="is not an origin"):
+        load_settings({"ZORA_CORS_ORIGINS": wrong})

@@ -16,8 +16,8 @@ from websockets.asyncio.client import connect
 from tests.api.conftest import Callers
 from tests.conftest import Zora
 from zora_core.api.connections import Limits
-from zora_core.api.server import api_for, bind, serve, url_of
 from zora_core.models import Role
+from zora_core.server.serve import api_for, bind, serve, url_of
 
 SMALL = Limits(head_seconds=0.5, body_seconds=0.5, idle_seconds=1, body_bytes=3_000_000, connections=50)
 GET = b"GET /api/status HTTP/1.1\r\nhost: zora\r\n"

@@ -31,9 +31,9 @@ from zora_core.api import changes, events
 from zora_core.api.access import Principal
 from zora_core.api.answers import read_cursor, write_cursor
 from zora_core.api.changes import Event, Filter, Subscriber, TaskChange, write_message
-from zora_core.api.server import api_for, bind, serve, url_of
 from zora_core.api.state import Api
 from zora_core.models import Role
+from zora_core.server.serve import api_for, bind, serve, url_of
 
 PATH = "/api/agents/tasks/events"
 Message = dict[str, Any]

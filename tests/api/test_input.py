@@ -25,10 +25,10 @@ from zora_core.agents import Agent, AgentId, Payload, Task, TaskContext, TaskRes
 from zora_core.agents.agent import Registry
 from zora_core.api.access import Caller
 from zora_core.api.answers import write_cursor
-from zora_core.api.app import create_app, routes
 from zora_core.api.bodies import MAX_BYTES
 from zora_core.api.state import Api
 from zora_core.errors import DatabaseUnavailable
+from zora_core.server.app import create_app, routes
 
 JSON = {"Content-Type": "application/json"}
 NOWHERE = "0199d2c4-9b0e-7c3a-8f52-5a6b83c73447"

@@ -16,9 +16,9 @@ from tests.autonomy.agents import Probe
 from zora_core.agents import Agent, AgentId, Payload, TaskContext, TaskResult, handler
 from zora_core.agents.agent import Task as ClaimedTask
 from zora_core.agents.builtin import registry
-from zora_core.api.app import create_app, routes
 from zora_core.api.openapi import role_of
 from zora_core.api.state import Api
+from zora_core.server.app import create_app, routes
 
 jsonschema = pytest.importorskip("jsonschema_rs", reason="jsonschema_rs is not installed: schemathesis brings it")
 

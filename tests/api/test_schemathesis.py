@@ -60,7 +60,7 @@ def filter_failure(context: HookContext, failure: Failure, case: Case, response:
 @contextmanager
 def served(database_url: str) -> Iterator[str]:
     """The URL of a `zora serve` of its own."""
-    command = [sys.executable, "-m", "zora_core.autonomy.cli", "serve", "--port=0", "--no-worker", "--rate-limit=0"]
+    command = [sys.executable, "-m", "zora_core.cli", "serve", "--port=0", "--no-worker", "--rate-limit=0"]
     server = subprocess.Popen(
         [*command, "--quiet"],
         env={**os.environ, "DATABASE_URL": database_url},

@@ -21,10 +21,10 @@ from tests.conftest import Zora
 from zora_core.agents import Agent, AgentId, Payload, Task, TaskContext, TaskResult, handler
 from zora_core.agents.agent import Registry
 from zora_core.api.access import Caller, Credentials
-from zora_core.api.app import create_app
 from zora_core.api.keys import new_key
 from zora_core.api.state import Api
 from zora_core.errors import InvalidInput
+from zora_core.server.app import create_app
 
 TASKS = "/api/agents/tasks"
 

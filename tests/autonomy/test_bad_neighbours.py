@@ -17,10 +17,9 @@ import pytest
 from tests.autonomy.agents import Signal
 from tests.autonomy.test_runtime import until, working
 from tests.conftest import Zora
-from zora_core import data
+from zora_core import data, secrets
 from zora_core.agents import Agent, AgentId, Payload, Task, TaskContext, TaskResult, handler
 from zora_core.autonomy.execute import SPARED_SECONDS
-from zora_core.skills import secrets
 
 
 class Neighbours(Agent):

@@ -1,4 +1,4 @@
-"""Task types of one's own: the README's file, and a package's entry point."""
+"""Task types of one's own: the examples of docs/task-types.md, and a package's entry point."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from zora_core.errors import ConfigurationError
 
 pytestmark = pytest.mark.both_transports
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "docs" / "task-types.md"
 EXAMPLE, FINDING_EXAMPLE, RESOURCES_EXAMPLE = (
-    block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if "@handler" in block
+    block for block in re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL) if "@handler" in block
 )
 DEFINITIONS, _, _ = EXAMPLE.partition("\n\n\nasync def main")
 
 
-async def test_the_readmes_task_type_works_in_one_file(zora: Zora, tmp_path: Path) -> None:
+async def test_the_guides_task_type_works_in_one_file(zora: Zora, tmp_path: Path) -> None:
     (tmp_path / "home.html").write_text("<html><body><p>Five words on this page</p></body></html>")
     await zora.seed("frontend_configs", page="home", config={"path": str(tmp_path / "home.html")})
     namespace: dict[str, type[Agent]] = {}
@@ -41,7 +42,7 @@ async def test_the_readmes_task_type_works_in_one_file(zora: Zora, tmp_path: Pat
     assert result.summary == "5 words on home"
 
 
-async def test_the_readmes_finding_rests_on_the_page_and_a_false_one_is_told_what_to_do(
+async def test_the_guides_finding_rests_on_the_page_and_a_false_one_is_told_what_to_do(
     zora: Zora, tmp_path: Path
 ) -> None:
     (tmp_path / "home.html").write_text("<html><body><p>Our <b>synergy</b>\n grows</p></body></html>")
@@ -65,7 +66,7 @@ async def test_the_readmes_finding_rests_on_the_page_and_a_false_one_is_told_wha
     assert "quote without trimming or rewording" in error
 
 
-async def test_the_readmes_client_is_opened_once_for_all_tasks(zora: Zora, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_guides_client_is_opened_once_for_all_tasks(zora: Zora, monkeypatch: pytest.MonkeyPatch) -> None:
     connections, texts = [], []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -93,8 +94,8 @@ def test_an_installed_package_adds_its_agents_to_the_command_line(tmp_path: Path
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: word-counter\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[zora.agents]\nword_counter = word_counter:WordCounter\n")
     said = subprocess.run(
-        [sys.executable, "-m", "zora_core.autonomy.cli", "task-types", "--json"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(README.parent)])},
+        [sys.executable, "-m", "zora_core.cli", "task-types", "--json"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
         capture_output=True, text=True, check=True, timeout=60,
     ).stdout  # fmt: skip
     types = {t["task_type"]: t for t in json.loads(said)}
@@ -125,8 +126,8 @@ def test_a_package_that_cannot_be_loaded_is_named_and_does_not_stop_the_others(t
         (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         (metadata / "entry_points.txt").write_text(f"[zora.agents]\ncounter = {name}:WordCounter\n")
     said = subprocess.run(
-        [sys.executable, "-m", "zora_core.autonomy.cli", "task-types", "--json"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(README.parent)])},
+        [sys.executable, "-m", "zora_core.cli", "task-types", "--json"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert "count_words" in {t["task_type"] for t in json.loads(said.stdout)}

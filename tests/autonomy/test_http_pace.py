@@ -24,10 +24,10 @@ from tests.conftest import Zora
 from zora_core.agents import Agent, AgentId, Payload, Registry, TaskContext, TaskResult, handler
 from zora_core.agents.agent import Task
 from zora_core.autonomy import worker as worker_module
-from zora_core.autonomy.backoff import MAX_SECONDS, retrying
 from zora_core.autonomy.lane import Lane
 from zora_core.autonomy.runtime import AgentRuntime
 from zora_core.autonomy.worker import TaskRun, Worker
+from zora_core.database.backoff import MAX_SECONDS, retrying
 from zora_core.database.database import Call, Database, Pace, Row
 from zora_core.database.postgrest import PostgrestDatabase
 from zora_core.database.schema import Installed

@@ -20,11 +20,11 @@ from tests.autonomy.agents import Probe, result
 from tests.conftest import Zora
 from zora_core.agents import Payload, TaskContext, TaskResult, handler
 from zora_core.agents.agent import Task
-from zora_core.autonomy.commands import progress as display
-from zora_core.autonomy.commands.progress import Progress
-from zora_core.autonomy.commands.render import print_task
 from zora_core.autonomy.execute import Run
 from zora_core.autonomy.runtime import AgentRuntime
+from zora_core.cli import progress as display
+from zora_core.cli.progress import Progress
+from zora_core.cli.render import print_task
 from zora_core.errors import DatabaseUnavailable
 
 pytestmark = pytest.mark.both_transports

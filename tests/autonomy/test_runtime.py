@@ -35,10 +35,11 @@ from zora_core.agents import (
     handler,
 )
 from zora_core.agents.agent import Registry
-from zora_core.autonomy import backoff, settler
+from zora_core.autonomy import settler
 from zora_core.autonomy import worker as worker_module
 from zora_core.autonomy.runtime import AgentRuntime, on_signals
 from zora_core.autonomy.worker import TaskRun, Worker
+from zora_core.database import backoff
 from zora_core.errors import ConfigurationError, RequestTooLarge, TooMuchAtOnce
 from zora_core.settings import Settings
 

@@ -15,12 +15,12 @@ import pytest
 
 from tests.conftest import START, Zora
 from tests.test_cron import BERLIN, LORD_HOWE, NEW_YORK, model
-from zora_core.autonomy import schedules
-from zora_core.autonomy.schedules import attend_schedules, plan, plan_schedules
+from zora_core import schedules
 from zora_core.cron import Cron
 from zora_core.database.postgres import connect
 from zora_core.effects import effect_of
 from zora_core.models import Suggestion
+from zora_core.schedules import attend_schedules, plan, plan_schedules
 
 pytestmark = pytest.mark.both_transports
 

@@ -13,7 +13,7 @@ from tests.conftest import Zora
 from tests.database.test_queue import claim
 from zora_core.agents import Agent, AgentId, Payload, Task, TaskContext, TaskResult, handler
 from zora_core.agents.builtin import registry
-from zora_core.autonomy.commands.demo import demo_seed
+from zora_core.cli.demo import demo_seed
 from zora_core.errors import InvalidInput, InvalidState, NotFound
 from zora_core.workflows import Workflow, choose, load, shipped
 

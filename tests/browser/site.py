@@ -18,11 +18,11 @@ from typing import Any
 import asyncpg
 import httpx
 
-from zora_core.autonomy.commands.demo import DEMO_TENANT_ID
+from zora_core.cli.demo import DEMO_TENANT_ID
 from zora_core.database import schema
 from zora_core.database.postgres import connect
 
-CLI = (sys.executable, "-m", "zora_core.autonomy.cli", "--tenant", "demo")
+CLI = (sys.executable, "-m", "zora_core.cli", "--tenant", "demo")
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # A machine without a way out would have Chromium ask for it again and again.
 OPTIONS = [

@@ -13,7 +13,7 @@ import pytest
 
 from tests.browser.conftest import Open
 from tests.browser.site import OPEN_ALL, PAGES, Site
-from zora_core.autonomy.commands.demo import DEMO_TENANT_ID
+from zora_core.cli.demo import DEMO_TENANT_ID
 from zora_core.database.postgres import connect
 
 HOSTILE = [

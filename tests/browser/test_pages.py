@@ -13,8 +13,8 @@ from tests.browser.conftest import Open
 from tests.browser.site import OPEN_ALL, PAGES, Site
 from zora_core.admin.rendering import asset
 from zora_core.skills.accessibility import check_accessibility
-from zora_core.skills.footprint import footprint
 from zora_core.skills.page import Page
+from zora_core.skills.page.footprint import footprint
 
 MAX_BYTES = 60_000
 # Besides those that are seen with a session.

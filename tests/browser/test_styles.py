@@ -9,10 +9,10 @@ import pytest
 
 from tests.browser.site import OPTIONS
 from tests.browser.snippets import Snippets
-from zora_core.skills.contrast import BLACK, TRANSPARENT, Colour, parse_colour
-from zora_core.skills.dom import Element
+from zora_core.skills.css.contrast import BLACK, TRANSPARENT, Colour, parse_colour
+from zora_core.skills.css.styles import Style, Styles
 from zora_core.skills.page import Page
-from zora_core.skills.styles import Style, Styles
+from zora_core.skills.page.dom import Element
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page as Tab

@@ -20,7 +20,7 @@ from tests.forgetful import Network, network
 from tests.http.gateway import Gateway, pass_on, say
 from zora_core.api.keys import new_key
 
-CLI = (sys.executable, "-m", "zora_core.autonomy.cli")
+CLI = (sys.executable, "-m", "zora_core.cli")
 
 
 class Process:
@@ -179,7 +179,7 @@ async def test_processes_whose_connections_are_forgotten_go_on_and_can_be_stoppe
 async def test_a_missing_function_ends_a_loop_in_one_line_when_it_lasts(zora: Zora) -> None:
     program = (
         "import sys; from zora_core.autonomy import backoff; backoff.PATIENCE_SECONDS = 2; "
-        "from zora_core.autonomy.cli import main; sys.argv[0] = 'zora'; main()"
+        "from zora_core.cli.main import main; sys.argv[0] = 'zora'; main()"
     )
     await zora.sql("alter function promote_agent_tasks rename to promote_elsewhere")
     try:

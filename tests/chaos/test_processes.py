@@ -20,8 +20,8 @@ from tests.autonomy.test_runtime import until
 from tests.chaos.worker import Chaos
 from tests.conftest import Zora
 from zora_core.agents import Registry
-from zora_core.autonomy.backoff import retrying
 from zora_core.autonomy.worker import TaskRun, Worker
+from zora_core.database.backoff import retrying
 from zora_core.database.connect import open_database
 from zora_core.database.embedded import EmbeddedServer
 from zora_core.settings import DEFAULT_TENANT_ID, Settings
@@ -191,7 +191,7 @@ def test_the_command_does_not_wait_for_threads_that_handlers_left_for_long() -> 
     script = """
 import time
 from concurrent.futures import ThreadPoolExecutor
-from zora_core.autonomy import interrupts
+from zora_core.cli import interrupts
 interrupts.end_at_once()
 with interrupts.ending_soon():
     ThreadPoolExecutor().submit(time.sleep, 3600)

@@ -26,7 +26,7 @@ from tests.conftest import Zora
 from zora_core.api.keys import new_key
 from zora_core.database.embedded import EmbeddedServer
 
-SERVE = [sys.executable, "-m", "zora_core.autonomy.cli", "serve"]
+SERVE = [sys.executable, "-m", "zora_core.cli", "serve"]
 LISTENING = (
     "select query from pg_stat_activity where datname = current_database() and application_name = 'zora' "
     "and query like 'LISTEN%'"
@@ -61,7 +61,7 @@ class Serving:
 
     async def sign_in(self) -> None:
         """Use a link: the session is a credential like any other."""
-        command = [sys.executable, "-m", "zora_core.autonomy.cli", "keys", "link", "--url", self.url, "--json"]
+        command = [sys.executable, "-m", "zora_core.cli", "keys", "link", "--url", self.url, "--json"]
         made = await asyncio.create_subprocess_exec(*command, env=self._env, stdout=subprocess.PIPE)
         self.link = json.loads((await made.communicate())[0])["link"]
         assert self.link.startswith(f"{self.url}/admin/sign-in?link=")
@@ -119,7 +119,7 @@ async def serving(env: dict[str, str], *arguments: str, token: str | None = None
 
 async def created(env: dict[str, str]) -> UUID:
     """A task made by `zora create-task` in a process of its own."""
-    command = [sys.executable, "-m", "zora_core.autonomy.cli", "create-task", *SUMMARY, "What happened", "--json"]
+    command = [sys.executable, "-m", "zora_core.cli", "create-task", *SUMMARY, "What happened", "--json"]
     process = await asyncio.create_subprocess_exec(*command, env=env, stdout=subprocess.PIPE)
     said, _ = await process.communicate()
     return UUID(json.loads(said)["id"])

@@ -62,7 +62,7 @@ class Project:
 
     def zora(self, *arguments: str, status: int = 0, given: str | None = None, **environment: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "zora_core.autonomy.cli", *arguments],
+            [sys.executable, "-m", "zora_core.cli", *arguments],
             env={**self.environment, **environment}, input=given, capture_output=True, text=True, timeout=120,
             check=False,
         )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import START
-from zora_core.autonomy.commands import render
+from zora_core.cli import render
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ class Zora:
 
     def __call__(self, *arguments: str, status: int = 0, **environment: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "zora_core.autonomy.cli", *arguments],
+            [sys.executable, "-m", "zora_core.cli", *arguments],
             env={**self.environment, **environment},
             capture_output=True,
             text=True,
@@ -124,7 +124,7 @@ def test_the_specifications_program_runs_unchanged(zora: Zora) -> None:
 
 def test_the_loop_works_until_it_is_asked_to_stop(zora: Zora) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "zora_core.autonomy.cli", "run-loop", "--sleep-seconds=10"],
+        [sys.executable, "-m", "zora_core.cli", "run-loop", "--sleep-seconds=10"],
         env=zora.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     ) as loop:  # fmt: skip
         assert loop.stderr
@@ -173,9 +173,9 @@ def test_a_wrong_call_says_what_is_wrong_and_what_would_be_right(
     assert "Traceback" not in said
 
 
-def test_the_readmes_task_type_of_your_own_runs_as_it_is_written(zora: Zora, tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (script,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "count_words" in block]
+def test_the_guides_task_type_runs_as_it_is_written(zora: Zora, tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "task-types.md").read_text(encoding="utf-8")
+    (script,) = [block for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if "count_words" in block]
     (tmp_path / "words.py").write_text(script, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "words.py"], cwd=tmp_path, env=zora.environment, capture_output=True, text=True, timeout=60,
@@ -335,7 +335,7 @@ def test_a_task_reads_the_folder_in_which_a_person_created_it_and_no_other_task_
 ) -> None:
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "app.py").write_text("import os\nos.system(input())\n")
-    create = [sys.executable, "-m", "zora_core.autonomy.cli", "create-task", "CONNOR", "analyze_codebase", "Look"]
+    create = [sys.executable, "-m", "zora_core.cli", "create-task", "CONNOR", "analyze_codebase", "Look"]
     environment = {**zora.environment, "PYTHONPATH": str(Path(__file__).parents[2])}
     for target in (".", str(tmp_path)):
         subprocess.run(
@@ -343,7 +343,7 @@ def test_a_task_reads_the_folder_in_which_a_person_created_it_and_no_other_task_
             cwd=tmp_path / "shop", env=environment, capture_output=True, timeout=60, check=True,
         )  # fmt: skip
     program = (
-        "import asyncio, sys\nfrom zora_core.autonomy.commands.common import load_settings\n"
+        "import asyncio, sys\nfrom zora_core.cli.common import load_settings\n"
         "from zora_core.database.connect import open_database\n"
         "async def main():\n"
         "    database = await open_database(load_settings())\n"
@@ -401,7 +401,7 @@ def test_a_root_that_cannot_be_one_is_refused_in_one_line(zora: Zora) -> None:
 )
 def test_text_that_cannot_be_stored_is_refused_in_one_line(zora: Zora, arguments: tuple[str, ...]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "zora_core.autonomy.cli", *arguments],
+        [sys.executable, "-m", "zora_core.cli", *arguments],
         env=zora.environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode in (1, 2), done.stdout

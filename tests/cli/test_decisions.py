@@ -17,7 +17,7 @@ import pytest
 
 from tests.cli import test_cli
 from tests.cli.test_cli import DEMO, Zora
-from zora_core.autonomy.commands.render_decisions import print_change
+from zora_core.cli.render_decisions import print_change
 
 environment, zora = test_cli.environment, test_cli.zora
 
@@ -83,7 +83,7 @@ def test_an_approval_shows_the_difference_and_asks(demo: Demo) -> None:
         assert part in shown
     for answer, status in (("n", "proposed"), ("y", "applied")):
         terminal, theirs = pty.openpty()
-        command = [sys.executable, "-m", "zora_core.autonomy.cli", "--tenant", DEMO, "suggestions", "approve"]
+        command = [sys.executable, "-m", "zora_core.cli", "--tenant", DEMO, "suggestions", "approve"]
         with subprocess.Popen(
             [*command, merge["id"]], env=demo.environment, stdin=theirs, stdout=subprocess.PIPE, text=True
         ) as asked:
@@ -108,7 +108,7 @@ def test_on_a_low_terminal_the_change_is_paged_with_colours_and_named_in_the_que
         "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
         "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     )
-    command = [sys.executable, "-c", attach, "-m", "zora_core.autonomy.cli", "--tenant", DEMO, "suggestions", "approve"]
+    command = [sys.executable, "-c", attach, "-m", "zora_core.cli", "--tenant", DEMO, "suggestions", "approve"]
     kept = {name: value for name, value in demo.environment.items() if name not in ("COLUMNS", "LESS", "PAGER")}
     with subprocess.Popen(
         [*command, mission["id"]], env={**kept, "TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs,

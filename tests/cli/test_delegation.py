@@ -16,8 +16,8 @@ import asyncpg
 
 from tests.autonomy.test_runtime import until
 from tests.conftest import Server
-from zora_core.autonomy.commands.render import console
-from zora_core.autonomy.commands.render_tree import MAX_LINES, print_dependencies, print_tree
+from zora_core.cli.render import console
+from zora_core.cli.render_tree import MAX_LINES, print_dependencies, print_tree
 from zora_core.database import schema
 from zora_core.settings import DEFAULT_TENANT_ID
 
@@ -87,7 +87,7 @@ async def test_the_example_in_the_docs_says_what_stands_there(server: Server, tm
         await connection.close()
         show = await asyncio.to_thread(
             subprocess.run,
-            [sys.executable, "-m", "zora_core.autonomy.cli", "tasks", "show", str(task_id)],
+            [sys.executable, "-m", "zora_core.cli", "tasks", "show", str(task_id)],
             env=environment, capture_output=True, text=True, check=True,
         )  # fmt: skip
     assert alike(show.stdout) == alike(shown.partition("\n")[2])

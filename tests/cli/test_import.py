@@ -59,7 +59,7 @@ class Target:
         }  # fmt: skip
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "zora_core.autonomy.cli", *arguments]
+        return [sys.executable, "-m", "zora_core.cli", *arguments]
 
     async def __call__(self, *arguments: str, status: int = 0) -> str:
         """What a command prints; in another process, beside which this one can go on."""

@@ -17,9 +17,9 @@ import pytest
 
 from tests.conftest import Server
 from tests.rows import Rows
-from zora_core.autonomy.cli import main
-from zora_core.autonomy.commands import render
-from zora_core.autonomy.commands.output import VisibleStream, new_console, visible_output
+from zora_core.cli import render
+from zora_core.cli.main import main
+from zora_core.cli.output import VisibleStream, new_console, visible_output
 from zora_core.settings import DEFAULT_TENANT_ID
 from zora_core.visible import odd_words, visible, visible_json
 

@@ -20,9 +20,9 @@ from tests.cli.supabase import Project, project_on
 from tests.cli.test_workflows import OWN
 from tests.conftest import Server
 from tests.importing import original
-from zora_core.autonomy.cli import main
-from zora_core.autonomy.commands import render
-from zora_core.autonomy.commands.journal import OVER_HTTP
+from zora_core.cli import render
+from zora_core.cli.journal import OVER_HTTP
+from zora_core.cli.main import main
 
 WITHOUT_A_DATABASE = {"task-types", "schema", "db bin"}
 
@@ -60,7 +60,7 @@ class Commands:
         """One that stays, and tells of itself on its standard error."""
         self.ran.add(self.name(arguments))
         return subprocess.Popen(
-            [sys.executable, "-m", "zora_core.autonomy.cli", *arguments],
+            [sys.executable, "-m", "zora_core.cli", *arguments],
             env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 

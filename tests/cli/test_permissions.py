@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.conftest import Server
-from zora_core.autonomy.cli import main
+from zora_core.cli.main import main
 from zora_core.database.postgres import PostgresDatabase
 from zora_core.roots import permitted
 

@@ -19,7 +19,7 @@ from tests.cli.test_doctor_over_http import checks
 from tests.cli.test_journal import ADD
 from tests.conftest import Server
 from tests.importing import original
-from zora_core.autonomy.commands.database import print_schema
+from zora_core.cli.database import print_schema
 from zora_core.database import schema
 from zora_core.errors import ConfigurationError
 from zora_core.settings import DEFAULT_TENANT_ID, load_schema
@@ -39,7 +39,7 @@ async def url(embedded: Server) -> AsyncIterator[str]:
 async def run(url: str, home: Path, *arguments: str, status: int = 0, **environment: str) -> str:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("ZORA_", "SUPABASE_", "DATABASE_URL"))}
     done = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-m", "zora_core.autonomy.cli", *arguments], capture_output=True, text=True,
+        subprocess.run, [sys.executable, "-m", "zora_core.cli", *arguments], capture_output=True, text=True,
         timeout=120, env={**kept, "DATABASE_URL": url, "ZORA_HOME": str(home), "COLUMNS": "300", **environment},
     )  # fmt: skip
     assert "Traceback" not in done.stderr

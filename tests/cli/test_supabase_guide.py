@@ -20,8 +20,8 @@ import yaml
 
 from tests.cli.supabase import Project, project_on
 from tests.conftest import ROOT, Server
-from zora_core.autonomy.schedules import plan
 from zora_core.cron import Cron
+from zora_core.schedules import plan
 
 GUIDE = (ROOT / "docs" / "supabase.md").read_text(encoding="utf-8")
 HOST = "abcdefghijklmnopqrst.supabase.co"
@@ -138,9 +138,9 @@ def test_the_guide_leads_from_an_empty_project_to_a_processed_task(project: Proj
     assert "https://example.org/climate" in project.sql("select config from frontend_configs where page = 'climate'")
 
 
-def test_the_readmes_lines_make_a_project_ready(project: Project, tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (block,) = (b for b in re.findall(r"```console\n(.*?)```", readme, flags=re.DOTALL) if "SUPABASE_URL" in b)
+def test_the_database_guides_lines_make_a_project_ready(project: Project, tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "database.md").read_text(encoding="utf-8")
+    (block,) = (b for b in re.findall(r"```console\n(.*?)```", guide, flags=re.DOTALL) if "SUPABASE_URL" in b)
     project.install()
     reader = Reader(project, tmp_path)
     said = [reader.run(command) for command, _ in commands(block)]

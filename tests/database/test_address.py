@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import Server
-from zora_core.database.address import CONNECT_SECONDS, read_address
 from zora_core.database.postgres import connect
+from zora_core.database_url import CONNECT_SECONDS, read_address
 from zora_core.errors import ConfigurationError, DatabaseUnavailable
 from zora_core.journal.keys import Remembered
 from zora_core.settings import Settings, load_settings

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import Zora
 from tests.database.test_queue import claim, journal, settle
-from zora_core.autonomy.backoff import retrying
+from zora_core.database.backoff import retrying
 from zora_core.errors import DatabaseUnavailable, InvalidState
 
 pytestmark = pytest.mark.both_transports

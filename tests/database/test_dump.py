@@ -64,7 +64,7 @@ class Place:
         """A command on the restored database."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("ZORA_", "SUPABASE_", "DATABASE_URL"))}
         done = await asyncio.to_thread(
-            subprocess.run, [sys.executable, "-m", "zora_core.autonomy.cli", *arguments], capture_output=True,
+            subprocess.run, [sys.executable, "-m", "zora_core.cli", *arguments], capture_output=True,
             text=True, timeout=120, env={**kept, "DATABASE_URL": self.target, "ZORA_HOME": str(self.folder / "home"),
                               "COLUMNS": "200", **environment},
         )  # fmt: skip

@@ -20,12 +20,11 @@ from tests.autonomy.agents import Probe
 from tests.autonomy.test_runtime import until
 from tests.conftest import Zora
 from tests.forgetful import Network, network
-from zora_core.autonomy import backoff
 from zora_core.autonomy import worker as worker_module
-from zora_core.autonomy.backoff import retrying
 from zora_core.autonomy.runtime import AgentRuntime
 from zora_core.autonomy.worker import TaskRun, Worker
-from zora_core.database import outage, postgres
+from zora_core.database import backoff, outage, postgres
+from zora_core.database.backoff import retrying
 from zora_core.database.postgres import PostgresDatabase, connect
 from zora_core.database.sqlstate import Remedies, error_for
 from zora_core.errors import (
@@ -206,7 +205,7 @@ async def test_a_limited_run_on_a_read_only_database_ends_with_one_line(
     with pytest.raises(DatabaseUnavailable, match="the database is read-only"):
         await asyncio.wait_for(runtime.run_once(), 10)
     assert not lines("read-only"), "the error is enough"
-    call = [sys.executable, "-m", "zora_core.autonomy.cli", "run-once"]
+    call = [sys.executable, "-m", "zora_core.cli", "run-once"]
     process = await asyncio.create_subprocess_exec(
         *call, env={**os.environ, "DATABASE_URL": url}, stdout=PIPE, stderr=PIPE
     )

@@ -12,9 +12,9 @@ import pytest
 
 from tests.conftest import START, Zora
 from tests.database.test_pooler import pooled_url  # noqa: F401 - a fixture
-from zora_core.autonomy.schedules import attend_schedules, plan_schedules
 from zora_core.database.postgres import connect
 from zora_core.errors import DuplicateKey, InvalidInput, InvalidState, NotFound
+from zora_core.schedules import attend_schedules, plan_schedules
 
 pytestmark = pytest.mark.both_transports
 

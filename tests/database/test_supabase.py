@@ -23,7 +23,7 @@ from tests.conftest import Server, Zora
 from tests.database.test_schema import RELEASED, catalogue, the_api_works
 from tests.database.test_tenants import Tenant, fill, rows_of, tables
 from tests.postgrest.supabase import ROLES as API_ROLES
-from zora_core.autonomy.commands.database import print_schema
+from zora_core.cli.database import print_schema
 from zora_core.database import schema
 from zora_core.database.embedded import EmbeddedServer
 from zora_core.database.postgres import connect

@@ -67,7 +67,7 @@ class Version:
 
     async def __call__(self, *arguments: str, status: int = 0, **environment: str) -> str:
         done = await asyncio.to_thread(
-            subprocess.run, [sys.executable, "-m", "zora_core.autonomy.cli", *arguments], capture_output=True,
+            subprocess.run, [sys.executable, "-m", "zora_core.cli", *arguments], capture_output=True,
             text=True, timeout=120, cwd=self.folder,
             env={**self.environment, "PYTHONPATH": str(self.folder), **environment},
         )  # fmt: skip

@@ -26,7 +26,7 @@ from tests.conftest import Server, Zora
 from tests.database.test_changes import connections, strict  # noqa: F401 - a fixture
 from tests.journal.conftest import Journal
 from tests.journal.test_verification import cut, erase
-from zora_core.autonomy import doctor
+from zora_core.cli import doctor
 from zora_core.database.postgres import API_ROLE, Database, connect
 from zora_core.errors import (
     ConfigurationError,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zora_core.skills.anomaly import Sensitivity, find_anomalies
-from zora_core.skills.health import settings
+from zora_core.skills.systems.anomaly import Sensitivity, find_anomalies
+from zora_core.skills.systems.health import settings
 
 MINUTES = Sensitivity(**settings()["anomaly"]["minutes"])
 SMALL = Sensitivity(

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zora_core.skills.claim_parsing import parse_facts, split_sentences
-from zora_core.skills.claim_rules import JURISDICTIONS, rules_for
 from zora_core.skills.claims import Claim, SourceText, check_text
+from zora_core.skills.claims.parsing import parse_facts, split_sentences
+from zora_core.skills.claims.rules import JURISDICTIONS, rules_for
 from zora_core.skills.page import Page
-from zora_core.skills.text import sentences
+from zora_core.skills.text.words import sentences
 
 SITE = Path(__file__).parents[2] / "examples" / "site"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from zora_core.skills.claims import Claim, check_text
-from zora_core.skills.climate_page import has_source, missing_parts, pattern, review, structure
-from zora_core.skills.footprint import footprint
 from zora_core.skills.page import Page
-from zora_core.skills.readability import readability
+from zora_core.skills.page.climate_page import has_source, missing_parts, pattern, review, structure
+from zora_core.skills.page.footprint import footprint
+from zora_core.skills.text.readability import readability
 
 CLAIM = "We cut our emissions by 38% from 2019 to 2025."
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zora_core.skills.contrast import (
+from zora_core.skills.css.contrast import (
     BLACK,
     TRANSPARENT,
     WHITE,
@@ -16,8 +16,8 @@ from zora_core.skills.contrast import (
     passing_colour,
     required_ratio,
 )
+from zora_core.skills.css.styles import Styles, specificity
 from zora_core.skills.page import Page
-from zora_core.skills.styles import Styles, specificity
 
 channel = st.floats(min_value=0, max_value=1, allow_nan=False)
 colours = st.builds(Colour, channel, channel, channel, st.just(1.0))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zora_core.models import JournalEntry, Rows
-from zora_core.skills.digest import (
+from zora_core.skills.memory.digest import (
     as_result,
     compare_counts,
     digest,
@@ -21,7 +21,7 @@ from zora_core.skills.digest import (
     longest_gap,
     mask,
 )
-from zora_core.skills.summaries import choose
+from zora_core.skills.text.summaries import choose
 
 UNTIL = datetime(2026, 3, 2, 9, tzinfo=UTC)
 SINCE = UNTIL - timedelta(days=7)

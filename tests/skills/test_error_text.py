@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zora_core.skills.error_text import telling_lines
+from zora_core.skills.text.error_text import telling_lines
 
 PYDANTIC = """\
 Traceback (most recent call last):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zora_core.skills.footprint import footprint, model
+from zora_core.skills.page.footprint import footprint, model
 
 
 def test_a_gigabyte_emits_what_the_model_says() -> None:

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from zora_core.models import Element, Finding, Metric, Quote, Severity
 from zora_core.skills.accessibility import check_accessibility, rules
-from zora_core.skills.footprint import footprint
-from zora_core.skills.frontend_plan import make_plan, settings
 from zora_core.skills.page import Page
-from zora_core.skills.page_weight import grams_per_thousand_views, saved_bytes, weight_findings
+from zora_core.skills.page.footprint import footprint
+from zora_core.skills.page.weight import grams_per_thousand_views, saved_bytes, weight_findings
+from zora_core.skills.planning.frontend_plan import make_plan, settings
 
 SITE = Path(__file__).parents[2] / "examples" / "site"
 

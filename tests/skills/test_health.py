@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zora_core.models import JournalEntry, Quote, Rows, Severity
-from zora_core.skills import health, run_history
-from zora_core.skills.health import Check, Probe
+from zora_core.skills.systems import health, run_history
+from zora_core.skills.systems.health import Check, Probe
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 QUEUE = {

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zora_core.skills.language import claim_terms, language, name_of
+from zora_core.skills.text.language import claim_terms, language, name_of
 
 
 @pytest.mark.parametrize(

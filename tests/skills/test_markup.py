@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
 from zora_core.settings import examples
-from zora_core.skills.markup import MAX_ATTRIBUTES, MAX_DEPTH, MAX_ELEMENTS, bounded
 from zora_core.skills.page import Page
+from zora_core.skills.page.markup import MAX_ATTRIBUTES, MAX_DEPTH, MAX_ELEMENTS, bounded
 
 
 def depth(html: str) -> int:

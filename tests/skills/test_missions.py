@@ -11,8 +11,8 @@ import pytest
 
 from zora_core.errors import ConfigurationError
 from zora_core.models import ClimateMission, ClimateProfile
-from zora_core.skills.impact import Estimate, evaluate, propagate
-from zora_core.skills.missions import (
+from zora_core.skills.planning.impact import Estimate, evaluate, propagate
+from zora_core.skills.planning.missions import (
     CATEGORIES,
     catalogue,
     covers,

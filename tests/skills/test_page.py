@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zora_core.skills.dom import MAX_DEPTH, Element
 from zora_core.skills.page import Page
+from zora_core.skills.page.dom import MAX_DEPTH, Element
 
 ARTICLE = """<html lang="en"><head><title> Our  shop </title><style>p { color: red }</style></head><body>
 <nav><a href="/">Start</a></nav>

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zora_core.skills.readability import readability
+from zora_core.skills.text.readability import readability
 
 PLAIN = "We fill your jar. You pay for what you take. We wash it if you like. " * 4
 DENSE = (

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from zora_core.models import Quote
 from zora_core.skills.research import Brief, Document, findings, research
-from zora_core.skills.retrieval import Bm25, Index, fuse, passages, ranking
-from zora_core.skills.text import sentences
+from zora_core.skills.research.retrieval import Bm25, Index, fuse, passages, ranking
+from zora_core.skills.text.words import sentences
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 

@@ -10,8 +10,8 @@ from uuid import UUID, uuid5
 import pytest
 
 from zora_core.models import JournalEntry, SuggestionRecord, TaskRecord
-from zora_core.skills.injection import find_injections
 from zora_core.skills.risk import RiskReport, review_tasks
+from zora_core.skills.risk.injection import find_injections
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 SINCE = NOW - timedelta(hours=24)

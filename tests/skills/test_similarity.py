@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zora_core.skills.digest import mask
-from zora_core.skills.similarity import candidate_pairs, differing_facts, similarity, statement
+from zora_core.skills.memory.digest import mask
+from zora_core.skills.text.similarity import candidate_pairs, differing_facts, similarity, statement
 
 SENTENCE = "The heat pump in the cellar needs 30 kWh a day when it is cold outside"
 

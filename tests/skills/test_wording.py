@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from zora_core.skills.wording import count, verdicts
+from zora_core.skills.claims.wording import verdicts
+from zora_core.wording import count
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from zora_core.agents.builtin import registry
 from zora_core.errors import InvalidPayload, UnknownTaskType
-from zora_core.skills.workflow_goal import find_entities, match_templates, settings
-from zora_core.skills.workflow_plan import Plan, Step, definition, make_plan, prove, schedule
-from zora_core.skills.workflow_schedule import (
+from zora_core.skills.planning.workflow_goal import find_entities, match_templates, settings
+from zora_core.skills.planning.workflow_plan import Plan, Step, definition, make_plan, prove, schedule
+from zora_core.skills.planning.workflow_schedule import (
     Duration,
     critical_chain,
     critical_path,

@@ -24,7 +24,7 @@ from typing import Any
 from markupsafe import Markup
 
 from zora_core.admin.svg import FONT, WIDTH, drawing, fitted, local_href, nothing, point, tag, tenths, text, text_width
-from zora_core.skills.wording import count
+from zora_core.wording import count
 
 MAX_TOLD = 40  # schedules that a description names
 TICK = 2  # width that fire times share one tick within

@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from zora_core.admin.svg import drawing, fitted, local_href, nothing, point, tag, text
 from zora_core.graph import ordered
-from zora_core.skills.wording import count
+from zora_core.wording import count
 
 BOX_WIDTH, BOX_HEIGHT = 208, 66  # of a step
 COLUMN_GAP, ROW_GAP = 56, 22  # between steps

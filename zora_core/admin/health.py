@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from zora_core.autonomy.doctor import CLOCK_SKEW_SECONDS
-from zora_core.autonomy.schedules import examine_schedules
+from zora_core.database.database import CLOCK_SKEW_SECONDS
 from zora_core.journal.sealing import start_sealing
 from zora_core.journal.state import read_state
-from zora_core.skills import health
+from zora_core.schedules import examine_schedules
+from zora_core.skills.systems import health
 
 if TYPE_CHECKING:
     from zora_core.admin.site import Visit

@@ -34,6 +34,7 @@ from zora_core.suggested_command import completed, zora_command
 
 if TYPE_CHECKING:
     from zora_core.agents.agent import TaskType
+    from zora_core.client import Client
 
 logger = logging.getLogger("zora.api")
 
@@ -96,6 +97,11 @@ class Visit:
     form: Form = field(default_factory=lambda: Form([]))
     ignored: list[str] | None = None
     """Filters of the address that were left out, each with what is wrong with it; None until the address is read."""
+
+    @property
+    def client(self) -> Client:
+        """What can be done for the visitor's tenant."""
+        return self.caller.client
 
     async def call(self, function: str, /, **arguments: Any) -> list[dict[str, Any]]:
         """Call a SQL function for the visitor's tenant."""

@@ -119,7 +119,7 @@ class Aegis(Agent):
     ) -> TaskResult:
         """Review recent tasks for integrity, permission, secrets, injected instructions and tainted flow."""
         from zora_core.skills.risk import review_tasks
-        from zora_core.skills.wording import count
+        from zora_core.wording import count
 
         since = ctx.now - timedelta(hours=payload.hours)
         await ctx.progress(0, "reading tasks, journal and suggestions")
@@ -203,7 +203,8 @@ async def _sources(payload: CheckClimateClaims, ctx: TaskContext, limits: list[s
 def _claims_result(
     reports: dict[str, ClaimsReport], payload: CheckClimateClaims, sources: int, page: Page | None, limits: list[str]
 ) -> TaskResult:
-    from zora_core.skills import wording
+    from zora_core.skills.claims import wording
+    from zora_core.wording import count
 
     claims = [(ref, claim) for ref, report in reports.items() for claim in report.claims]
     sentences = sum(report.sentences for report in reports.values())
@@ -213,10 +214,10 @@ def _claims_result(
     verdicts = {verdict: sum(claim.verdict == verdict for _, claim in claims) for verdict in wording.VERDICTS}
     not_judged = [part for report in reports.values() for part in report.not_judged]
     judged = sentences - sum(part.sentences for part in not_judged)
-    where = wording.count(judged, "sentence") + (f", {wording.count(sources, 'source')}" if sources else "")
+    where = count(judged, "sentence") + (f", {count(sources, 'source')}" if sources else "")
     if claims:
         summary = (
-            f"{wording.count(len(claims), 'environmental claim')} under {', '.join(payload.jurisdictions)} rules: "
+            f"{count(len(claims), 'environmental claim')} under {', '.join(payload.jurisdictions)} rules: "
             f"{wording.verdicts(verdicts)}. Examined: {where}."
         )
     elif judged or not not_judged:
@@ -279,7 +280,7 @@ def _key(claim: Claim, page: Page | None) -> str:
 
 def _rewordings(claims: Sequence[tuple[str, Claim]], page: Page | None) -> list[Suggestion]:
     """For the worst claims that something would cure, what that is."""
-    from zora_core.skills.wording import VERDICTS
+    from zora_core.skills.claims.wording import VERDICTS
 
     order = list(VERDICTS)
     curable = [(ref, claim) for ref, claim in claims if claim.remedies]
@@ -307,7 +308,7 @@ def _rewording(ref: str, claim: Claim, page: Page | None) -> Suggestion:
 def _review_result(
     report: RiskReport, hours: int, examined: dict[str, int], kinds: dict[str, tuple[str, str, str]], *, complete: bool
 ) -> TaskResult:
-    from zora_core.skills.wording import count
+    from zora_core.wording import count
 
     rules = Counter(finding.rule_id for finding in report.findings)
     where = (

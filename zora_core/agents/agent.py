@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
@@ -129,7 +129,7 @@ class TaskType:
 
     @cached_property
     def is_async(self) -> bool:
-        """Whether the function is a coroutine function, which runs on the handlers' event loop."""
+        """Whether its function is a coroutine function; others run on a thread."""
         return inspect.iscoroutinefunction(self.function)
 
     def __str__(self) -> str:
@@ -231,8 +231,10 @@ class Agent:
 async def run_handler(task_type: TaskType, task: Task, ctx: TaskContext) -> Outcome:
     """Run the handler of `task_type` with the task's payload as its model."""
     payload = task_type.parse(task.payload)
-    function: Callable[..., Any] = task_type.function
-    result = await (function(task, payload, ctx) if task_type.is_async else ctx.in_thread(function, task, payload, ctx))
+    if task_type.is_async:
+        result = await cast("Awaitable[Outcome]", task_type.function(task, payload, ctx))
+    else:
+        result = await ctx.in_thread(cast("Callable[..., Outcome]", task_type.function), task, payload, ctx)
     if not isinstance(result, Outcome):
         raise TypeError(
             f"{task.agent_id} {task.task_type} returned {type(result).__name__}, not a TaskResult, Snooze or Delegate"

@@ -21,7 +21,7 @@ if typing.TYPE_CHECKING:
 
     from zora_core.agents.context import TaskContext
     from zora_core.skills.codebase import Analysis, Commit
-    from zora_core.skills.health import Check
+    from zora_core.skills.systems.health import Check
 
 JOURNAL_LIMIT = 20_000
 # Number of completed tasks in which an earlier analysis is searched; each comes with its whole result.
@@ -71,8 +71,8 @@ class Connor(Agent):
     @handler("review_system_health", timeout_seconds=300)
     async def review_system_health(self, task: Task, payload: ReviewSystemHealth, ctx: TaskContext) -> TaskResult:
         """Judge endpoints, queue, database and disk green, amber or red, each with its reason and next step."""
-        from zora_core.skills import health, run_history
-        from zora_core.skills.wording import count
+        from zora_core.skills.systems import health, run_history
+        from zora_core.wording import count
 
         checks: list[Check] = []
         endpoints = list(dict.fromkeys(payload.endpoints))
@@ -136,7 +136,7 @@ class Connor(Agent):
         from pathlib import Path
 
         from zora_core.skills.codebase import GitFailed, export_head, find_repository, read_history
-        from zora_core.skills.wording import count
+        from zora_core.wording import count
 
         root = await ctx.in_thread(_target, payload.target, ctx)
         name = ctx.name_of(root)
@@ -184,7 +184,7 @@ class Connor(Agent):
 
 async def _endpoint(url: str, ctx: TaskContext) -> list[Check]:
     """Probe one URL a few times; a dead endpoint is a finding, a refused address an `InvalidInput`."""
-    from zora_core.skills import health
+    from zora_core.skills.systems import health
 
     probes: list[health.Probe] = []
     certificate_expires_at = None
@@ -216,7 +216,7 @@ def _disks() -> list[tuple[str, int, int]]:
 
 
 def _health_summary(checks: list[Check], endpoints: list[str], unusual: int) -> str:
-    from zora_core.skills.wording import count
+    from zora_core.wording import count
 
     bad = [check for check in checks if check.status != "green"]
     where = "queue, database and disk"
@@ -232,7 +232,7 @@ def _health_summary(checks: list[Check], endpoints: list[str], unusual: int) -> 
 
 def _health_suggestions(checks: list[Check]) -> list[Suggestion]:
     """What a person can do about each red check."""
-    from zora_core.skills.health import finding
+    from zora_core.skills.systems.health import finding
 
     return [
         Suggestion(
@@ -303,7 +303,7 @@ def _analyze(root: Path, payload: AnalyzeCodebase, commits: list[Commit], previo
 
 
 def _code_summary(target: str, analysis: Analysis, previous: TaskRecord | None) -> str:
-    from zora_core.skills.wording import count
+    from zora_core.wording import count
 
     inventory, totals = analysis.result["inventory"], analysis.result["totals"]
     others = inventory["read_for_credentials_only"]

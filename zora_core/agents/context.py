@@ -36,8 +36,8 @@ from zora_core.models import (
 )
 from zora_core.processes import in_process
 from zora_core.roots import permitted, tenant_roots, unfit
+from zora_core.secrets import hides_secrets, without_secrets
 from zora_core.settings import EXAMPLES, Settings, examples
-from zora_core.skills.secrets import hides_secrets, without_secrets
 from zora_core.storable import check_storable, escaped, storable
 from zora_core.suggested_command import zora_command
 from zora_core.threads import in_thread

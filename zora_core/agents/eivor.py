@@ -10,15 +10,15 @@ from pydantic import ConfigDict, Field
 
 from zora_core.agents.agent import Agent, Payload, handler
 from zora_core.models import AgentId, Finding, Metric, Rows, Severity, Suggestion, Task, TaskResult, identity
-from zora_core.skills.wording import count
+from zora_core.wording import count
 
 if typing.TYPE_CHECKING:
     from datetime import datetime
 
     from zora_core.agents.context import TaskContext
     from zora_core.models import SuggestionRecord
-    from zora_core.skills.digest import Digest
     from zora_core.skills.memory import Cleanup, Cluster
+    from zora_core.skills.memory.digest import Digest
 
 JOURNAL_LIMIT = 20_000
 MEMORY_LIMIT = 20_000
@@ -53,7 +53,7 @@ class Eivor(Agent):
     @handler("summarize_recent_events")
     async def summarize_recent_events(self, task: Task, payload: SummarizeRecentEvents, ctx: TaskContext) -> TaskResult:
         """Summarise the journal of the last days: counts, rates against the days before, new errors, gaps."""
-        from zora_core.skills import digest
+        from zora_core.skills.memory import digest
 
         before, since, until = digest.window(ctx.now, payload.days)
         await ctx.progress(0, "reading journal and memory")
@@ -182,7 +182,7 @@ def _merge_key(cluster: Cluster) -> str:
 
 def _merge(cluster: Cluster, subject: str) -> Suggestion:
     from zora_core.skills.memory import cluster_finding
-    from zora_core.skills.text import shorten
+    from zora_core.skills.text.words import shorten
 
     members = (cluster.keep, *cluster.archive)
     return Suggestion(

@@ -13,11 +13,12 @@ from zora_core.agents.ledger import Ledger, NotRead
 from zora_core.effects import effect_of
 from zora_core.errors import FalseEvidence
 from zora_core.models import Evidence, Finding, Suggestion, TaskResult
-from zora_core.skills.secrets import without_credentials
+from zora_core.secrets import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+MAX_RESULT_BYTES = 5_000_000
 PROBLEMS_SHOWN = 3
 IDS_SHOWN = 12
 # Left out of what is stored while they say nothing.
@@ -76,17 +77,15 @@ def masked(value: Any) -> Any:
     Files are masked when they are read, but a credential may come together only afterwards: HTML splits words by
     comments and writes letters as references.
     """
-    match value:
-        case str():
-            return without_credentials(value)
-        case None | int() | float():  # before the abstract class, which takes long to look at
-            return value
-        case dict() | Mapping():
-            return {key: masked(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [masked(inner) for inner in value]
-        case _:
-            return value
+    if isinstance(value, str):
+        return without_credentials(value)
+    if value is None or isinstance(value, (int, float)):  # before the abstract class, which takes long to look at
+        return value
+    if isinstance(value, (dict, Mapping)):
+        return {key: masked(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [masked(inner) for inner in value]
+    return value
 
 
 class _Links:

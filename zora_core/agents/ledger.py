@@ -275,8 +275,8 @@ class Ledger:
 
     def _field(self, table: str, row_id: str, name: str) -> list[str]:
         """The strings of a row by the path `name`, which may itself have been masked."""
-        from zora_core.skills.fields import strings
-        from zora_core.skills.secrets import redact
+        from zora_core.secrets import redact
+        from zora_core.skills.text.fields import strings
 
         fields = self._fields.get((table, row_id))
         if fields is None:
@@ -365,7 +365,7 @@ def _stands(quote: Quote, text: str) -> bool:
     if quote.start is not None and quote.start < 0:  # Python would count from the end
         return False
     if quote.masked:
-        from zora_core.skills.secrets import unmasked
+        from zora_core.secrets import unmasked
 
         pattern = unmasked(quote.text)
         return bool(pattern.search(text) if quote.start is None else pattern.match(text, quote.start))
@@ -376,7 +376,7 @@ def _stands_in_line(line: FileLine, text: str, start: int, end: int) -> bool:
     """Whether the line from `start` to `end` holds the evidence; what is masked may go on in the lines after it."""
     if not line.masked:
         return text.find(line.text, start, end) >= 0
-    from zora_core.skills.secrets import unmasked
+    from zora_core.secrets import unmasked
 
     found = unmasked(line.text).search(text, start)
     return found is not None and found.start() <= end

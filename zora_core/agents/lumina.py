@@ -18,10 +18,10 @@ from zora_core.models import AgentId, Finding, Metric, Quote, Severity, Suggesti
 if typing.TYPE_CHECKING:
     from zora_core.agents.context import TaskContext
     from zora_core.agents.page_assets import Assets
-    from zora_core.skills.frontend_plan import WorkItem
     from zora_core.skills.page import Page
-    from zora_core.skills.workflow_goal import Match
-    from zora_core.skills.workflow_plan import Plan, Schedule
+    from zora_core.skills.planning.frontend_plan import WorkItem
+    from zora_core.skills.planning.workflow_goal import Match
+    from zora_core.skills.planning.workflow_plan import Plan, Schedule
 
 STORED_FINDINGS = 200
 MAX_GOAL = 2000
@@ -81,7 +81,7 @@ class Lumina(Agent):
     @handler("plan_workflow", timeout_seconds=120)
     async def plan_workflow(self, task: Task, payload: PlanWorkflow, ctx: TaskContext) -> TaskResult:
         """Plan a workflow for a goal: steps of the six agents, their order, critical path and likely finish."""
-        from zora_core.skills.workflow_plan import make_plan, schedule
+        from zora_core.skills.planning.workflow_plan import make_plan, schedule
 
         goal = (payload.goal or task.title).strip()
         if not goal:
@@ -99,11 +99,11 @@ def _frontend_result(assets: Assets, year: int) -> TaskResult:
     from zora_core.models import Element
     from zora_core.skills.accessibility import check_accessibility
     from zora_core.skills.claims import check_text
-    from zora_core.skills.climate_page import review
-    from zora_core.skills.footprint import footprint
-    from zora_core.skills.frontend_plan import make_plan, settings
-    from zora_core.skills.page_weight import grams_per_thousand_views, weight_findings
-    from zora_core.skills.readability import readability
+    from zora_core.skills.page.climate_page import review
+    from zora_core.skills.page.footprint import footprint
+    from zora_core.skills.page.weight import grams_per_thousand_views, weight_findings
+    from zora_core.skills.planning.frontend_plan import make_plan, settings
+    from zora_core.skills.text.readability import readability
 
     page = assets.page
     access = check_accessibility(page)
@@ -164,7 +164,7 @@ def _frontend_result(assets: Assets, year: int) -> TaskResult:
 
 
 def _frontend_summary(ref: str, found: list[Finding], items: list[WorkItem], proposed: int, elements: int) -> str:
-    from zora_core.skills.wording import count
+    from zora_core.wording import count
 
     if not items:
         examined = count(elements, "element")
@@ -216,7 +216,7 @@ def _validator(ctx: TaskContext) -> Callable[[str, str, dict[str, Any]], str | N
 
 
 def _workflow_result(plan: Plan, times: Schedule | None, agents: list[str]) -> TaskResult:
-    from zora_core.skills.workflow_plan import definition
+    from zora_core.skills.planning.workflow_plan import definition
 
     findings = [
         Finding(
@@ -288,7 +288,7 @@ def _schedule(times: Schedule) -> dict[str, Any]:
 
 
 def _workflow_suggestion(plan: Plan, times: Schedule, definition: dict[str, Any]) -> Suggestion:
-    from zora_core.skills.wording import count
+    from zora_core.wording import count
 
     return Suggestion(
         suggestion_type="create_workflow",
@@ -307,7 +307,7 @@ def _workflow_suggestion(plan: Plan, times: Schedule, definition: dict[str, Any]
 
 
 def _workflow_summary(plan: Plan, times: Schedule | None) -> str:
-    from zora_core.skills.wording import count
+    from zora_core.wording import count
 
     if not plan.matches:
         nearest = ", ".join(match.key for match in plan.nearest)

@@ -32,8 +32,8 @@ if typing.TYPE_CHECKING:
     from datetime import datetime
 
     from zora_core.agents.context import TaskContext
-    from zora_core.skills.missions import Action, Choice, Proposal, Situation
     from zora_core.skills.page import Page
+    from zora_core.skills.planning.missions import Action, Choice, Proposal, Situation
     from zora_core.skills.research import Brief, Document
 
 SUGGESTION_TYPE = "create_climate_missions"
@@ -90,7 +90,7 @@ class Oracle(Agent):
     ) -> TaskResult:
         """Propose climate missions that fit a profile, each with its yearly saving, formula and uncertainty."""
         from zora_core import data
-        from zora_core.skills import missions
+        from zora_core.skills.planning import missions
 
         profile = _find_profile(await ctx.profiles(), payload.profile_id)
         existing = await ctx.missions()
@@ -126,7 +126,7 @@ class Oracle(Agent):
     async def research_topic(self, task: Task, payload: ResearchTopic, ctx: TaskContext) -> TaskResult:
         """Gather what memory, journal and sources say about a topic: citations, agreements, contradictions, gaps."""
         from zora_core.skills import research
-        from zora_core.skills.wording import count
+        from zora_core.wording import count
 
         limits: list[str] = []
         topic = (payload.topic or task.title).strip()
@@ -202,7 +202,7 @@ def _mission_evidence(proposal: Proposal, profile: ClimateProfile | None) -> lis
 
 
 def _mission_finding(proposal: Proposal, profile: ClimateProfile | None) -> Finding:
-    from zora_core.skills.missions import explain
+    from zora_core.skills.planning.missions import explain
 
     action, impact = proposal.action, proposal.impact
     return Finding(
@@ -236,7 +236,7 @@ def _no_mission(choice: Choice, existing: list[ClimateMission]) -> Finding:
 
 
 def _mission_suggestion(proposal: Proposal, profile: ClimateProfile | None) -> Suggestion:
-    from zora_core.skills.missions import explain
+    from zora_core.skills.planning.missions import explain
 
     action = proposal.action
     profile_id = str(profile.id) if profile else None

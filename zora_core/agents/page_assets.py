@@ -39,7 +39,7 @@ async def with_assets(page: Page, ctx: TaskContext, *, only: frozenset[str] | No
     Where `ctx` reads files, `page.url` is a `file:` address and so are the page's resources. A resource that cannot be
     read never fails the task: it is named in `unread`.
     """
-    from zora_core.skills.dom import shorten
+    from zora_core.skills.page.dom import shorten
 
     wanted = await ctx.compute(_wanted, page, only)
     sheets: dict[str, str] = {}

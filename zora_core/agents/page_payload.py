@@ -108,7 +108,7 @@ def refuse_empty(page: Page) -> None:
 
 async def recognised(page: Page, name: str | None, ctx: TaskContext) -> Page:
     """The page with what it is known as: for markup, the name given to it, or that of the same page reviewed before."""
-    from zora_core.skills.same_page import recognise
+    from zora_core.skills.page.same_page import recognise
 
     if page.ref != INLINE:
         return page

@@ -32,9 +32,9 @@ if typing.TYPE_CHECKING:
     from zora_core.agents.page_assets import Assets
     from zora_core.skills.accessibility import AccessibilityReport
     from zora_core.skills.claims import ClaimsReport
-    from zora_core.skills.footprint import Footprint
     from zora_core.skills.page import Page
-    from zora_core.skills.readability import Readability
+    from zora_core.skills.page.footprint import Footprint
+    from zora_core.skills.text.readability import Readability
 
 STORED_FINDINGS = 200
 STORED_CLAIMS = 100
@@ -181,7 +181,7 @@ def _accessibility_result(assets: Assets, level: str) -> TaskResult:
 
 
 def _accessibility_summary(page: Page, report: AccessibilityReport, level: str) -> str:
-    from zora_core.skills.wording import count
+    from zora_core.wording import count
 
     elements, rules = count(report.elements, "element"), count(report.rules_checked, "rule")
     examined = f"{elements} of {page.ref}, {rules}, level {level}"
@@ -196,7 +196,7 @@ def _accessibility_summary(page: Page, report: AccessibilityReport, level: str) 
 
 def _accessibility_suggestions(page: Page, report: AccessibilityReport, level: str) -> list[Suggestion]:
     """One suggestion per broken rule, most severe first, with up to five of its elements."""
-    from zora_core.skills.wording import count
+    from zora_core.wording import count
 
     groups: dict[str, list[tuple[Finding, str]]] = defaultdict(list)
     for finding, fix in zip(report.findings, report.fixes, strict=True):
@@ -225,9 +225,9 @@ def _accessibility_suggestions(page: Page, report: AccessibilityReport, level: s
 
 def _climate_result(assets: Assets, year: int) -> TaskResult:
     from zora_core.skills.claims import check_text
-    from zora_core.skills.climate_page import has_source, review, structure
-    from zora_core.skills.footprint import footprint
-    from zora_core.skills.readability import readability
+    from zora_core.skills.page.climate_page import has_source, review, structure
+    from zora_core.skills.page.footprint import footprint
+    from zora_core.skills.text.readability import readability
 
     page = assets.page
     report = check_text(page.text, source=page.ref)
@@ -294,7 +294,8 @@ def _reading_result(reading: Readability) -> dict[str, Any]:
 
 
 def _climate_summary(page: Page, report: ClaimsReport, sourced: int, weight: Footprint, complete: bool) -> str:
-    from zora_core.skills.wording import count, not_judged, verdicts
+    from zora_core.skills.claims.wording import not_judged, verdicts
+    from zora_core.wording import count
 
     at_least = "" if complete else "at least "
     view = f"{at_least}{weight.grams_per_view:.3f} gCO2e per view (grade {weight.grade})"
@@ -311,8 +312,8 @@ def _claim_suggestions(
     page: Page, report: ClaimsReport, sourced: list[bool], findings: list[Finding]
 ) -> tuple[list[Suggestion], dict[str, list[str]]]:
     """One suggestion per claim that a rule objects to, worst first: what is missing, how to reword; all keys found."""
-    from zora_core.skills.climate_page import missing_parts, pattern
-    from zora_core.skills.dom import shorten
+    from zora_core.skills.page.climate_page import missing_parts, pattern
+    from zora_core.skills.page.dom import shorten
 
     judged = [
         (c, near) for c, near in zip(report.claims, sourced, strict=True) if c.verdict != "supported" and c.findings

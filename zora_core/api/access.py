@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -17,8 +18,9 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from zora_core.api.connections import AUTHENTICATED
-from zora_core.api.errors import Forbidden, Unauthorized
+from zora_core.api.errors import Forbidden, RateLimited, Unauthorized
 from zora_core.api.keys import parse_key
+from zora_core.client import Client
 from zora_core.errors import ConfigurationError
 from zora_core.models import AgentId, Role
 from zora_core.suggested_command import zora_command
@@ -191,12 +193,17 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Caller:
     """Who makes this request, and the API that serves it."""
 
     api: Api
     principal: Principal
+
+    @cached_property
+    def client(self) -> Client:
+        """What can be done for the caller's tenant."""
+        return Client(self.api.database, self.principal.tenant_id)
 
     async def call(self, function: str, /, **arguments: Any) -> list[dict[str, Any]]:
         """Call a SQL function for the caller's tenant."""
@@ -227,7 +234,11 @@ async def caller(connection: HTTPConnection, token: str, role: Role) -> Caller:
         api.limiter.take(f"address:{connection.client.host if connection.client else ''}")
         raise
     connection.scope["principal"] = principal
-    api.limiter.take(f"{principal.tenant_id} {principal.label}")
+    try:
+        connection.scope["quota"] = api.limiter.take(f"{principal.tenant_id} {principal.label}")
+    except RateLimited as error:
+        connection.scope["quota"] = error.quota
+        raise
     if principal.role.rank < role.rank:
         raise Forbidden(f"this needs the role {role}, yours is {principal.role}")
     if authenticated := connection.scope.get("state", {}).get(AUTHENTICATED):

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json, to_json
 
 from zora_core.api.errors import ValidationFailed
+from zora_core.models import Record
 
 T = TypeVar("T")
 
@@ -95,10 +96,12 @@ def listed(rows: Sequence[Any], pagination: Pagination, *, status: int = 200) ->
 
 
 def _plain(rows: Sequence[Any]) -> Sequence[Any]:
-    """Rows whose ids are texts: the driver's own kind of UUID takes ten times as long to write as any other.
+    """Rows whose ids are texts, and of records what was read.
 
-    The first row shows which columns are ids; a column that is null there is not converted.
+    The driver's own kind of UUID takes ten times as long to write as any other. The first row shows which
+    columns are ids; a column that is null there is not converted.
     """
+    rows = [row.model_dump(exclude_unset=True) if isinstance(row, Record) else row for row in rows]
     if not rows or not isinstance(rows[0], dict):
         return rows
     ids = [name for name, value in rows[0].items() if isinstance(value, UUID)]

@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from zora_core.api.answers import write_cursor
-from zora_core.autonomy.backoff import FIRST_SECONDS, retrying
+from zora_core.database.backoff import FIRST_SECONDS, retrying
 from zora_core.errors import DatabaseUnavailable, DataRejected
 
 if TYPE_CHECKING:

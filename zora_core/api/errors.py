@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -25,6 +25,9 @@ from zora_core.errors import (
     UnknownTaskType,
     ZoraError,
 )
+
+if TYPE_CHECKING:
+    from zora_core.api.limits import Quota
 
 logger = logging.getLogger("zora.api")
 
@@ -51,12 +54,13 @@ class ValidationFailed(ZoraError):
 
 
 class RateLimited(ZoraError):
-    """Too many requests; `seconds` until the next one is let through."""
+    """Too many requests; `seconds` until the next one is let through, and what `quota` is left."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, quota: Quota) -> None:
         """Ask to wait `seconds`."""
         super().__init__(f"too many requests: wait {max(seconds, 0.1):.1f} s")
         self.seconds = seconds
+        self.quota = quota
 
 
 ANSWERS: dict[type[ZoraError], tuple[int, str]] = {

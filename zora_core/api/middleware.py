@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from zora_core.api.access import Principal
+    from zora_core.api.limits import Quota
     from zora_core.api.status import Metrics
 
 logger = logging.getLogger("zora.api")
@@ -70,10 +71,12 @@ class RequestMiddleware:
                     (b"content-security-policy", CONTENT_POLICY.encode()),
                     (b"cache-control", b"no-store"),
                 ]
+                quota: Quota | None = scope.get("quota")
                 message["headers"] = [
                     *message["headers"],
                     *((name, value) for name, value in extra if name not in present),
                     (b"x-request-id", known),
+                    *(quota.headers if quota else ()),
                 ]
             elif message["type"] in ("websocket.accept", "websocket.close"):
                 status = 101 if message["type"] == "websocket.accept" else message.get("code", 1000)

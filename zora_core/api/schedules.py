@@ -22,9 +22,9 @@ from zora_core.api.bodies import (
 )
 from zora_core.api.records import shown
 from zora_core.api.tasks import AnyCaseAgent, check_payload
-from zora_core.autonomy.schedules import plan_schedules
 from zora_core.cron import CronText, ZoneName
 from zora_core.models import Role, integral
+from zora_core.schedules import plan_schedules
 
 router = APIRouter(prefix="/api/autonomy/schedules", tags=["schedules"], dependencies=[known_parameters])
 

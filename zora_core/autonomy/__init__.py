@@ -1,1 +1,1 @@
-"""The runtime that works through the queue, and its command line."""
+"""The runtime that works through the queue."""

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from zora_core.agents.agent import Delegate, Registry, Snooze, run_handler
-from zora_core.agents.evidence import masked
+from zora_core.agents.evidence import MAX_RESULT_BYTES, masked
 from zora_core.database.unreadable import MAX_DIGITS, is_readable
 from zora_core.effects import effect_of
 from zora_core.errors import FalseEvidence, InvalidInput, InvalidPayload, UnknownTaskType, described
@@ -40,7 +40,6 @@ logger = safe_logger("zora.runtime")
 
 MAX_MESSAGE = 500  # characters of a progress message that are kept
 MAX_ERROR = 4000
-MAX_RESULT_BYTES = 5_000_000
 SPARED_SECONDS = 10.0  # until a task runs again that another task's handler has cancelled
 MAX_CHILDREN = 100  # as in delegate_agent_task(), so that a longer list is refused before it is looked at
 
@@ -73,33 +72,32 @@ class TimeLimit:
     """
 
     def __init__(self) -> None:
-        """There is no limit until one is `applied`."""
+        """There is no limit until it is `start`ed."""
         self.due = math.inf
         """When it is over, by `time.monotonic`; read on other threads."""
         self.expired = False
-        self._seconds = math.inf
         self._timeout: asyncio.Timeout | None = None
         self._waiting = 0
         self._computing = 0
         self._left: float | None = None
 
-    def applied(self, seconds: float) -> TimeLimit:
-        """Itself, to cancel the body of an `async with` after this many seconds and raise `TimeoutError` then."""
-        self._seconds = seconds
+    def start(self, seconds: float) -> TimeLimit:
+        """Begin at the next `async with`, whose body is cancelled after this many seconds and raises `TimeoutError`."""
+        self.due = time.monotonic() + seconds
+        self._timeout = asyncio.timeout(seconds)
         return self
 
     async def __aenter__(self) -> None:
-        """The limit begins."""
-        self.due = time.monotonic() + self._seconds
-        self._timeout = await asyncio.timeout(self._seconds).__aenter__()
+        assert self._timeout is not None
+        await self._timeout.__aenter__()
 
     async def __aexit__(self, *raised: Any) -> None:
-        """The limit is over."""
-        timeout, self._timeout = self._timeout, None
+        timeout = self._timeout
         assert timeout is not None
         try:
             await timeout.__aexit__(*raised)
         finally:
+            self._timeout = None
             self.expired = timeout.expired()
 
     @contextmanager
@@ -244,7 +242,7 @@ async def execute(run: Run, registry: Registry, make_context: Callable[[Run], Ta
         context = make_context(run)
         run.limit_seconds = run.timeout_seconds or task_type.timeout_seconds
         run.handling = True
-        async with run.limit.applied(run.limit_seconds):
+        async with run.limit.start(run.limit_seconds):
             if task_type.resources is not None and run.lane is not None:
                 context.resources = await run.lane.resources(task_type.resources)
             if any(references(task.payload)):
@@ -352,10 +350,9 @@ async def _completed(run: Run, task_type: TaskType, result: TaskResult, context:
             f"{run.task.agent_id} {run.task.task_type} returned a result without evidence: read what it rests on "
             'through ctx, cite it with ctx.cite, or declare the handler with evidence="none" if it only does something'
         )
-    values = [[given.target, given.current_value, given.suggested_value] for given in result.suggestions]
     check_storable(result.result, "the result", texts=False)
-    if values:
-        check_storable(values, "the list of suggestions", texts=False)
+    values = [[given.target, given.current_value, given.suggested_value] for given in result.suggestions]
+    check_storable(values, "the list of suggestions", texts=False)
     _check_size([result.result, values])  # before credentials are searched for in it
     stored = await context.checked(result)
     for suggestion, row in zip(result.suggestions, stored["suggestions"], strict=True):
@@ -371,6 +368,6 @@ def _check_size(outcome: Any) -> None:
         raise InvalidInput(f"the handler's outcome is not JSON: {error}") from error
     if size > MAX_RESULT_BYTES:
         raise InvalidInput(
-            f"the handler's outcome has {size:,} bytes of JSON, more than the limit of {MAX_RESULT_BYTES:,}: shorten "
-            "its summary, result, findings, suggestions, or the payloads of its children, or read less at once"
+            f"the handler's outcome has {size:,} bytes of JSON, more than the limit of {MAX_RESULT_BYTES:,}: read or "
+            "quote less at once, or shorten its summary, result, suggestions, or the payloads of its children"
         )

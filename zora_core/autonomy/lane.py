@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from contextvars import Context, ContextVar, copy_context
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from zora_core.autonomy.execute import failed, log_failure
 from zora_core.safe_logger import safe_logger
@@ -31,18 +31,25 @@ CLOSE_SECONDS = 1.0
 RESOURCES_SECONDS = 2.0  # for closing what handlers share
 
 
+_TAKEN = object()
 _HANDLER: ContextVar[Run | None] = ContextVar("handler", default=None)
 """The run whose handler runs. Tasks that a handler starts inherit it, and may outlive the run."""
 
 
 class _HandlerTask(asyncio.Task[None]):
-    """The task of a run. It notes when another run's handler cancels it, such as with all tasks of the loop."""
+    """The task of a run. It notes when another run's handler cancels it, such as with all tasks of the loop.
 
-    def __init__(self, run: Run, work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
+    Before its first step it cannot be cancelled: its coroutine would end without a word.
+    """
+
+    def __init__(self, run: Run, work: Coroutine[Any, Any, None], lane: Lane, loop: asyncio.AbstractEventLoop) -> None:
         self._run = run
+        self._lane = lane
         super().__init__(work, loop=loop, context=_context_of(run))
 
     def cancel(self, msg: Any | None = None) -> bool:
+        if self._run in self._lane.waiting:
+            return False
         by = _HANDLER.get()
         if by is not None and by is not self._run and by.work is not None and not by.work.done():
             self._run.cancelled_by_another = True
@@ -78,6 +85,8 @@ class Lane:
         self._work = work
         self._ended = ended
         self._inbox: deque[Run] = deque()
+        self.waiting: dict[Run, None] = {}
+        """The runs whose handlers have not begun. Whoever takes one out, in one step, decides what becomes of it."""
         self._woken = False
         self._tasks: dict[asyncio.Task[None], Run] = {}
         self._resources: dict[Callable[[], AbstractAsyncContextManager[Any]], _Shared] = {}
@@ -92,6 +101,7 @@ class Lane:
     def submit(self, run: Run) -> None:
         """Have a run begin."""
         run.lane = self
+        self.waiting[run] = None
         self._inbox.append(run)
         if not self._woken:
             self._woken = True
@@ -127,10 +137,10 @@ class Lane:
     def take_back(self) -> list[Run]:
         """The runs that have not begun, which then do not begin here."""
         taken = []
-        with contextlib.suppress(IndexError):  # the loop may take the last one at this moment
+        with contextlib.suppress(KeyError):  # the loop may take the last one at this moment
             while True:
-                taken.append(self._inbox.popleft())
-        return taken
+                taken.append(self.waiting.popitem()[0])
+        return taken[::-1]
 
     async def close(self) -> None:
         """Cancel what still runs and end the thread; a loop that is stuck is left to itself."""
@@ -204,29 +214,29 @@ class Lane:
         loop.close()
 
     def _begin(self) -> None:
-        """Begin one run, so that what waits behind it can be taken back if it blocks."""
+        """Begin all runs that were submitted, each in a step of its own: one that blocks holds up those behind it."""
         self._woken = False
-        try:
+        while self._inbox:
             run = self._inbox.popleft()
-        except IndexError:  # taken back
-            return
-        self._loop.set_task_factory(None)  # one that an earlier handler has set, and which may fail
-        task = _HandlerTask(run, self._handle(run), self._loop)
-        self._tasks[task] = run
-        run.work = task
-        if self._inbox:
-            self._woken = True
-            self._loop.call_soon(self._begin)
+            if run not in self.waiting:  # taken back
+                continue
+            task = _HandlerTask(run, self._handle(run), self, self._loop)
+            self._tasks[task] = run
 
     async def _handle(self, run: Run) -> None:
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        if self.waiting.pop(run, _TAKEN) is _TAKEN:
+            del self._tasks[task]
+            return
+        run.work = task
+        self._loop.set_task_factory(None)  # one that an earlier handler has set, and which may fail
         outcome: Settlement | None = None
         try:
             outcome = await self._work(run)
         except BaseException as error:  # noqa: BLE001 - one run must not end the worker, nor what runs beside it
             outcome = failed(run, error)
         finally:
-            assert run.work is not None
-            del self._tasks[run.work]
+            del self._tasks[task]
             run.work = None  # else the two would hold each other until Python looks for such circles
             self._ended(run, outcome)
 
@@ -250,6 +260,7 @@ class Lane:
         Python collects it, on whatever thread that is, also while the process ends.
         """
         try:
+            self.waiting.clear()
             if handlers := set(self._tasks):
                 for task in handlers:
                     task.cancel()

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from zora_core.agents.agent import Agent
 from zora_core.agents.builtin import registry
-from zora_core.autonomy.backoff import retrying
 from zora_core.autonomy.worker import TaskRun, Worker, log_failure
+from zora_core.database.backoff import retrying
 from zora_core.database.connect import check_tenant, open_database
 from zora_core.errors import ConfigurationError, DatabaseUnavailable
 from zora_core.models import Task

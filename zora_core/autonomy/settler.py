@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zora_core.autonomy import backoff
-from zora_core.autonomy.backoff import FIRST_SECONDS, MAX_SECONDS, REFUSALS, retrying
 from zora_core.autonomy.execute import MAX_ERROR, Settlement
+from zora_core.database import backoff
+from zora_core.database.backoff import FIRST_SECONDS, MAX_SECONDS, REFUSALS, retrying
 from zora_core.errors import DataRejected, RequestTooLarge, TooMuchAtOnce, UnexpectedAnswer
 from zora_core.masking import mask
 from zora_core.safe_logger import safe_logger

@@ -22,17 +22,17 @@ from uuid import UUID, uuid4
 
 from zora_core import __version__
 from zora_core.agents.context import TaskContext
-from zora_core.autonomy.backoff import MAX_SECONDS, insisting, retrying
 from zora_core.autonomy.execute import Run, Settlement, execute
 from zora_core.autonomy.lane import CallsElsewhere, Lane
-from zora_core.autonomy.schedules import attend_schedules
 from zora_core.autonomy.settler import Settler
+from zora_core.database.backoff import MAX_SECONDS, insisting, retrying
 from zora_core.database.database import ANSWER_SECONDS
 from zora_core.errors import DatabaseUnavailable
 from zora_core.journal.sealing import Sealer
 from zora_core.masking import mask
 from zora_core.models import Task
 from zora_core.safe_logger import safe_logger
+from zora_core.schedules import attend_schedules
 
 if TYPE_CHECKING:
     from zora_core.agents.agent import Registry, TaskType

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from zora_core.autonomy.backoff import retrying
+from zora_core.database.backoff import retrying
 from zora_core.errors import ConfigurationError, NotFound, SchemaError
 from zora_core.settings import DEFAULT_TENANT_ID, EXAMPLES, Settings
 

@@ -24,6 +24,9 @@ Call = tuple[str, dict[str, Any]]
 ANSWER_SECONDS = 30.0
 """The deadline of a call. Our functions do a bounded amount of work each; Supabase ends a statement after 8 s."""
 
+CLOCK_SKEW_SECONDS = 5.0
+"""By so much the database's clock and a worker's may differ before people are told."""
+
 # Owns nothing and may do what functions/access.sql says.
 API_ROLE = "zora_api"
 

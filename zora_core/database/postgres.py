@@ -15,10 +15,10 @@ import asyncpg
 from pydantic_core import to_json
 
 from zora_core.database import api_login, schema
-from zora_core.database.address import Address, read_address
 from zora_core.database.database import ANSWER_SECONDS, API_ROLE, Call, Database, Row
 from zora_core.database.sqlstate import Remedies, error_for
 from zora_core.database.unreadable import read_json
+from zora_core.database_url import Address, read_address
 from zora_core.errors import ConfigurationError, DatabaseUnavailable, DataRejected, ZoraError
 from zora_core.keep_alive import keep_alive
 from zora_core.safe_logger import safe_logger

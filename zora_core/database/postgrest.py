@@ -19,18 +19,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from decimal import Decimal
-from struct import pack, unpack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import httpx
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import from_json
 
 from zora_core import __version__
 from zora_core.database import schema
+from zora_core.database.calls_as_json import as_json, from_answer, written
 from zora_core.database.database import ANSWER_SECONDS, API_ROLE, Call, Database, Pace, Row
 from zora_core.database.sqlstate import Remedies, error_for, lasting
 from zora_core.database.unreadable import read_json
@@ -109,10 +107,7 @@ class PostgrestDatabase(Database):
         body = _body(calls, self._restricted)
         answer = await self._post("call_functions", body)
         try:
-            results = [
-                [{name: _decode(type_, row[name]) for name, type_ in result["columns"]} for row in result["rows"]]
-                for result, _ in zip(answer, calls, strict=True)
-            ]
+            results = from_answer(answer, len(calls))
         except (TypeError, LookupError, ValueError, AttributeError, ArithmeticError) as error:
             problem = ConfigurationError(f"{self._where} answers, but not as the function call_functions does")
             raise lasting(problem, self.answered) from error
@@ -351,56 +346,7 @@ def _role(token: str) -> str | None:
 
 def _body(calls: Sequence[Call], restricted: bool) -> bytes:
     """A request's JSON. Raises `DataRejected` for what JSON cannot say; what is not a number the database refuses."""
-    try:
-        return to_json(
-            {
-                "p_calls": [
-                    {"function": function, "arguments": {name: _encode(value) for name, value in arguments.items()}}
-                    for function, arguments in calls
-                ],
-                "p_request_id": uuid4(),
-                "p_restricted": restricted,
-            },
-            inf_nan_mode="constants",
-        )
-    except PydanticSerializationError as error:
-        raise DataRejected(f"the database refuses a value: {error}", unstorable=True) from error
-
-
-def _encode(value: Any) -> Any:
-    """An argument whose JSON PostgreSQL reads as its parameter's type."""
-    if isinstance(value, bytes):
-        return f"\\x{value.hex()}"
-    if isinstance(value, list) and any(isinstance(item, bytes) for item in value):
-        return [_encode(item) for item in value]
-    return value
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
-
-
-_DECODERS: Mapping[str, Callable[[Any], Any]] = {
-    "uuid": UUID,
-    "timestamp with time zone": _moment,
-    "date": date.fromisoformat,
-    "bytea": lambda text: bytes.fromhex(text[2:]),
-    "numeric": Decimal,
-    "double precision": float,
-    "real": lambda number: unpack("f", pack("f", float(number)))[0],  # as exact as it is stored
-    '"char"': str.encode,
-}
-
-
-def _decode(type_: str, value: Any) -> Any:
-    """A column's value as the direct connection gives it."""
-    if value is None:
-        return None
-    if type_.endswith("[]"):
-        decoder = _DECODERS.get(type_[:-2])
-        return value if decoder is None else [None if item is None else decoder(item) for item in value]
-    decoder = _DECODERS.get(type_)
-    return value if decoder is None else decoder(value)
+    return written({"p_calls": as_json(calls), "p_request_id": uuid4(), "p_restricted": restricted})
 
 
 _NOT_JSON = object()

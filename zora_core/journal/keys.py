@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
-from zora_core.database.address import read_address
+from zora_core.database_url import read_address
 from zora_core.errors import ConfigurationError
 from zora_core.journal.canonical import read_json
 from zora_core.private_files import make_private_folder, write_private

@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
-from zora_core.autonomy.backoff import insisting, retrying
+from zora_core.database.backoff import insisting, retrying
 from zora_core.errors import ConfigurationError, JournalNotSealed
 from zora_core.journal.canonical import NO_BLOCK, Header, read_header
 from zora_core.journal.keys import Anchor, Remembered, SigningKey, public_key, signed_by, signing_key

@@ -19,10 +19,10 @@ from zora_core.admin.site import Form, Notice, Pages, Query, Visit
 from zora_core.agents.agent import TaskType
 from zora_core.api.errors import field_errors
 from zora_core.api.schedules import ScheduleChange, ScheduleCreate
-from zora_core.autonomy.schedules import LATE, plan_schedules
 from zora_core.cron import zones
 from zora_core.errors import DuplicateKey, InvalidPayload
 from zora_core.models import AgentId, Role
+from zora_core.schedules import LATE, plan_schedules
 
 pages = Pages()
 

@@ -22,7 +22,7 @@ from zora_core.admin.site import Form, Notice, Pages, Query, Visit
 from zora_core.api.policies import PauseCreate, PolicySet
 from zora_core.errors import InvalidInput
 from zora_core.models import Role
-from zora_core.skills.wording import count
+from zora_core.wording import count
 
 pages = Pages()
 

@@ -20,8 +20,8 @@ from zora_core.skills.accessibility import (
 )
 from zora_core.skills.accessibility.catalogue import LEVELS, Rule, Violation, rules
 from zora_core.skills.accessibility.view import View
-from zora_core.skills.dom import shorten
 from zora_core.skills.page import Page
+from zora_core.skills.page.dom import shorten
 
 __all__ = ["AccessibilityReport", "Rule", "check_accessibility", "rules"]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from zora_core.skills.accessibility.catalogue import Violation
 from zora_core.skills.accessibility.view import View
-from zora_core.skills.dom import Element, shorten
+from zora_core.skills.page.dom import Element, shorten
 
 # What native elements already say without an attribute.
 _NATIVE_STATE = {"aria-checked": {"checkbox", "radio"}, "aria-valuenow": {"range", "number"}}

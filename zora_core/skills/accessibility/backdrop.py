@@ -11,7 +11,7 @@ from itertools import islice, pairwise
 from typing import Any
 
 from zora_core.skills.accessibility.view import View
-from zora_core.skills.contrast import (
+from zora_core.skills.css.contrast import (
     TRANSPARENT,
     WHITE,
     Colour,
@@ -19,9 +19,9 @@ from zora_core.skills.contrast import (
     parse_colour,
     valid_colour,
 )
+from zora_core.skills.css.styles import Style
 from zora_core.skills.css.values import bare, length_px, number, split, text_of, tokens_of
-from zora_core.skills.dom import Element
-from zora_core.skills.styles import Style
+from zora_core.skills.page.dom import Element
 
 _FACES = {"button": "buttonface", "input": "field", "select": "field", "textarea": "field", "mark": "mark"}
 _BUTTONS = frozenset({"submit", "button", "reset"})

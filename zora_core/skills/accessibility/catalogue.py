@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from zora_core.data import load
 from zora_core.models import Severity
-from zora_core.skills.dom import Element
+from zora_core.skills.page.dom import Element
 
 LEVELS = ("A", "AA", "AAA")
 

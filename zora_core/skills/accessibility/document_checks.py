@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from zora_core.skills.accessibility.catalogue import Violation
 from zora_core.skills.accessibility.view import View
 from zora_core.skills.accessibility.words import guess_language, registered_languages, words
-from zora_core.skills.dom import Element, collapse
-from zora_core.skills.wording import count
+from zora_core.skills.page.dom import Element, collapse
+from zora_core.wording import count
 
 _LANGUAGE_TAG = re.compile(r"[a-z]{2,8}(-[a-z0-9]{1,8})*\Z", re.I)
 _PRIVATE_TAG = re.compile(r"x(-[a-z0-9]{1,8})+\Z", re.I)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from zora_core.skills.accessibility.catalogue import Violation
 from zora_core.skills.accessibility.view import View
-from zora_core.skills.contrast import BLACK, parse_colour
+from zora_core.skills.css.contrast import BLACK, parse_colour
+from zora_core.skills.css.styles import Style
 from zora_core.skills.css.values import bare, length_px, split, text_of, tokens_of
-from zora_core.skills.dom import Element
-from zora_core.skills.styles import Style
+from zora_core.skills.page.dom import Element
 
 # What a reader sees change.
 _VISIBLE = re.compile(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from zora_core.skills.accessibility.catalogue import Violation
 from zora_core.skills.accessibility.view import LABELABLE, View
 from zora_core.skills.accessibility.words import words
-from zora_core.skills.dom import Element
+from zora_core.skills.page.dom import Element
 
 _TYPED = frozenset({"text", "email", "tel", "url", "search", "password", "number", ""})
 _NO_AUTOFILL = frozenset({"button", "checkbox", "file", "hidden", "image", "radio", "reset", "submit"})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 
+from zora_core.skills.css.styles import Style
 from zora_core.skills.css.values import split, text_of, tokens_of
-from zora_core.skills.dom import Element
-from zora_core.skills.styles import Style
+from zora_core.skills.page.dom import Element
 
 _QUOTES = {"open-quote": "\u201c", "close-quote": "\u201d"}
 

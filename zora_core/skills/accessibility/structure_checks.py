@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from zora_core.skills.accessibility.catalogue import Violation
 from zora_core.skills.accessibility.view import View
 from zora_core.skills.accessibility.words import words
-from zora_core.skills.dom import Element, collapse
+from zora_core.skills.page.dom import Element, collapse
 
 _CONTEXT = ("p", "li", "td", "th", "dd", "dt", "figure", "h1", "h2", "h3", "h4", "h5", "h6")
 _BULLET = re.compile(r"\s*(?:[-*•–·]|\(?\d{1,2}[.)])\s+\S")

@@ -7,10 +7,10 @@ from functools import cached_property
 
 from zora_core.skills.accessibility import aria
 from zora_core.skills.accessibility.generated import generated_text
+from zora_core.skills.css.styles import Styles
 from zora_core.skills.css.values import number
-from zora_core.skills.dom import Document, Element, collapse
 from zora_core.skills.page import Page
-from zora_core.skills.styles import Styles
+from zora_core.skills.page.dom import Document, Element, collapse
 
 LABELABLE = frozenset({"button", "input", "meter", "output", "progress", "select", "textarea"})
 NAMED_BY_LABEL = frozenset({"input", "select", "textarea", "meter", "progress", "output"})

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from zora_core.skills.accessibility.backdrop import Backdrops
 from zora_core.skills.accessibility.catalogue import Violation
 from zora_core.skills.accessibility.view import View
-from zora_core.skills.contrast import LARGE_PX, passing_colour, required_ratio
-from zora_core.skills.dom import Element, shorten
-from zora_core.skills.styles import Style
+from zora_core.skills.css.contrast import LARGE_PX, passing_colour, required_ratio
+from zora_core.skills.css.styles import Style
+from zora_core.skills.page.dom import Element, shorten
 
 _SKIPPED = frozenset(
     {

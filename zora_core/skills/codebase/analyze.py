@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zora_core.models import FileLine, Finding, Metric, Severity
+from zora_core.secrets import find_secrets
 from zora_core.skills.codebase.compare import Comparison, compare, memory
 from zora_core.skills.codebase.complexity import complex_functions, measure
 from zora_core.skills.codebase.duplicates import duplicate_issues
@@ -22,8 +23,7 @@ from zora_core.skills.codebase.lint import lint
 from zora_core.skills.codebase.python import Function, read_modules
 from zora_core.skills.codebase.repository import Commit
 from zora_core.skills.codebase.unused import dead_code
-from zora_core.skills.secrets import find_secrets
-from zora_core.skills.wording import count
+from zora_core.wording import count
 
 LISTED = 20
 

@@ -8,7 +8,7 @@ from zora_core.models import Metric, Severity
 from zora_core.skills.codebase.inventory import SourceFile
 from zora_core.skills.codebase.issue import Issue, place, settings
 from zora_core.skills.codebase.python import Function
-from zora_core.skills.wording import count
+from zora_core.wording import count
 
 MINIFIED_LINE = 300
 

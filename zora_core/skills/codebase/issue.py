@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from zora_core.data import load
 from zora_core.models import FileLine, Finding, Metric, Severity, identity
-from zora_core.skills.secrets import cut, find_secrets
+from zora_core.secrets import cut, find_secrets
 
 LINE_CHARACTERS = 160
 SECRET_CHARACTERS = 2_000

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from zora_core.data import load
-from zora_core.skills.contrast import valid_colour
+from zora_core.skills.css.contrast import valid_colour
 from zora_core.skills.css.values import (
     VIEWPORT_HEIGHT,
     VIEWPORT_WIDTH,

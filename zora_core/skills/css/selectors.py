@@ -14,7 +14,7 @@ import cssselect2
 import tinycss2
 
 from zora_core.skills.css.values import bare, split
-from zora_core.skills.dom import Document, Element
+from zora_core.skills.page.dom import Document, Element
 
 # Attributes that stand for the focus; `Nodes.focus` sets them.
 FOCUS = "-zora-focus"

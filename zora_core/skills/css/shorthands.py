@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
-from zora_core.skills.contrast import valid_colour
+from zora_core.skills.css.contrast import valid_colour
 from zora_core.skills.css.values import bare, length_px, number, split, text_of, tokens_of
 
 WIDE = frozenset({"inherit", "initial", "unset", "revert", "revert-layer"})

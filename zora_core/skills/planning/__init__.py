@@ -1,0 +1,1 @@
+"""Plans: climate missions, workflows for a goal, and the order in which to mend a page."""
