@@ -16,6 +16,7 @@ _UNSEEN = re.compile(
     r"|&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w{1,30});"
 )
 _INVISIBLE_ONLY = re.compile(_INVISIBLE)
+_PERHAPS_UNSEEN = re.compile(rf"{_INVISIBLE[:-1]}<&]")  # how any of it begins; most texts are done with after this
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Unmarked:
 
 def unmarked(text: str) -> Unmarked | None:
     """`text` as it is read, with entities as their characters; None when nothing divides its words."""
+    if _PERHAPS_UNSEEN.search(text) is None:
+        return None
     parts: list[str] = []
     starts: list[int] = []
     ends: list[int] = []

@@ -17,6 +17,7 @@ import webencodings
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError, to_json
 
+from zora_core.agents.evidence import chain, pieces
 from zora_core.agents.ledger import Ledger
 from zora_core.errors import DataRejected, InvalidInput, InvalidState
 from zora_core.models import (
@@ -142,8 +143,6 @@ class TaskContext:
         Quotes, lines and elements are looked up in a child process, because pages are parsed for it and what is masked
         is searched by patterns. Raises `FalseEvidence`.
         """
-        from zora_core.agents.evidence import chain, pieces
-
         wanted = [piece for piece in pieces(result) if not isinstance(piece, (Rows, Metric))]
         if not wanted:
             return chain(result, self.ledger)

@@ -79,6 +79,8 @@ def masked(value: Any) -> Any:
     """
     if isinstance(value, str):
         return without_credentials(value)
+    if value is None or isinstance(value, (int, float)):  # before the abstract class, which takes long to look at
+        return value
     if isinstance(value, (dict, Mapping)):
         return {key: masked(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -237,6 +237,7 @@ class Lane:
             outcome = failed(run, error)
         finally:
             del self._tasks[task]
+            run.work = None  # else the two would hold each other until Python looks for such circles
             self._ended(run, outcome)
 
     def _cancel(self, run: Run) -> None:

@@ -50,6 +50,8 @@ MAX_LOST_LEASES = 3
 RECORD_SECONDS = 5.0  # for recording what was cancelled, when the database may be gone
 WATCH_SECONDS = 0.5  # between looks at handlers that should have ended, and at the loop that they run on
 ABANDON_LOOKS = 4  # that found a handler at work after its limit, or after it was told to stop
+MANY = 16  # handlers at work, of which so many end that looking at each by itself would hold up the others
+COLLECT_SECONDS = 0.001  # between two looks at what has ended then: each takes the interpreter from the handlers
 ONCE_SECONDS = 3600.0  # for which a limited run counts as running, unless it says that it has ended
 
 
@@ -279,7 +281,8 @@ class Worker:
 
     def _at_work(self) -> list[Run]:
         """The runs in hand, without those that have ended with an outcome that the database refuses for now."""
-        return [run for token, run in self.running.items() if token not in self._settler.held]
+        held = self._settler.held
+        return [run for token, run in self.running.items() if token not in held]
 
     def _begin_claimed(self) -> None:
         """Begin what was claimed, as far as there is room; when stopping, hand all of it back."""
@@ -378,9 +381,12 @@ class Worker:
     async def _collect(self) -> None:
         """Settle the runs whose handlers have ended."""
         while True:
-            await self._arrived.wait()
-            self._arrived.clear()
+            if len(self._begun) >= MANY:  # what ends meanwhile is settled together
+                await asyncio.sleep(COLLECT_SECONDS)
             self._arriving = False
+            if not self._ended:
+                await self._arrived.wait()
+            self._arrived.clear()
             while self._ended:
                 run, outcome = self._ended.popleft()
                 if run.lease_token not in self._begun:  # it was abandoned

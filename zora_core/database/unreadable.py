@@ -40,8 +40,10 @@ def is_readable(value: Any) -> bool:
         one = stack.pop()
         if isinstance(one, Unreadable):
             return False
-        if isinstance(one, dict | list):
-            stack += one.values() if isinstance(one, dict) else one
+        if isinstance(one, dict):
+            stack += one.values()
+        elif isinstance(one, list):
+            stack += one
     return True
 
 
