@@ -1,6 +1,7 @@
 # make demo   twelve tasks, six agents, an embedded PostgreSQL: nothing to set up (or the database that is set up)
 # make serve  the pages and the API on http://127.0.0.1:8000, with the agents beside them
-# make test   the tests, on real databases
+# make test   the tests that matter, each once, on real databases
+# make test-all  every test: also over HTTP, on a second PostgreSQL, in browsers, and with processes killed at random
 # make check  lint and types
 # make chaos  breaks a running system on purpose, at most ten minutes; writes the table of docs/reliability.md
 # make screenshots  the pictures of the admin pages for the docs; needs Chromium
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet install --constraint constraints.txt
 
-.PHONY: demo serve test check screenshots chaos clean
+.PHONY: demo serve test test-all check screenshots chaos clean
 
 demo: $(VENV)/runtime
 	@$(BIN)/zora demo
@@ -21,6 +22,9 @@ serve: $(VENV)/runtime
 	@$(BIN)/zora serve
 
 test: $(VENV)/development
+	$(BIN)/python -m pytest --quick --numprocesses=auto
+
+test-all: $(VENV)/development
 	$(BIN)/python -m pytest --numprocesses=auto
 
 check: $(VENV)/development
