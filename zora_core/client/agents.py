@@ -53,10 +53,10 @@ class Agents(Section):
 
     async def pause(
         self, *, agent_id: str | None = None, reason: str | None = None, user_id: UUID | None = None
-    ) -> Pause:
+    ) -> Records[Pause]:
         """Let an agent, or all of them, begin no more tasks. Running tasks go on."""
-        return await self._tenant.one(Pause, "pause_agents", agent_id=agent_id, reason=reason, user_id=user_id)
+        return await self._tenant.all(Pause, "pause_agents", agent_id=agent_id, reason=reason, user_id=user_id)
 
-    async def resume(self, *, agent_id: str | None = None, user_id: UUID | None = None) -> Pause:
+    async def resume(self, *, agent_id: str | None = None, user_id: UUID | None = None) -> Records[Pause]:
         """End a pause. Raises `InvalidState` without one."""
-        return await self._tenant.one(Pause, "resume_agents", agent_id=agent_id, user_id=user_id)
+        return await self._tenant.all(Pause, "resume_agents", agent_id=agent_id, user_id=user_id)
