@@ -11,7 +11,7 @@ from zora_core.client.calls import Records, Section
 from zora_core.models import Record
 
 
-class Schedule(Record):
+class ScheduleRecord(Record):
     """A schedule."""
 
     id: UUID
@@ -77,29 +77,29 @@ class Schedules(Section):
 
     async def list(
         self,
-    ) -> Records[Schedule]:
+    ) -> Records[ScheduleRecord]:
         """All schedules, by name."""
-        return await self._tenant.all(Schedule, "list_schedules")
+        return await self._tenant.all(ScheduleRecord, "list_schedules")
 
-    async def get(self, id: UUID | str) -> Schedule:
+    async def get(self, id: UUID | str) -> ScheduleRecord:
         """A schedule, by its id, the end of it, or its name. Raises `NotFound`."""
-        return await self._tenant.one(Schedule, "get_schedule", id=str(id))
+        return await self._tenant.one(ScheduleRecord, "get_schedule", id=str(id))
 
-    async def create(self, *, schedule: Any, user_id: UUID | None = None) -> Schedule:
+    async def create(self, *, schedule: Any, user_id: UUID | None = None) -> ScheduleRecord:
         """Create a schedule. Raises `InvalidInput` naming the field that is wrong."""
-        return await self._tenant.one(Schedule, "create_schedule", schedule=schedule, user_id=user_id)
+        return await self._tenant.one(ScheduleRecord, "create_schedule", schedule=schedule, user_id=user_id)
 
-    async def update(self, id: UUID, *, changes: Any, user_id: UUID | None = None) -> Schedule:
+    async def update(self, id: UUID, *, changes: Any, user_id: UUID | None = None) -> ScheduleRecord:
         """Change the fields that `changes` names. Raises `NotFound` or `InvalidInput`."""
-        return await self._tenant.one(Schedule, "update_schedule", id=id, changes=changes, user_id=user_id)
+        return await self._tenant.one(ScheduleRecord, "update_schedule", id=id, changes=changes, user_id=user_id)
 
-    async def delete(self, id: UUID, *, user_id: UUID | None = None) -> Schedule:
+    async def delete(self, id: UUID, *, user_id: UUID | None = None) -> ScheduleRecord:
         """Delete a schedule; its tasks stay. Raises `NotFound`."""
-        return await self._tenant.one(Schedule, "delete_schedule", id=id, user_id=user_id)
+        return await self._tenant.one(ScheduleRecord, "delete_schedule", id=id, user_id=user_id)
 
-    async def run_now(self, id: UUID, *, user_id: UUID | None = None) -> Schedule:
+    async def run_now(self, id: UUID, *, user_id: UUID | None = None) -> ScheduleRecord:
         """Create a schedule's task at once, beside its times. Raises `NotFound` or `InvalidState`."""
-        return await self._tenant.one(Schedule, "run_schedule_now", id=id, user_id=user_id)
+        return await self._tenant.one(ScheduleRecord, "run_schedule_now", id=id, user_id=user_id)
 
     async def plan(
         self,

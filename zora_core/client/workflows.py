@@ -10,7 +10,7 @@ from zora_core.client.calls import Records, Section
 from zora_core.models import Record
 
 
-class Workflow(Record):
+class WorkflowRecord(Record):
     """A workflow's definition."""
 
     id: UUID
@@ -58,7 +58,7 @@ class RunTask(Record):
     depends_on: list[str] | None = None
 
 
-class WorkflowRun(Record):
+class WorkflowRunRecord(Record):
     """A run of a workflow."""
 
     id: UUID
@@ -77,19 +77,19 @@ class Workflows(Section):
 
     async def list(
         self,
-    ) -> Records[Workflow]:
+    ) -> Records[WorkflowRecord]:
         """All workflows, by name."""
-        return await self._tenant.all(Workflow, "list_workflows")
+        return await self._tenant.all(WorkflowRecord, "list_workflows")
 
-    async def save(self, key: str, *, name: str, definition: Any, user_id: UUID | None = None) -> Workflow:
+    async def save(self, key: str, *, name: str, definition: Any, user_id: UUID | None = None) -> WorkflowRecord:
         """Create a workflow, or replace its definition. Raises `InvalidInput`."""
         return await self._tenant.one(
-            Workflow, "save_workflow", key=key, name=name, definition=definition, user_id=user_id
+            WorkflowRecord, "save_workflow", key=key, name=name, definition=definition, user_id=user_id
         )
 
-    async def delete(self, key: str, *, user_id: UUID | None = None) -> Workflow:
+    async def delete(self, key: str, *, user_id: UUID | None = None) -> WorkflowRecord:
         """Delete a workflow; its runs stay. Raises `NotFound`."""
-        return await self._tenant.one(Workflow, "delete_workflow", key=key, user_id=user_id)
+        return await self._tenant.one(WorkflowRecord, "delete_workflow", key=key, user_id=user_id)
 
     async def runs(
         self, *, workflow: str | None = None, id: UUID | None = None, limit: int = 50, offset: int = 0
@@ -113,10 +113,10 @@ class Workflows(Section):
 
     async def start(
         self, *, workflow: str, name: str, definition: Any, context: Any, tasks: Any, user_id: UUID | None = None
-    ) -> WorkflowRun:
+    ) -> WorkflowRunRecord:
         """Start a run: create its tasks, with their dependencies. Raises `InvalidInput`."""
         return await self._tenant.one(
-            WorkflowRun,
+            WorkflowRunRecord,
             "start_workflow_run",
             workflow=workflow,
             name=name,
