@@ -193,8 +193,10 @@ def short_tmp() -> Iterator[Path]:
     """A temporary folder whose path is short enough for a socket, open to the user that PostgreSQL runs as."""
     folder = Path(tempfile.mkdtemp(prefix="zora-"))
     folder.chmod(0o755)
+    guard = subprocess.Popen([sys.executable, "-m", "tests.left_behind", folder], stdin=subprocess.PIPE, cwd=ROOT)
     yield folder
     shutil.rmtree(folder)
+    guard.communicate(timeout=60)
 
 
 def _running(kind: type[EmbeddedServer], home: Path) -> Iterator[Server]:
