@@ -202,7 +202,7 @@ class Mission(_Strict):
     """A row of `climate_missions` to be; `estimated_impact_kgco2` is kgCO2e saved per year."""
 
     profile_id: UUID | None = Field(default=None, description="The climate profile that it is for.")
-    title: str = Field(min_length=1, max_length=500, description="What is to be done, in one line.")
+    title: str = Field(min_length=1, max_length=500, description="The task to do, in one line.")
     description: str | None = Field(default=None, description="More about it.")
     category: Literal["energy", "transport", "food", "consumption", "advocacy", "products"] = Field(
         description="Where it saves."
@@ -386,10 +386,10 @@ class WorkflowTarget(_Strict):
 class Step(_Strict):
     """A step of a plan: a task, and the keys of the steps before it."""
 
-    key: str = Field(min_length=1, max_length=100, description="What the other steps call it.")
+    key: str = Field(min_length=1, max_length=100, description="Name of the step, for references from other steps.")
     agent_id: AgentId = Field(description="The agent.")
     task_type: str = Field(min_length=1, max_length=100, description="One of its task types.")
-    title: str = Field(pattern=NOT_BLANK, max_length=500, description="What the task is about.")
+    title: str = Field(pattern=NOT_BLANK, max_length=500, description="Title of the task, shown to people.")
     payload: dict[str, Any] = Field(default_factory=dict, description="The task type's parameters.")
     depends_on: list[str] = Field(default_factory=list, description="The keys of the steps before it.")
 
@@ -398,7 +398,7 @@ class Plan(_Strict):
     """A plan of one or more steps."""
 
     key: str = Field(description="The workflow's key.")
-    name: str = Field(description="What it is for.")
+    name: str = Field(description="Purpose, shown to people.")
     steps: list[Step] = Field(min_length=1, max_length=100, description="Its steps, earlier ones first.")
 
 
@@ -440,7 +440,7 @@ class ScheduleEdit(_Strict):
 
     cron: CronText | SkipJsonSchema[None] = Field(default=None, description="When, as a cron expression.")
     timezone: ZoneName | SkipJsonSchema[None] = Field(default=None, description="In which time zone.")
-    enabled: bool | SkipJsonSchema[None] = Field(default=None, description="Whether it is carried out.")
+    enabled: bool | SkipJsonSchema[None] = Field(default=None, description="True if the proposal is carried out.")
     payload: dict[str, Any] | SkipJsonSchema[None] = Field(default=None, description="The payload of its tasks.")
 
     @model_validator(mode="after")

@@ -107,17 +107,17 @@ class Quote(_Evidence):
     and length, as `redact` does.
     """
 
-    kind: Literal["quote"] = Field(default="quote", description="What kind of evidence it is.")
+    kind: Literal["quote"] = Field(default="quote", description="Kind of evidence.")
     source: str = Field(description="The name of what it stands in.")
     text: str = Field(description="The passage, letter by letter.")
     start: int | None = Field(default=None, description="Where it begins, in characters; anywhere when null.")
-    masked: bool = Field(default=False, description="Whether credentials and personal data in it are replaced.")
+    masked: bool = Field(default=False, description="True if credentials and personal data in it are masked.")
 
 
 class Element(_Evidence):
     """An element of a page: `selector` finds it in `source`, `html` is its (shortened) markup."""
 
-    kind: Literal["element"] = Field(default="element", description="What kind of evidence it is.")
+    kind: Literal["element"] = Field(default="element", description="Kind of evidence.")
     source: str = Field(description="The name of the page.")
     selector: str = Field(description="A CSS selector that finds it.")
     html: str = Field(default="", description="Its markup, shortened.")
@@ -126,17 +126,17 @@ class Element(_Evidence):
 class FileLine(_Evidence):
     """A line of a file, 1-based, and its text or a part of it; `masked` as in a quote."""
 
-    kind: Literal["file"] = Field(default="file", description="What kind of evidence it is.")
+    kind: Literal["file"] = Field(default="file", description="Kind of evidence.")
     path: str = Field(description="The file.")
     line: int = Field(description="The line, from 1.")
     text: str = Field(default="", description="The line, or a part of it.")
-    masked: bool = Field(default=False, description="Whether credentials and personal data in it are replaced.")
+    masked: bool = Field(default=False, description="True if credentials and personal data in it are masked.")
 
 
 class Rows(_Evidence):
     """Rows of a table, by id."""
 
-    kind: Literal["rows"] = Field(default="rows", description="What kind of evidence it is.")
+    kind: Literal["rows"] = Field(default="rows", description="Kind of evidence.")
     table: str = Field(description="The table.")
     ids: list[str] = Field(description="The ids of its rows.")
 
@@ -144,12 +144,12 @@ class Rows(_Evidence):
 class Metric(_Evidence):
     """A measured or computed number with its unit; `formula` says how it came about, `source` from what was read."""
 
-    kind: Literal["metric"] = Field(default="metric", description="What kind of evidence it is.")
-    name: str = Field(description="What was measured or computed.")
+    kind: Literal["metric"] = Field(default="metric", description="Kind of evidence.")
+    name: str = Field(description="Name of the measurement.")
     value: float = Field(description="The number.")
     unit: str = Field(description="Its unit.")
     formula: str = Field(default="", description="How it came about.")
-    source: str | None = Field(default=None, description="What it was made from, of what was read.")
+    source: str | None = Field(default=None, description="Name of the source that it was computed from.")
 
 
 Evidence = Annotated[Quote | Element | FileLine | Rows | Metric, Field(discriminator="kind")]
@@ -322,12 +322,12 @@ class JournalEntry(Record):
     """A row of the append-only journal."""
 
     id: UUID = Field(description="The entry's id, ordered by time.")
-    category: str = Field(description="What kind of thing happened, such as agent_action.")
-    event_type: str = Field(description="What happened, such as agent_task_completed.")
-    title: str = Field(description="What happened, in one line.")
+    category: str = Field(description="Category of the event, such as agent_action.")
+    event_type: str = Field(description="Type of the event, such as agent_task_completed.")
+    title: str = Field(description="The event in one line.")
     body: str | None = Field(default=None, description="More about it.")
     details: dict[str, Any] = Field(default_factory=dict, description="The same for programs.")
-    author: str | None = Field(default=None, description="Who did it: an agent in lower case, or a person.")
+    author: str | None = Field(default=None, description="Author: an agent in lower case, or a person.")
     task_id: UUID | None = Field(default=None, description="The task it belongs to.")
     related_entity_ids: list[UUID] = Field(default_factory=list, description="Ids of all rows that it is about.")
     created_at: datetime = Field(description="When it happened.")
@@ -338,13 +338,15 @@ class MemoryEvent(Record):
 
     id: UUID = Field(description="The memory's id, ordered by time.")
     agent: str = Field(description="The agent that keeps it.")
-    memory_type: str = Field(description="What kind of memory it is, such as result or decision.")
-    content: str = Field(description="What is remembered.")
+    memory_type: str = Field(description="Type of the memory, such as result or decision.")
+    content: str = Field(description="Text of the memory.")
     tags: list[str] = Field(default_factory=list, description="Words to find it by.")
     metadata: dict[str, Any] = Field(default_factory=dict, description="More about it, for programs.")
     session_id: str | None = Field(default=None, description="The conversation that it comes from.")
     source_task_id: UUID | None = Field(default=None, description="The task that it comes from.")
-    archived_at: datetime | None = Field(default=None, description="Since when it is set aside; null while it is used.")
+    archived_at: datetime | None = Field(
+        default=None, description="Time at which it was archived; null if it is in use."
+    )
     created_at: datetime = Field(description="When it was remembered.")
 
 
@@ -352,49 +354,53 @@ class TaskRecord(Record):
     """A row of `agent_tasks` as a reader sees it: the spec's columns and those that the runtime needs."""
 
     id: UUID = Field(description="The task's id, ordered by time.")
-    tenant_id: UUID = Field(description="Whose task it is.")
-    agent_id: str = Field(description="The agent that does it, in upper case.")
+    tenant_id: UUID = Field(description="Tenant of the task.")
+    agent_id: str = Field(description="Agent that runs it, in upper case.")
     task_type: str = Field(description="One of the agent's task types.")
-    status: Literal["pending", "in_progress", "completed", "failed"] = Field(description="How far it has come.")
+    status: Literal["pending", "in_progress", "completed", "failed"] = Field(description="Status.")
     waiting_for: str | None = Field(
         default=None,
-        description="What a pending task waits for: run_at, retry, dependencies, approval, children or budget; "
-        "null when a worker may take it.",
+        description="Condition that a pending task waits for: run_at, retry, dependencies, approval, children or "
+        "budget; null if a worker can claim it.",
     )
     priority: int = Field(default=0, description="Higher runs first.")
-    title: str = Field(description="What it is about, for people.")
+    title: str = Field(description="Title, shown to people.")
     description: str | None = Field(default=None, description="More about it.")
     payload: dict[str, Any] = Field(default_factory=dict, description="The task type's parameters.")
     result: dict[str, Any] | None = Field(
         default=None,
-        description="What came of a completed run. `sources` lists what was read, with digest and time. `findings` "
+        description="Result of a completed run. `sources` lists what was read, with digest and time. `findings` "
         "have an `id` and `evidence`, each piece with `read`: the positions in `sources` of what it was found in. "
         "`suggestions` name in `findings` the ids of the findings that they follow from. `result` is for programs; its "
         "shape depends on the task type.",
     )
-    result_summary: str | None = Field(default=None, description="What came of it, in a sentence.")
-    error_message: str | None = Field(default=None, description="What went wrong in the last run.")
+    result_summary: str | None = Field(default=None, description="Summary of the result, in a sentence.")
+    error_message: str | None = Field(default=None, description="Error of the last run.")
     failure_kind: str | None = Field(
         default=None,
         description="Why it failed: error, invalid_payload, unknown_task_type, timeout, cancelled, rejected, lost "
         "(its lease expired too often) or dependency.",
     )
-    attempt: int = Field(default=0, description="Runs that count against `max_attempts`, the present one included.")
-    max_attempts: int = Field(default=3, description="Runs until an error is final.")
-    lost_leases: int = Field(default=0, description="How often the worker that had it disappeared.")
+    attempt: int = Field(
+        default=0, description="Number of runs that count against `max_attempts`, including the current one."
+    )
+    max_attempts: int = Field(default=3, description="Maximum number of runs; after that an error is final.")
+    lost_leases: int = Field(default=0, description="Number of times its worker vanished and the lease expired.")
     timeout_seconds: int | None = Field(default=None, description="Seconds per run; the task type's when null.")
-    progress: float | None = Field(default=None, description="How far the run is, 0 to 1, by its own account.")
-    progress_message: str | None = Field(default=None, description="What the run is doing, by its own account.")
-    idempotency_key: str | None = Field(default=None, description="What its creator named it, to create it once.")
+    progress: float | None = Field(default=None, description="Progress of the run, 0 to 1, as reported by the handler.")
+    progress_message: str | None = Field(default=None, description="Progress message of the running handler.")
+    idempotency_key: str | None = Field(default=None, description="Key that prevents a second task from being created.")
     parent_id: UUID | None = Field(default=None, description="The task that delegated it.")
-    run_at: datetime | None = Field(default=None, description="Not before this time.")
-    deadline_at: datetime | None = Field(default=None, description="When it fails if it has not begun by then.")
+    run_at: datetime | None = Field(default=None, description="Earliest time to run.")
+    deadline_at: datetime | None = Field(
+        default=None, description="Deadline; the task fails if it has not started by then."
+    )
     started_at: datetime | None = Field(default=None, description="When its last run began.")
     completed_at: datetime | None = Field(default=None, description="When it was completed, or failed for good.")
     lease_expires_at: datetime | None = Field(
-        default=None, description="Until when its worker has it without a sign of life."
+        default=None, description="Time at which the lease expires without a heartbeat."
     )
-    worker_id: str | None = Field(default=None, description="The worker that has it.")
+    worker_id: str | None = Field(default=None, description="Worker that runs it.")
     created_by_user_id: UUID | None = Field(default=None, description="Who created it.")
     created_at: datetime = Field(description="When it was created.")
     updated_at: datetime | None = Field(default=None, description="When it last changed.")
@@ -419,15 +425,15 @@ class SuggestionRecord(Record):
     id: UUID = Field(description="The suggestion's id, ordered by time.")
     agent_id: str = Field(description="The agent that proposes it, in upper case.")
     task_id: UUID | None = Field(default=None, description="The task that it comes from.")
-    suggestion_type: str = Field(description="What kind of change it is; advice changes nothing by itself.")
+    suggestion_type: str = Field(description="Type of the change; advice changes nothing.")
     title: str = Field(description="The change, in one line.")
-    body: str | None = Field(default=None, description="Why, and how.")
-    target: dict[str, Any] = Field(default_factory=dict, description="What would change.")
+    body: str | None = Field(default=None, description="Reason and details.")
+    target: dict[str, Any] = Field(default_factory=dict, description="The rows or fields that would change.")
     current_value: Any = Field(
         default=None,
         description="Advice only: what the proposer says is there. What an effect would find is in `targets`.",
     )
-    suggested_value: Any = Field(default=None, description="What it proposes instead.")
+    suggested_value: Any = Field(default=None, description="Proposed value.")
     targets: list[dict[str, Any]] | None = Field(
         default=None,
         description="For one suggestion that waits: each change with what it must find (`expected`) and what its row "
@@ -439,9 +445,9 @@ class SuggestionRecord(Record):
     )
     findings: list[str] = Field(default_factory=list, description="The findings of its task that it follows from.")
     evidence: list[dict[str, Any]] = Field(
-        default_factory=list, description="What it rests on: quotes, elements, lines of files, rows, figures."
+        default_factory=list, description="Evidence for it: quotes, elements, lines of files, rows, figures."
     )
-    risk_level: str = Field(description="How much could go wrong: low, medium or high.")
+    risk_level: str = Field(description="Risk level: low, medium or high.")
     effect: dict[str, Any] | None = Field(
         default=None,
         description="Exactly what approving it does: `changes`, each with what it must find and what it makes of it. "
@@ -449,18 +455,20 @@ class SuggestionRecord(Record):
     )
     effect_digest: str = Field(default="", description="SHA-256 of what it does; an approval names it.")
     status: str = Field(description="proposed, approved, applied, rejected, expired or superseded.")
-    expires_at: datetime | None = Field(default=None, description="Until when it can be decided.")
+    expires_at: datetime | None = Field(default=None, description="Time at which it expires without a decision.")
     decided_as: str | None = Field(
         default=None, description="Who decided: an e-mail address, user:<id>, operator or policy."
     )
     decided_by: UUID | None = Field(default=None, description="The user who decided.")
     decided_at: datetime | None = Field(default=None, description="When it was decided.")
     reason: str | None = Field(default=None, description="Why it was decided so.")
-    edited_value: Any = Field(default=None, description="What the approver made of the suggested value.")
-    applied_at: datetime | None = Field(default=None, description="When it was done.")
-    undone_at: datetime | None = Field(default=None, description="When it was taken back.")
-    supersedes: UUID | None = Field(default=None, description="The earlier proposal of the same, on an older state.")
-    superseded_by: UUID | None = Field(default=None, description="The later proposal of the same, on a newer state.")
+    edited_value: Any = Field(default=None, description="Value that the approver entered instead of the suggested one.")
+    applied_at: datetime | None = Field(default=None, description="Time at which it was applied.")
+    undone_at: datetime | None = Field(default=None, description="Time at which it was undone.")
+    supersedes: UUID | None = Field(default=None, description="Earlier suggestion of the same change that it replaces.")
+    superseded_by: UUID | None = Field(
+        default=None, description="Later suggestion of the same change that replaces it."
+    )
     closed_by_task_id: UUID | None = Field(
         default=None, description="The task that examined the same again and no longer found it."
     )

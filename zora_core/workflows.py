@@ -39,38 +39,41 @@ class Edge(_Strict):
 
     key: str = Field(pattern=_KEY, description="The step that is waited for.")
     on_failure: Literal["fail", "skip", "continue"] = Field(
-        default="fail", description="Whether this step then fails, too, is not run, or goes on."
+        default="fail",
+        description="Effect on this step when the other one fails: it fails too, is skipped, or runs anyway.",
     )
 
 
 class Step(_Strict):
     """A step: a task, once those before it have ended."""
 
-    key: str = Field(pattern=_KEY, description="What the other steps call it.")
+    key: str = Field(pattern=_KEY, description="Name of the step, for references from other steps.")
     agent_id: AgentId = Field(description="The agent.")
     task_type: str = Field(min_length=1, max_length=100, description="One of its task types.")
-    title: str = Field(pattern=NOT_BLANK, max_length=500, description="What the task is about; {NAME} is an input.")
+    title: str = Field(
+        pattern=NOT_BLANK, max_length=500, description="Title of the task, shown to people; {NAME} stands for an input."
+    )
     description: str | None = Field(default=None, max_length=20_000, description="More about it.")
     payload: dict[str, Any] = Field(default_factory=dict, description="The task type's parameters, with references.")
     priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000), BeforeValidator(integral)] | None = Field(
         default=None, description="Higher runs first."
     )
     max_attempts: Annotated[int, Field(ge=1, le=100), BeforeValidator(integral)] | None = Field(
-        default=None, description="Runs until an error is final."
+        default=None, description="Maximum number of runs; after that an error is final."
     )
     timeout_seconds: Annotated[int, Field(ge=1, le=86_400), BeforeValidator(integral)] | None = Field(
         default=None, description="Seconds per run."
     )
     depends_on: list[str | Edge] = Field(default_factory=list, max_length=1000, description="The steps before it.")
-    ask_first: bool = Field(default=False, description="Whether a person is asked before it runs.")
+    ask_first: bool = Field(default=False, description="True if a person is asked before the task runs.")
 
 
 class Workflow(_Strict):
     """A workflow's definition."""
 
-    key: str = Field(pattern=_KEY, description="What it is called in commands and addresses.")
-    name: str = Field(pattern=NOT_BLANK, max_length=200, description="What it is called by people.")
-    description: str = Field(default="", max_length=20_000, description="What it is for.")
+    key: str = Field(pattern=_KEY, description="Key of the workflow, for commands and URLs.")
+    name: str = Field(pattern=NOT_BLANK, max_length=200, description="Name of the workflow, shown to people.")
+    description: str = Field(default="", max_length=20_000, description="Purpose, shown to people.")
     inputs: dict[str, Any] = Field(default_factory=dict, description="The inputs of a run and their defaults.")
     steps: list[Step] = Field(min_length=1, max_length=MAX_STEPS, description="The steps.")
 

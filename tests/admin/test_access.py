@@ -313,8 +313,8 @@ async def test_another_tenants_users_and_credentials_are_out_of_reach(zora: Zora
     assert stranger.texts("#users li b") == ["founder@example.org you"]
     for path, fields, said in (
         (f"{ACCESS}/users/{ours}/role", {"role": "viewer"}, "No user"),
-        (f"{ACCESS}/links", {"user_id": ours, "minutes": "60"}, "There is no such user"),
-        (f"{ACCESS}/keys", {"name": "n", "user_id": ours}, "There is no such user"),
+        (f"{ACCESS}/links", {"user_id": ours, "minutes": "60"}, "User not found"),
+        (f"{ACCESS}/keys", {"name": "n", "user_id": ours}, "User not found"),
         (f"{ACCESS}/credentials/{key['id']}/revoke", {}, "No API key"),
         (f"{ACCESS}/users/{uuid4()}/role", {"role": "viewer"}, "No user"),
     ):

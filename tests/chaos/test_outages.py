@@ -178,7 +178,7 @@ async def test_processes_whose_connections_are_forgotten_go_on_and_can_be_stoppe
 
 async def test_a_missing_function_ends_a_loop_in_one_line_when_it_lasts(zora: Zora) -> None:
     program = (
-        "import sys; from zora_core.autonomy import backoff; backoff.PATIENCE_SECONDS = 2; "
+        "import sys; from zora_core.database import backoff; backoff.PATIENCE_SECONDS = 2; "
         "from zora_core.cli.main import main; sys.argv[0] = 'zora'; main()"
     )
     await zora.sql("alter function promote_agent_tasks rename to promote_elsewhere")

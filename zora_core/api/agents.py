@@ -28,7 +28,7 @@ class TaskTypeInfo(BaseModel):
 
     agent_id: AgentId = Field(description="The agent that handles it.")
     task_type: str = Field(description="Its name.")
-    description: str = Field(description="What a task of this type does.")
+    description: str = Field(description="The work that a task of this type does.")
     timeout_seconds: int = Field(description="Default time limit of a run, in seconds.")
     payload_schema: dict[str, Any] = Field(description="The JSON Schema of its payload.")
 

@@ -69,7 +69,7 @@ class ErrorBody(BaseModel):
 class ErrorAnswer(BaseModel):
     """The envelope of every error."""
 
-    error: ErrorBody = Field(description="What went wrong.")
+    error: ErrorBody = Field(description="The problem, in words.")
 
 
 # By status: what it means, its code and an example of a message, and the header that comes with it.

@@ -31,7 +31,7 @@ class Policy(BaseModel):
 
     task_type: str = Field(description="The task type.")
     tenant_id: UUID | None = Field(description="The tenant of the policy; null for a policy of all tenants.")
-    auto_execute: bool = Field(description="Whether its tasks run without asking.")
+    auto_execute: bool = Field(description="True if its tasks run without asking.")
     max_risk_level: RiskLevel | None = Field(
         description="Suggestions up to this risk are applied without asking; null: none."
     )
@@ -42,7 +42,7 @@ class Policy(BaseModel):
 class PolicySet(Body):
     """A policy: without any field tasks run, and a person is asked about every effect."""
 
-    auto_execute: bool = Field(default=True, description="Whether tasks of the type run without asking.")
+    auto_execute: bool = Field(default=True, description="True if tasks of the type run without asking.")
     max_risk_level: RiskLevel | None = Field(
         default=None, description="Apply suggestions up to this risk without asking."
     )

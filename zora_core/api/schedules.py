@@ -62,10 +62,10 @@ When = Annotated[
 Zone = Annotated[
     ZoneName, Field(description="The time zone of the cron expression, by its name.", examples=["Europe/Berlin"])
 ]
-Enabled = Annotated[bool, Field(description="Whether it creates tasks.")]
+Enabled = Annotated[bool, Field(description="True while it creates tasks; false when it is switched off.")]
 Misfire = Annotated[
     Literal["skip", "run_once", "catch_up"],
-    Field(description="What to do with runs missed while no worker ran: skip them, run once, or run each."),
+    Field(description="Handling of runs that were missed while no worker ran: skip them, run once, or run each."),
 ]
 MaxCatchUp = Annotated[
     int,
@@ -79,7 +79,7 @@ Grace = Annotated[
 ]
 Overlap = Annotated[
     Literal["allow", "skip"],
-    Field(description="Whether to create a task while the last one is unfinished."),
+    Field(description="Handling of a run whose previous task is unfinished: allow a second task, or skip the run."),
 ]
 
 
@@ -115,7 +115,7 @@ class ScheduleCreate(Body):
     """A schedule to be created. `name`, `agent_id`, `task_type` and `cron` are required."""
 
     name: Name
-    agent_id: AnyCaseAgent = Field(description="Which agent; upper and lower case are the same.", examples=["EIVOR"])
+    agent_id: AnyCaseAgent = Field(description="Agent; case-insensitive.", examples=["EIVOR"])
     task_type: StorableText = Field(
         min_length=1,
         max_length=100,

@@ -23,8 +23,8 @@ router = APIRouter(tags=["status"])
 class Status(BaseModel):
     """Whether this server can work."""
 
-    status: Literal["ok", "unavailable"] = Field(description="Whether requests can be served.")
-    database: Literal["ok", "unavailable"] = Field(description="Whether the database can be reached.")
+    status: Literal["ok", "unavailable"] = Field(description="True if requests can be served.")
+    database: Literal["ok", "unavailable"] = Field(description="True if the database can be reached.")
     version: str = Field(description="The version of this server.")
     uptime_seconds: float = Field(description="Since this process began to serve.")
 

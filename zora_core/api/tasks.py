@@ -163,7 +163,9 @@ class Explanation(BaseModel):
 
     id: UUID = Field(description="The task's id.")
     status: Status = Field(description="Its status.")
-    waiting_for: str | None = Field(description="What a pending task waits for; null when a worker may take it.")
+    waiting_for: str | None = Field(
+        description="Condition that a pending task waits for; null if a worker can claim it."
+    )
     explanation: str = Field(description="The reason, in one sentence.")
 
 

@@ -69,7 +69,7 @@ class WorkflowSave(RootModel[Annotated[Workflow, strictly(Workflow)]]):
 class WorkflowRecord(Workflow):
     """A definition, and whether it is built in."""
 
-    is_shipped: bool = Field(description="Whether it is the built-in one, because the tenant has none with this key.")
+    is_shipped: bool = Field(description="True if it is a built-in workflow; the tenant has none with this key.")
 
 
 class RunCreate(Body):
@@ -93,7 +93,7 @@ class StepRecord(BaseModel):
     task_type: str = Field(description="The task's type.")
     title: str = Field(description="The task's title.")
     status: Literal["pending", "in_progress", "completed", "failed"] = Field(description="The task's status.")
-    waiting_for: str | None = Field(description="What a pending task waits for.")
+    waiting_for: str | None = Field(description="Condition that a pending task waits for.")
     failure_kind: str | None = Field(description="Why it failed.")
     result_summary: str | None = Field(description="The task's summary.")
     error_message: str | None = Field(description="The task's error.")

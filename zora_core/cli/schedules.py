@@ -29,7 +29,7 @@ _OPTIONS = (
     click.option("--priority", type=click.IntRange(-1_000_000, 1_000_000), help="Priority; higher runs first [0]."),
     click.option(
         "--misfire", "misfire_policy", type=click.Choice(("skip", "run_once", "catch_up")),
-        help="What to do with runs missed while no worker ran: skip them, run once, or run each [run_once].",
+        help="Handling of runs that were missed while no worker ran: skip them, run once, or run each [run_once].",
     ),
     click.option(
         "--max-catch-up", type=click.IntRange(1, 1000), help="Maximum number of missed runs for catch_up [100]."
@@ -39,7 +39,7 @@ _OPTIONS = (
     ),
     click.option(
         "--overlap", "overlap_policy", type=click.Choice(("allow", "skip")),
-        help="Whether to create a task while the last one is unfinished [allow].",
+        help="Handling of a run whose previous task is unfinished: allow a second task, or skip the run [allow].",
     ),
 )  # fmt: skip
 

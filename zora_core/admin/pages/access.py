@@ -180,7 +180,7 @@ async def _user(visit: Visit, user_id: str) -> dict[str, Any]:
     users = await visit.call("list_users")
     found = next((user for user in users if str(user["id"]) == user_id), None)
     if found is None:
-        raise NotFound("there is no such user")
+        raise NotFound("user not found")
     return found
 
 
