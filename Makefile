@@ -2,7 +2,7 @@
 # make serve  the pages and the API on http://127.0.0.1:8000, with the agents beside them
 # make test   the tests that matter, each once, on real databases
 # make test-all  every test: also over HTTP, on a second PostgreSQL, in browsers, and with processes killed at random
-# make check  lint and types
+# make check  lint, types, and a look for riddles in texts that people see
 # make chaos  breaks a running system on purpose, at most ten minutes; writes the table of docs/reliability.md
 # make screenshots  the pictures of the admin pages for the docs; needs Chromium
 # The first call of each installs into .venv, from the pinned versions in constraints.txt.
@@ -31,6 +31,7 @@ check: $(VENV)/development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/plain_english
 
 screenshots: $(VENV)/development
 	$(BIN)/python -m tests.browser.screenshots docs/screenshots
