@@ -365,6 +365,27 @@ async def test_a_suspect_runs_as_soon_as_the_last_outcome_is_refused(
         await until(lambda: not worker.running)
 
 
+async def test_a_worker_that_stops_releases_tasks_whose_outcomes_are_refused(
+    zora: Zora, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(backoff, "PATIENCE_SECONDS", 300)
+    probe = Probe()
+    refused = await zora.create("SAM", "count", {"text": "a b c d e f g"})
+    running = await zora.create("SAM", "wait")
+    worker = zora.worker(probe)
+    async with refusing(zora, "new.result_summary = '7 words'"), working(worker, poll_seconds=0.1):
+        await until(probe.started.is_set)
+        await until(lambda: "the database refuses the outcome of task" in caplog.text)
+        worker.stop()
+        probe.release.set()
+        async with asyncio.timeout(4):  # less than the grace period of five seconds
+            await until(lambda: not worker.running)
+    assert (await zora.task(running)).status == "completed"
+    task = await zora.task(refused)
+    assert (task.status, task.attempt, task.lease_expires_at) == ("pending", 0, None)
+    assert "could not be handed back" not in caplog.text
+
+
 async def test_run_once_stops_at_its_limit(zora: Zora) -> None:
     for _ in range(5):
         await zora.create("SAM", "count")

@@ -47,12 +47,20 @@ class Settler:
         self._on_refusal = refused
         self._more = more if database.pace.linger_seconds else lambda: False
         self._waiting: asyncio.Queue[Settlement] = asyncio.Queue()
-        self.held: set[UUID] = set()
-        """The lease tokens of runs whose outcome the database has refused, and which are tried again."""
+        self.held: dict[UUID, Settlement] = {}
+        """By lease token: the outcomes that the database has refused, and which are tried again."""
 
     def settle(self, settlement: Settlement) -> None:
         """Have an outcome recorded."""
         self._waiting.put_nowait(settlement)
+
+    def release_held(self) -> None:
+        """Release the tasks whose outcomes are refused, because this worker will not try these again."""
+        for held in self.held.values():
+            released = Settlement(id=held.id, lease_token=held.lease_token, outcome="released")
+            released.refused_since = held.refused_since
+            self.held[held.lease_token] = released
+            self.settle(released)
 
     async def run(self) -> None:
         """Flush for ever: at once when idle, in batches when busy; a lost database is waited for."""
@@ -72,7 +80,7 @@ class Settler:
                     batch.append(self._waiting.get_nowait())
             await self._flush([settlement for settlement in batch if settlement.lease_token not in self.held])
             for settlement in batch:
-                if settlement.lease_token in self.held:  # alone, so that it is not refused with the others again
+                if self.held.get(settlement.lease_token) is settlement:  # alone: it is not refused with others again
                     await self._flush([settlement])
 
     async def _flush(self, batch: list[Settlement]) -> None:
@@ -113,7 +121,7 @@ class Settler:
         if settlement.refused_since is None:
             logger.warning("the database refuses the outcome of task %s: %s; trying again", settlement.id, error)
             settlement.refused_since = clock()
-            self.held.add(settlement.lease_token)
+            self.held[settlement.lease_token] = settlement
             self._on_refusal()
         if clock() - settlement.refused_since < backoff.PATIENCE_SECONDS:
             settlement.tries += 1
@@ -130,10 +138,11 @@ class Settler:
             logger.error("gave up storing the outcome of task %s: %s", settlement.id, error)
             replacement = _replaced(settlement, "failed", mask(f"{_NOT_STORED}: {error}")[:MAX_ERROR])
             replacement.refused_since = settlement.refused_since
+            self.held[settlement.lease_token] = replacement
             await self._flush([replacement])
 
     def _done(self, settlement: Settlement, row: dict[str, Any] | None) -> None:
-        self.held.discard(settlement.lease_token)
+        self.held.pop(settlement.lease_token, None)
         self._recorded(settlement, row)
 
     def _try_later(self, settlement: Settlement, error: _TooLarge) -> None:

@@ -14,7 +14,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -439,7 +439,7 @@ class Worker:
         """A run is over, or its outcome is refused for now."""
         self._recorded.set()
         self._slot_freed.set()
-        if self.running.keys() <= self._settler.held:  # none is at work
+        if self.running.keys() <= self._settler.held.keys():  # none is at work
             self._wake.set()  # these runs may have made others claimable, and a suspect waits for an idle worker
 
     async def _watch(self) -> None:
@@ -504,20 +504,24 @@ class Worker:
         """Let running tasks end; when stopping, only within the grace period, then hand them back."""
         if self._stopping.is_set() and self.running:
             self._begin_claimed()
-            await self._none_running(lambda: self._grace_seconds)
+            await self._none_running(lambda: self._grace_seconds, besides=self._settler.held)
             for run in self.running.values():
                 run.stop("shutdown")
+            self._settler.release_held()
             await self._none_running(lambda: RECORD_SECONDS)
             for run in self.running.values():
                 logger.error("task %s could not be handed back: it runs again when its lease has expired", run.task.id)
             self.running.clear()
         await self._none_running(lambda: math.inf)
 
-    async def _none_running(self, seconds: Callable[[], float]) -> None:
-        """Until every running task has ended, but not longer than this, which may change meanwhile."""
+    async def _none_running(self, seconds: Callable[[], float], besides: Collection[UUID] = ()) -> None:
+        """Until every running task has ended, but not longer than this, which may change meanwhile.
+
+        The runs `besides`, by lease token, are not waited for.
+        """
         clock = asyncio.get_running_loop().time
         began = clock()
-        while self.running and (left := began + seconds() - clock()) > 0:
+        while not all(token in besides for token in self.running) and (left := began + seconds() - clock()) > 0:
             self._slot_freed.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if left == math.inf else left):
