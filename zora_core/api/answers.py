@@ -101,7 +101,7 @@ def _plain(rows: Sequence[Any]) -> Sequence[Any]:
     The driver's own kind of UUID takes ten times as long to write as any other. The first row shows which
     columns are ids; a column that is null there is not converted.
     """
-    rows = [row.model_dump(exclude_unset=True) if isinstance(row, Record) else row for row in rows]
+    rows = [row.model_dump(exclude_unset=True, warnings=False) if isinstance(row, Record) else row for row in rows]
     if not rows or not isinstance(rows[0], dict):
         return rows
     ids = [name for name, value in rows[0].items() if isinstance(value, UUID)]

@@ -149,7 +149,7 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "isoformat"):
         return value.isoformat()
     if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json", exclude_unset=True)  # a record has the columns of its row
+        return value.model_dump(mode="json", exclude_unset=True, warnings=False)  # a record has the columns of its row
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     return float(value)

@@ -227,7 +227,7 @@ def show(task: str, as_json: bool) -> None:
     report = run(read())
     if as_json:
         about = {field.name: getattr(report, field.name) for field in fields(report) if field.name != "task"}
-        print_json({**report.task.model_dump(exclude_unset=True), **about})
+        print_json({**report.task.model_dump(exclude_unset=True, warnings=False), **about})
         return
     from zora_core.cli.render import print_task
     from zora_core.cli.render_tree import print_dependencies, print_tree

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
+from pydantic import ValidationError
+
 from zora_core.errors import NotFound
 from zora_core.models import Record
 from zora_core.storable import check_storable
@@ -59,7 +61,7 @@ class Calls:
     async def first(self, record: type[R], function: str, /, **arguments: Any) -> R | None:
         """The first row; None when there is none."""
         rows = await self.rows(function, **arguments)
-        return record.model_validate(rows[0]) if rows else None
+        return _read(record, rows[0]) if rows else None
 
     async def one(self, record: type[R], function: str, /, **arguments: Any) -> R:
         """The row of a function that gives one, or raises an error of its own."""
@@ -99,4 +101,12 @@ class Section:
 
 def records(record: type[R], rows: Iterable[dict[str, Any]]) -> list[R]:
     """Rows as records."""
-    return [record.model_validate(row) for row in rows]
+    return [_read(record, row) for row in rows]
+
+
+def _read(record: type[R], row: dict[str, Any]) -> R:
+    """A row as a record. JSON that another program has stored in another shape is given as it is, and hides no row."""
+    try:
+        return record.model_validate(row)
+    except ValidationError:
+        return record.model_construct(**{name: row[name] for name in record.model_fields if name in row})
