@@ -72,7 +72,7 @@ class TimeLimit:
     """
 
     def __init__(self) -> None:
-        """There is no limit until it is `start`ed."""
+        """Without a limit; `start` sets it."""
         self.due = math.inf
         """When it is over, by `time.monotonic`; read on other threads."""
         self.expired = False

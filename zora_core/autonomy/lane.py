@@ -39,16 +39,16 @@ _HANDLER: ContextVar[Run | None] = ContextVar("handler", default=None)
 class _HandlerTask(asyncio.Task[None]):
     """The task of a run. It notes when another run's handler cancels it, such as with all tasks of the loop.
 
-    Before its first step it cannot be cancelled: its coroutine would end without a word.
+    Before its first step it cannot be cancelled, because `_handle` must say what became of the run. Nor can a task
+    whose run has been taken back: the run may have begun on another lane.
     """
 
-    def __init__(self, run: Run, work: Coroutine[Any, Any, None], lane: Lane, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, run: Run, work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
         self._run = run
-        self._lane = lane
         super().__init__(work, loop=loop, context=_context_of(run))
 
     def cancel(self, msg: Any | None = None) -> bool:
-        if self._run in self._lane.waiting:
+        if self._run.work is not self:
             return False
         by = _HANDLER.get()
         if by is not None and by is not self._run and by.work is not None and not by.work.done():
@@ -86,7 +86,7 @@ class Lane:
         self._ended = ended
         self._inbox: deque[Run] = deque()
         self.waiting: dict[Run, None] = {}
-        """The runs whose handlers have not begun. Whoever takes one out, in one step, decides what becomes of it."""
+        """Runs whose handlers have not begun. A run is begun, or taken back, by whoever removes it from here."""
         self._woken = False
         self._tasks: dict[asyncio.Task[None], Run] = {}
         self._resources: dict[Callable[[], AbstractAsyncContextManager[Any]], _Shared] = {}
@@ -220,7 +220,7 @@ class Lane:
             run = self._inbox.popleft()
             if run not in self.waiting:  # taken back
                 continue
-            task = _HandlerTask(run, self._handle(run), self, self._loop)
+            task = _HandlerTask(run, self._handle(run), self._loop)
             self._tasks[task] = run
 
     async def _handle(self, run: Run) -> None:

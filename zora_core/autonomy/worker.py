@@ -50,8 +50,10 @@ MAX_LOST_LEASES = 3
 RECORD_SECONDS = 5.0  # for recording what was cancelled, when the database may be gone
 WATCH_SECONDS = 0.5  # between looks at handlers that should have ended, and at the loop that they run on
 ABANDON_LOOKS = 4  # that found a handler at work after its limit, or after it was told to stop
-MANY = 16  # handlers at work, of which so many end that looking at each by itself would hold up the others
-COLLECT_SECONDS = 0.001  # between two looks at what has ended then: each takes the interpreter from the handlers
+# With at least this many running handlers, outcomes are collected once per COLLECT_SECONDS instead of one by one,
+# because each collection takes Python's global lock from the handlers.
+MANY = 16
+COLLECT_SECONDS = 0.001
 ONCE_SECONDS = 3600.0  # for which a limited run counts as running, unless it says that it has ended
 
 
