@@ -94,9 +94,12 @@ async def test_a_program_connects_with_one_line(zora: Zora) -> None:
     async with Client.open(zora.url) as client:
         created = await client.tasks.create("SAM", "review_accessibility")
     assert (await zora.task(created.id)).title == "Review accessibility"
-    with pytest.raises(NotFound):
-        async with Client.open(zora.url, tenant="nobody"):
-            pass
+    async with Client.open(zora.url, tenant=zora.tenant_id) as client:
+        assert client.tenant_id == zora.tenant_id
+    for url, tenant, said in ((zora.url, "nobody", "nobody"), (" ", None, "URL is empty")):
+        with pytest.raises(ConfigurationError, match=said):
+            async with Client.open(url, tenant=tenant):
+                pass
 
 
 async def test_an_unknown_tenant_of_the_environment_is_named(zora: Zora, monkeypatch: pytest.MonkeyPatch) -> None:

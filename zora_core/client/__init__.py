@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from zora_core.client.calls import Calls, Transport
+from zora_core.errors import ConfigurationError, NotFound
 
 if TYPE_CHECKING:
     from zora_core.client.access import Access
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from zora_core.client.system import System
     from zora_core.client.tasks import Tasks
     from zora_core.client.workflows import Workflows
+    from zora_core.database.database import Database
 
 
 class Client:
@@ -54,14 +56,21 @@ class Client:
         schema is missing or has another version.
         """
         from zora_core.database.connect import check_tenant, open_database
-        from zora_core.settings import load_settings
+        from zora_core.settings import DEFAULT_TENANT_ID, load_settings
 
-        environment = {name: value for name, value in os.environ.items() if url is None or "SUPABASE" not in name}
-        settings = load_settings(environment if url is None else {**environment, "DATABASE_URL": url})
+        environment = dict(os.environ)
+        if url is not None:
+            if not url.strip():
+                raise ConfigurationError("the database URL is empty: pass postgresql://…, or leave it out")
+            environment = {name: value for name, value in environment.items() if "SUPABASE" not in name}
+            environment["DATABASE_URL"] = url
+        if tenant is not None:
+            environment["ZORA_TENANT_ID"] = str(DEFAULT_TENANT_ID)  # until it has been looked up
+        settings = load_settings(environment)
         database = await open_database(settings)
         try:
             if tenant is not None:
-                settings = replace(settings, tenant_id=await database.value("find_tenant", tenant=str(tenant)))
+                settings = replace(settings, tenant_id=await _find_tenant(database, str(tenant)))
             elif not settings.embedded:
                 await check_tenant(database, settings)
             yield cls(database, settings.tenant_id, schema_name=settings.schema)
@@ -161,3 +170,10 @@ class Client:
         from zora_core.client.system import System
 
         return System(*self._calls)
+
+
+async def _find_tenant(database: Database, tenant: str) -> UUID:
+    try:
+        return UUID(str(await database.value("find_tenant", tenant=tenant)))
+    except NotFound as error:
+        raise ConfigurationError(str(error)) from error

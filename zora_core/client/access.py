@@ -60,7 +60,7 @@ class RevokedApiKey(Record):
 
 
 class WorkingApiKey(Record):
-    """A key that is neither revoked nor expired: its hash, and whom it stands for."""
+    """A valid API key: its hash, user and role. Revoked and expired keys are left out."""
 
     prefix: str | None = None
     hash: bytes | None = None

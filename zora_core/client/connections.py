@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from pydantic_core import from_json
-
 from zora_core.database.calls_as_json import as_json, from_answer, written
 from zora_core.database.database import Row
 from zora_core.database.schema import PUBLIC, quoted
 from zora_core.database.sqlstate import Remedies, error_for
+from zora_core.database.unreadable import read_json
 from zora_core.errors import ConfigurationError
 
 _REMEDIES = Remedies(
@@ -36,27 +35,33 @@ class BorrowedConnection:
         try:
             said = await self._run(written(as_json([(function, arguments)])).decode())
         except Exception as error:
-            raise _error(error) from error
-        (rows,) = from_answer(from_json(said), 1)
+            ours = _error(error)
+            if ours is error:
+                raise
+            raise ours from error
+        (rows,) = from_answer(read_json(said), 1)
         return rows
 
 
 def _runner(connection: Any, beginning: str) -> Callable[[str], Awaitable[str]]:
     """A function that runs the call whose arguments it is given, and returns the answer as text."""
-    package = type(connection).__module__.partition(".")[0]
-    if package == "asyncpg":
+    packages = {kind.__module__.partition(".")[0] for kind in type(connection).__mro__}
+    if "asyncpg" in packages and not hasattr(connection, "acquire"):  # a pool would commit each call
 
         async def run(calls: str) -> str:
             return str(await connection.fetchval(f"{beginning}$1::text::jsonb)::text", calls))
 
-    elif package == "psycopg" and hasattr(connection, "execute"):
+    elif "psycopg" in packages and hasattr(connection, "execute"):
 
         async def run(calls: str) -> str:
-            cursor = await _awaited(connection.execute(f"{beginning}%s::text::jsonb)::text", [calls]))
-            row = await _awaited(cursor.fetchone())
-            return str(row[0] if isinstance(row, tuple) else next(iter(row.values())))
+            from psycopg.rows import tuple_row
 
-    elif package == "sqlalchemy" and hasattr(connection, "execute"):
+            cursor = connection.cursor(row_factory=tuple_row)
+            await _awaited(cursor.execute(f"{beginning}%s::text::jsonb)::text", [calls]))
+            (said,) = await _awaited(cursor.fetchone())
+            return str(said)
+
+    elif "sqlalchemy" in packages and hasattr(connection, "execute"):
 
         async def run(calls: str) -> str:
             from sqlalchemy import text
@@ -80,13 +85,16 @@ async def _awaited(value: Any) -> Any:
 
 def _error(error: Exception) -> Exception:
     """Our error for a driver's, as every transport raises it; any other error as it is."""
-    raised = getattr(error, "orig", None) or error  # as SQLAlchemy wraps it
-    raised = getattr(raised, "__cause__", None) if not getattr(raised, "sqlstate", None) else raised
-    code = getattr(raised, "sqlstate", None)
-    if not code:
+    wrapped = getattr(error, "orig", None) or error  # by SQLAlchemy, for some drivers twice
+    raised = [one for one in (wrapped, wrapped.__cause__) if one is not None]
+    diagnoses = [getattr(one, "diag", one) for one in raised]
+
+    def first(*names: str) -> str | None:
+        found = (getattr(one, name, None) for name in names for one in (*diagnoses, *raised))
+        return next((str(value) for value in found if value), None)
+
+    code = first("sqlstate", "pgcode")
+    if code is None:
         return error
-    diagnosis = getattr(raised, "diag", raised)
-    said = getattr(diagnosis, "message_primary", None) or getattr(raised, "message", None) or str(raised)
-    return error_for(
-        str(code), str(said), _REMEDIES, answered=False, constraint=bool(getattr(diagnosis, "constraint_name", None))
-    )
+    said = first("message_primary", "message") or str(wrapped)
+    return error_for(code, said, _REMEDIES, answered=False, constraint=first("constraint_name") is not None)

@@ -271,7 +271,8 @@ class Tasks(Section):
     async def result(self, id: UUID | str, *, timeout: float | None = None) -> TaskRecord:
         """Wait until a task has completed or failed, and return it.
 
-        Raises `TimeoutError` after `timeout` seconds; the task goes on. Raises `NotFound`.
+        Raises `TimeoutError` after `timeout` seconds (the task goes on), `NotFound`, and `DatabaseUnavailable` if the
+        database is lost meanwhile. A task that your transaction has created can only end after you commit.
         """
         async with asyncio.timeout(timeout):
             async for task in self.follow(id):
@@ -384,7 +385,7 @@ class Tasks(Section):
         )
 
     async def cancel(self, id: UUID, *, reason: str | None = None, user_id: UUID | None = None) -> TaskRecord:
-        """Cancel a task; a running one is told to stop. Raises `NotFound`, and `InvalidState` if it has ended."""
+        """Cancel a task. A running one is stopped by its worker. Raises `NotFound` or `InvalidState`."""
         return await self._tenant.one(TaskRecord, "cancel_agent_task", id=id, reason=reason, user_id=user_id)
 
     async def retry(self, id: UUID, *, user_id: UUID | None = None) -> TaskRecord:

@@ -53,6 +53,8 @@ def _encode(value: Any) -> Any:
 
 
 def _moment(text: str) -> datetime:
+    if text.endswith("infinity"):  # as asyncpg reads it
+        return (datetime.min if text.startswith("-") else datetime.max).replace(tzinfo=UTC)
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
