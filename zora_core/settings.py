@@ -1,21 +1,4 @@
-"""The environment, read in one place.
-
-| variable | meaning |
-|---|---|
-| `DATABASE_URL` | any PostgreSQL from version 14; without it, and without Supabase's pair, an embedded one is used |
-| `SUPABASE_URL`, `SUPABASE_SERVICE_KEY` | a Supabase project over HTTP; they win over `DATABASE_URL` |
-| `ZORA_SCHEMA` | the schema of the database that holds ZORA's tables and functions (default: `public`) |
-| `ZORA_TENANT_ID` | whose tasks; required with Supabase, otherwise the default tenant |
-| `ZORA_HOME` | where the embedded database lives (default: the user's data directory) |
-| `ZORA_FILE_ROOTS` | folders that agents may read, separated as in PATH (default: none; see `roots`) |
-| `ZORA_ALLOW_PRIVATE_ADDRESSES` | `1` lets agents fetch from private and loopback addresses |
-| `ZORA_ANALYSIS_MEMORY_MB` | memory that the analysis of a page, a text or a repository may use (default: 2048) |
-| `ZORA_UNKNOWN_TYPE_SECONDS` | how long a task waits for a worker that knows its type before it fails (default: 600) |
-| `ZORA_JWT_SECRET` | the secret of the HS256 tokens that the API takes, at least 32 bytes |
-| `ZORA_JWT_ISSUER`, `ZORA_JWT_AUDIENCE` | the `iss` and `aud` that a token must have (default: any) |
-| `ZORA_JWT_MAX_HOURS` | how far from now the `exp` of a token may be, in hours (default: 24) |
-| `ZORA_JOURNAL_KEY` | the key that signs the journal, 32 bytes in base64 (default: a file in `ZORA_HOME`) |
-"""
+"""The environment, read in one place; docs/settings.md describes each variable."""
 
 from __future__ import annotations
 
@@ -36,6 +19,7 @@ from zora_core.storable import UNSTORABLE
 
 DEFAULT_TENANT_ID = UUID("00000000-0000-0000-0000-000000000001")
 
+_DEFAULT_PORTS = {("http", "80"), ("https", "443")}  # which browsers leave out
 # As browsers send it: lower case, without a path; * would open the API to every site.
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 
@@ -158,10 +142,10 @@ def _origins(text: str | None) -> tuple[str, ...]:
     """The origins that a comma-separated list names."""
     origins = tuple(origin.strip() for origin in (text or "").split(",") if origin.strip())
     for origin in origins:
-        if not _ORIGIN.fullmatch(origin):
+        if not _ORIGIN.fullmatch(origin) or (origin.partition("://")[0], origin.rpartition(":")[2]) in _DEFAULT_PORTS:
             raise ConfigurationError(
-                f"ZORA_CORS_ORIGINS: {origin!r} is not an origin: give scheme, host and port, without a path, such as "
-                "https://app.example.org or http://localhost:5173; separate several by commas"
+                f"ZORA_CORS_ORIGINS: {origin!r} is not an origin: give scheme, host and port without a path, and not "
+                "the default port, such as https://app.example.org or http://localhost:5173; separate several by commas"
             )
     return origins
 

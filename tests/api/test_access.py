@@ -1127,7 +1127,31 @@ async def test_browsers_of_other_sites_may_call_only_when_their_origin_is_named(
             assert "RateLimit" in answer.headers["access-control-expose-headers"]
 
 
-@pytest.mark.parametrize("wrong", ["*", "app.example.org", "https://app.example.org/", "https://a.org, nonsense"])
+async def test_an_unexpected_error_can_be_read_by_a_browser_of_a_named_origin(api: Api) -> None:
+    app = create_app(replace(api, settings=replace(api.settings, cors_origins=("https://app.example.org",))))
+
+    async def broken() -> None:
+        raise RuntimeError("broken")
+
+    app.add_api_route("/api/broken", broken)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://test") as client:
+        answer = await client.get("/api/broken", headers={"Origin": "https://app.example.org"})
+    assert answer.status_code == 500
+    assert answer.headers["access-control-allow-origin"] == "https://app.example.org"
+
+
+@pytest.mark.parametrize("per_minute", [100, 170, 300, 550, 600, 6000])
+def test_what_is_left_of_a_rate_is_never_more_than_the_rate(per_minute: int) -> None:
+    limiter = RateLimiter(per_minute, clock=Clock(12_345_678.9))
+    taken(limiter)
+    with pytest.raises(RateLimited) as raised:
+        limiter.take("a")
+    assert (raised.value.quota.remaining, raised.value.quota.full_in) == (0, raised.value.quota.window)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["*", "app.example.org", "https://app.example.org/", "https://a.org, nonsense", "https://a.org:443"]
+)
 def test_a_wrong_origin_is_refused_by_name(wrong: str) -> None:
     with pytest.raises(ConfigurationError, match="is not an origin"):
         load_settings({"ZORA_CORS_ORIGINS": wrong})

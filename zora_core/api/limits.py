@@ -63,5 +63,5 @@ class RateLimiter:
             burst=self._burst,
             window=math.ceil(self._interval * self._burst),
             remaining=max(0, math.floor(left)),
-            full_in=math.ceil(max(used, 0.0)),
+            full_in=math.ceil(max(used - _ROUNDING * self._interval, 0.0)),
         )

@@ -50,6 +50,8 @@ def create_app(api: Api) -> FastAPI:
     admin.install(app, api)
     errors.install(app)
     openapi.install(app, routes(), api.registry)
+    app.add_middleware(RequestMiddleware, metrics=app.state.metrics, error_page=internal_error_page)
+    # Outermost, so that a browser also shows the answer to an unexpected error.
     if api.settings.cors_origins:
         # Without credentials: a cookie of the pages is never sent along, so that other sites cannot act for a visitor.
         app.add_middleware(
@@ -59,5 +61,4 @@ def create_app(api: Api) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-Id"],
             expose_headers=["Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id"],
         )
-    app.add_middleware(RequestMiddleware, metrics=app.state.metrics, error_page=internal_error_page)
     return app
